@@ -1,0 +1,57 @@
+/**
+ * Ids of distinct types. An id is a prefix and eight lower-case letters or digits, as clients of the CVM API know them
+ * (41 bits: the database's unique key decides the rare collision, not hope).
+ */
+import { randomInt } from "node:crypto";
+import * as z from "zod";
+
+const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789";
+
+const prefixes = {
+  instance: "ins",
+  host: "host",
+  image: "img",
+  disk: "disk",
+  key: "skey",
+  group: "ps",
+  subnet: "subnet",
+  vpc: "vpc",
+  operation: "op",
+  account: "acct",
+} as const;
+
+export type IdKind = keyof typeof prefixes;
+
+/** An id that cannot be passed where another kind's id is meant. */
+export type Id<K extends IdKind> = string & { readonly __id: K };
+
+export type InstanceId = Id<"instance">;
+export type HostId = Id<"host">;
+export type ImageId = Id<"image">;
+export type DiskId = Id<"disk">;
+export type KeyId = Id<"key">;
+export type GroupId = Id<"group">;
+export type SubnetId = Id<"subnet">;
+export type VpcId = Id<"vpc">;
+export type OperationId = Id<"operation">;
+export type AccountId = Id<"account">;
+
+export function newId<K extends IdKind>(kind: K): Id<K> {
+  let text = `${prefixes[kind]}-`;
+  for (let i = 0; i < 8; i++) text += alphabet[randomInt(alphabet.length)];
+  return text as Id<K>;
+}
+
+/** The id if the text has the form of one of this kind, else undefined. */
+export function parseId<K extends IdKind>(kind: K, text: string): Id<K> | undefined {
+  return pattern(kind).test(text) ? (text as Id<K>) : undefined;
+}
+
+function pattern(kind: IdKind): RegExp {
+  return new RegExp(`^${prefixes[kind]}-[a-z0-9]{8}$`);
+}
+
+/** A schema that accepts only ids of this kind and types them so. */
+export function idSchema<K extends IdKind>(kind: K): z.ZodType<Id<K>, string> {
+  return z.string().regex(pattern(kind)) as unknown as z.ZodType<Id<K>, string>;
+}
