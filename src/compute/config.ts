@@ -1,0 +1,36 @@
+/** What one Compute process is told at its start (`--config FILE`); everything else it learns from VStation or the host. */
+import * as z from "zod";
+
+export const computeConfigSchema = z.strictObject({
+  /** The host's name, unique in the zone. */
+  name: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/),
+  /** Durable state of this host: key, certificate, what was last wanted, instances' disks and logs. */
+  stateDir: z.string(),
+  /** Vanishes with the host's boot: sockets, the accelerator proof. */
+  runDir: z.string(),
+  imageDir: z.string(),
+  libvirtSocket: z.string().default("/run/libvirt/libvirt-sock"),
+  vstation: z.strictObject({
+    /** Addresses `host:port` of the replicas' agent listener; any of them serves. */
+    servers: z.array(z.string()).min(1),
+    /** SHA-256 of the CA certificate, hex: pins the first contact. */
+    caFingerprint: z.string().regex(/^[0-9a-f]{64}$/),
+    /** Holds the one-time join token; read only while there is no certificate. */
+    joinTokenFile: z.string(),
+  }),
+  /** Capacity to offer: the machine's own, or a declared shape as in the lab. */
+  shape: z.union([
+    z.literal("machine"),
+    z.strictObject({ cores: z.int().min(1), memoryMiB: z.int().min(256), diskGiB: z.int().min(1) }),
+  ]),
+  overcommit: z.strictObject({ cpu: z.number().min(1).max(32), memory: z.number().min(1).max(4) }),
+  network: z.strictObject({
+    /** This host's address in the underlay; VXLAN tunnels end here. */
+    underlayAddress: z.ipv4(),
+    underlayDevice: z.string(),
+    /** Destinations that see guests' own addresses (no masquerading): the underlay itself. */
+    direct: z.array(z.cidrv4()),
+  }),
+});
+
+export type ComputeConfig = Readonly<z.output<typeof computeConfigSchema>>;

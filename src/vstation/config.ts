@@ -1,0 +1,49 @@
+/** What one VStation process is told at its start (`--config FILE`). */
+import * as z from "zod";
+import { idSchema } from "../lib/ids.ts";
+
+export const vstationConfigSchema = z.strictObject({
+  region: z.string().regex(/^[a-z0-9-]{1,32}$/),
+  zone: z.string().regex(/^[a-z0-9-]{1,32}$/),
+  /** PostgreSQL connection string; a unix socket directory as `postgresql:///db?host=/dir&user=name`. */
+  database: z.string(),
+  /** Public APIs (CVM at /, native at /v1, /metrics). Off loopback `tls` is demanded and the program refuses to start without it. */
+  listen: z.strictObject({
+    address: z.string(),
+    port: z.int().min(0).max(65535),
+    tls: z.strictObject({ certFile: z.string(), keyFile: z.string() }).optional(),
+  }),
+  /** Where hosts dial in: always mutual TLS by our own CA. */
+  agents: z.strictObject({
+    address: z.string(),
+    port: z.int().min(0).max(65535),
+    /** Names and addresses hosts use to reach it, for the server certificate. */
+    names: z.array(z.string()).min(1),
+  }),
+  /** CA key and certificate; created at the first start, 0600. Replicas share it. */
+  pkiDir: z.string(),
+  imageDir: z.string(),
+  /** The API credentials file (see docs/architecture.md), written by VStation when ready, 0600. */
+  credentialsFile: z.string(),
+  /** One subnet for now; later the vpc actions make them. */
+  subnet: z.strictObject({
+    id: idSchema("subnet"),
+    vpcId: idSchema("vpc"),
+    cidr: z.cidrv4(),
+    gateway: z.ipv4(),
+    gatewayMac: z.string(),
+    vni: z.int(),
+    mtu: z.int(),
+    dns: z.array(z.ipv4()),
+    /** Addresses below this many from the start of the range are never given to instances. */
+    reserved: z.int().min(2).default(10),
+    /** Members of the subnet that are no instances: the operator's machine itself. */
+    fixedPeers: z.array(z.strictObject({ ip: z.ipv4(), mac: z.string(), vtep: z.ipv4() })),
+  }),
+  /** Join tokens that shall exist, hashed on arrival: the lab hands one to each host it makes. */
+  joinTokens: z
+    .array(z.strictObject({ token: z.string().min(32), name: z.string(), lifetimeSeconds: z.int() }))
+    .default([]),
+});
+
+export type VStationConfig = Readonly<z.output<typeof vstationConfigSchema>>;
