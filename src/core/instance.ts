@@ -1,0 +1,60 @@
+/**
+ * What an instance is to everyone who asks: its states, its operations and which action each state allows.
+ *
+ * Three layers, one writer each. **Wanted** (VStation, by an accepted request or the restart policy), **seen** (Compute), and the
+ * **state** below, which nobody writes: `core/instance-state.ts` derives it from the two and from the open operation, so that no
+ * third truth can disagree with them.
+ */
+
+/** As clients of the CVM API know them; see the state table in docs/architecture.md. */
+export const instanceStates = [
+  "PENDING",
+  "LAUNCH_FAILED",
+  "RUNNING",
+  "STOPPED",
+  "STARTING",
+  "STOPPING",
+  "REBOOTING",
+  "TERMINATING",
+] as const;
+export type InstanceState = (typeof instanceStates)[number];
+
+export const instanceActions = ["start", "stop", "reboot", "terminate", "modify"] as const;
+export type InstanceAction = (typeof instanceActions)[number];
+
+/** The states in which each action is accepted; the server enforces this table, the CLI and the console explain from it. */
+export const allowedStates: Record<InstanceAction, readonly InstanceState[]> = {
+  start: ["STOPPED"],
+  stop: ["RUNNING"],
+  reboot: ["RUNNING"],
+  terminate: ["PENDING", "LAUNCH_FAILED", "RUNNING", "STOPPED", "STARTING", "STOPPING", "REBOOTING"],
+  modify: ["PENDING", "RUNNING", "STOPPED", "STARTING", "STOPPING", "REBOOTING"],
+};
+
+/** What the request queue says to an action, knowing the state and what is already under way. */
+export type Verdict =
+  | { is: "accept" }
+  /** The same thing is already wanted: answer success, do nothing. */
+  | { is: "ignore" }
+  | { is: "deny"; reason: "wrong_state"; state: InstanceState }
+  | { is: "deny"; reason: "operation_in_progress"; operation: OperationKind }
+  | { is: "deny"; reason: "protected" };
+
+export const operationKinds = [
+  "instance.run",
+  "instance.start",
+  "instance.stop",
+  "instance.reboot",
+  "instance.terminate",
+  /** VStation's own: a guest that ended by itself is started again. */
+  "instance.recover",
+] as const;
+export type OperationKind = (typeof operationKinds)[number];
+
+export const operationStates = ["PENDING", "RUNNING", "SUCCEEDED", "FAILED"] as const;
+export type OperationState = (typeof operationStates)[number];
+
+export const restartPolicies = ["always", "never"] as const;
+export type RestartPolicy = (typeof restartPolicies)[number];
+
+export type StopMode = "soft" | "soft_first" | "hard";

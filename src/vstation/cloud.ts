@@ -1,0 +1,285 @@
+/**
+ * The use cases of VStation, as both edges (CVM API 3.0 and the native API) call them: one call each, no business state above.
+ * Everything here speaks the project's own nouns and throws `Failure`; each edge maps kinds and codes to its own wire.
+ *
+ * Ids belong to accounts: every tenant call carries the account, and what belongs to another one is not found, never forbidden.
+ * An operator's call has `accountId: "any"`.
+ */
+import type { Ask, Inventory, Readiness } from "../api/agent.ts";
+import type { InstanceState, OperationKind, OperationState, RestartPolicy, StopMode } from "../core/instance.ts";
+import type { InstanceType } from "../core/instance-types.ts";
+import type { ImageManifest } from "../core/image-manifest.ts";
+import type {
+  AccountId,
+  DiskId,
+  GroupId,
+  HostId,
+  ImageId,
+  InstanceId,
+  KeyId,
+  OperationId,
+  SubnetId,
+  VpcId,
+} from "../lib/ids.ts";
+
+export interface Caller {
+  accountId: AccountId;
+  /** Echoed to the client, written to the operation and the log. */
+  requestId: string;
+}
+export interface OperatorCaller {
+  accountId: "any";
+  requestId: string;
+}
+export type AnyCaller = Caller | OperatorCaller;
+
+/** A slice of a list; both are already bounded by the edge. */
+export interface Page {
+  offset: number;
+  limit: number;
+}
+export interface Listed<T> {
+  /** Of the whole selection, not of the slice. */
+  total: number;
+  items: T[];
+}
+
+export interface InstanceRunRequest {
+  zone: string;
+  instanceType: string;
+  imageId: ImageId;
+  /** Wanted number; at least `minCount` or nothing. */
+  count: number;
+  minCount: number;
+  /** Pattern as CVM's ({R:x}); null = "unnamed". With count > 1 and no pattern a number is appended from 1. */
+  name: string | null;
+  hostname: string | null;
+  systemDiskGiB: number | null;
+  keyIds: KeyId[];
+  groupId: GroupId | null;
+  /** Base64 of at most 16 KB raw. */
+  userData: string | null;
+  restartPolicy: RestartPolicy;
+  terminationProtection: boolean;
+  tags: Record<string, string>;
+  /** Same token + same request = same answer; same token + another request = Failure conflict/ClientTokenMismatch. */
+  clientToken: string | null;
+  /** Check everything including capacity, create nothing. */
+  dryRun: boolean;
+}
+
+export interface InstanceView {
+  id: InstanceId;
+  accountId: AccountId;
+  uuid: string;
+  name: string;
+  state: InstanceState;
+  instanceType: string;
+  vcpus: number;
+  memoryMiB: number;
+  imageId: ImageId;
+  zone: string;
+  hostId: HostId | null;
+  vpcId: VpcId;
+  subnetId: SubnetId;
+  ip: string;
+  mac: string;
+  systemDisk: { id: DiskId; sizeGiB: number };
+  keyIds: KeyId[];
+  groupId: GroupId | null;
+  userData: string | null;
+  restartPolicy: RestartPolicy;
+  terminationProtection: boolean;
+  tags: Record<string, string>;
+  createdAt: Date;
+  /** Guest starts so far, by request or by the restart policy. */
+  incarnation: number;
+  epoch: number;
+  generation: number;
+  /** True while the host is out of reach: the rest is what was last seen. */
+  stale: boolean;
+  /** Paused for lack of space, failed to start, crash loop ...: one sentence that names what to do; null when all is well. */
+  attention: string | null;
+  latestOperation: OperationView | null;
+}
+
+export interface OperationView {
+  id: OperationId;
+  kind: OperationKind;
+  instanceId: InstanceId;
+  accountId: AccountId;
+  requestId: string;
+  state: OperationState;
+  error: { code: string; message: string } | null;
+  createdAt: Date;
+  endedAt: Date | null;
+  /** Past it the operation ends FAILED with a reason, or says why it still waits. */
+  deadline: Date;
+  steps: { at: Date; name: string; note: string | null }[];
+}
+
+/** Every condition must hold; inside one list any value does. */
+export interface InstanceQuery {
+  ids?: InstanceId[];
+  states?: InstanceState[];
+  names?: string[];
+  zones?: string[];
+  instanceTypes?: string[];
+  imageIds?: ImageId[];
+  hostIds?: HostId[];
+  uuids?: string[];
+  ips?: string[];
+  vpcIds?: string[];
+  subnetIds?: string[];
+  groupIds?: GroupId[];
+  tags?: Record<string, string[]>;
+  tagKeys?: string[];
+  tagValues?: string[];
+  createdFrom?: Date;
+  createdTo?: Date;
+}
+
+export type InstanceChange =
+  | { kind: "name"; name: string }
+  | { kind: "userData"; userData: string }
+  | { kind: "terminationProtection"; on: boolean }
+  | { kind: "restartPolicy"; policy: RestartPolicy };
+
+export interface Instances {
+  run(caller: Caller, request: InstanceRunRequest): Promise<{ instanceIds: InstanceId[]; operationIds: OperationId[] }>;
+  list(caller: AnyCaller, query: InstanceQuery, page: Page): Promise<Listed<InstanceView>>;
+  /** All or nothing: every id is checked first. One operation per instance, in the order of the ids. */
+  start(caller: AnyCaller, ids: InstanceId[]): Promise<OperationId[]>;
+  stop(caller: AnyCaller, ids: InstanceId[], how: StopMode): Promise<OperationId[]>;
+  reboot(caller: AnyCaller, ids: InstanceId[], how: StopMode): Promise<OperationId[]>;
+  terminate(caller: AnyCaller, ids: InstanceId[]): Promise<OperationId[]>;
+  modify(caller: AnyCaller, ids: InstanceId[], change: InstanceChange): Promise<void>;
+  consoleLog(caller: AnyCaller, id: InstanceId, bytes: number): Promise<{ data: Buffer; truncated: boolean }>;
+  /** The serial console as a two-way stream; closing either side closes the other. */
+  consoleOpen(caller: AnyCaller, id: InstanceId, force: boolean): Promise<ConsoleSession>;
+}
+
+export interface ConsoleSession {
+  readonly output: AsyncIterable<Buffer>;
+  write(data: Buffer): void;
+  close(): void;
+}
+
+export interface KeyView {
+  id: KeyId;
+  name: string;
+  publicKey: string;
+  createdAt: Date;
+  instanceIds: InstanceId[];
+}
+
+export interface Keys {
+  /** The private key (PEM) is returned once and never stored. */
+  create(caller: Caller, name: string): Promise<{ key: KeyView; privateKey: string }>;
+  import(caller: Caller, name: string, publicKey: string): Promise<KeyView>;
+  list(caller: Caller, query: { ids?: KeyId[]; names?: string[] }, page: Page): Promise<Listed<KeyView>>;
+  /** Refused while an instance uses one of them. */
+  delete(caller: Caller, ids: KeyId[]): Promise<void>;
+}
+
+export interface GroupView {
+  id: GroupId;
+  name: string;
+  /** Instances allowed on one host. */
+  affinity: number;
+  type: "HOST" | "SW" | "RACK";
+  capacity: number;
+  instanceIds: InstanceId[];
+  createdAt: Date;
+}
+
+export interface Groups {
+  create(
+    caller: Caller,
+    request: { name: string; type: "HOST" | "SW" | "RACK"; affinity: number; clientToken: string | null },
+  ): Promise<GroupView>;
+  list(caller: Caller, query: { ids?: GroupId[]; name?: string }, page: Page): Promise<Listed<GroupView>>;
+  /** Refused while it has members. */
+  delete(caller: Caller, ids: GroupId[]): Promise<void>;
+}
+
+export interface ImageView {
+  id: ImageId;
+  manifest: ImageManifest;
+  createdAt: Date;
+}
+
+export interface Images {
+  list(caller: AnyCaller, query: { ids?: ImageId[]; name?: string }, page: Page): Promise<Listed<ImageView>>;
+}
+
+export interface HostView {
+  id: HostId;
+  name: string;
+  /** ready: connected and takes instances; degraded: connected, an error in its readiness; unreachable: its state is unknown. */
+  state: "ready" | "degraded" | "unreachable";
+  underlayAddress: string;
+  inventory: Inventory;
+  readiness: Readiness;
+  overcommit: { cpu: number; memory: number };
+  used: { vcpus: number; memoryMiB: number; diskGiB: number; instances: number };
+  seenAt: Date;
+  joinedAt: Date;
+}
+
+export interface Hosts {
+  list(page: Page): Promise<Listed<HostView>>;
+  get(id: HostId): Promise<HostView>;
+  ask(id: HostId, ask: Ask): Promise<unknown>;
+}
+
+export interface Operations {
+  list(
+    caller: AnyCaller,
+    query: { instanceIds?: InstanceId[]; states?: OperationState[] },
+    page: Page,
+  ): Promise<Listed<OperationView>>;
+  get(caller: AnyCaller, id: OperationId): Promise<OperationView>;
+}
+
+export interface Catalogue {
+  region: string;
+  zones: readonly string[];
+  types: readonly InstanceType[];
+  /** How many more instances of each type would fit now; from the placement projection. */
+  room(): Promise<ReadonlyMap<string, number>>;
+}
+
+/** Something changed; carries no state, only what to read again. `id` only grows and survives a restart: resume from it. */
+export interface ChangeEvent {
+  id: bigint;
+  at: Date;
+  subject: "instance" | "operation" | "host";
+  subjectId: string;
+}
+
+export interface Events {
+  /** Everything after `since`, then live; ends when the signal aborts. Undefined `since` = from now on. */
+  follow(since: bigint | undefined, signal: AbortSignal): AsyncIterable<ChangeEvent>;
+}
+
+/** An API key as TC3 verification needs it. */
+export interface AccessKey {
+  secretId: string;
+  secretKey: string;
+  accountId: AccountId;
+}
+
+export interface Cloud {
+  instances: Instances;
+  keys: Keys;
+  groups: Groups;
+  images: Images;
+  hosts: Hosts;
+  operations: Operations;
+  catalogue: Catalogue;
+  events: Events;
+  accessKey(secretId: string): Promise<AccessKey | undefined>;
+  /** Constant-time check of the operator's bearer token. */
+  operatorTokenValid(token: string): boolean;
+}
