@@ -1,0 +1,122 @@
+/**
+ * Every failure code of VStation, once: what a use case throws, what a host is told when it joins, and how an operation ends.
+ * Codes are stable names that clients may match; each API maps them to its own wire, and the type makes a forgotten one a
+ * compile error there. Messages are for the person who asked and may change.
+ */
+import { Failure, type ErrorKind, type FailureOptions } from "../lib/errors.ts";
+import type { SeenReason } from "./seen.ts";
+
+/** Thrown by the use cases in src/vstation/cloud.ts. `detail` names the keys that mappers may rely on. */
+export const failureKinds = {
+  /** A value is out of its range or form. detail.parameter: which one, in our own naming. */
+  InvalidParameter: "invalid",
+  /** Smaller than the image needs. detail.minimumGiB */
+  SystemDiskTooSmall: "invalid",
+  /** The type has less memory than the image needs. detail.minimumMiB */
+  MemoryTooSmall: "invalid",
+  InstanceTypeUnknown: "invalid",
+  ZoneUnknown: "invalid",
+  /** Neither OpenSSH RSA nor ed25519, or damaged. */
+  PublicKeyInvalid: "invalid",
+
+  /** detail.instanceId */
+  InstanceNotFound: "not_found",
+  ImageNotFound: "not_found",
+  KeyNotFound: "not_found",
+  GroupNotFound: "not_found",
+  HostNotFound: "not_found",
+  OperationNotFound: "not_found",
+
+  /** detail.state: InstanceState, detail.action: InstanceAction, detail.instanceId */
+  WrongState: "conflict",
+  /** detail.operation: OperationKind, detail.instanceId */
+  OperationInProgress: "conflict",
+  /** Termination protection is on. detail.instanceId */
+  Protected: "conflict",
+  /** detail.instanceIds */
+  KeyInUse: "conflict",
+  /** detail.instanceIds */
+  GroupNotEmpty: "conflict",
+  /** A key or a group of this account has that name. */
+  NameTaken: "conflict",
+  ClientTokenMismatch: "conflict",
+  /** Another client has the serial console; `force` takes it over. */
+  ConsoleBusy: "conflict",
+  /** The host understood the question and refused it. detail.refusal: the host's own code */
+  HostRefused: "conflict",
+
+  /** detail.reason: "type_too_large" | "no_room" | "group"; detail.available: how many would fit */
+  InsufficientCapacity: "no_capacity",
+  /** The subnet has no free address left. detail.available */
+  AddressesExhausted: "no_capacity",
+  /** detail.quota: "instances" | "keys" | "groups"; detail.limit */
+  QuotaExceeded: "limit",
+
+  /** The instance's host is not connected: nothing was done. detail.hostId */
+  HostUnreachable: "unavailable",
+  /** Another VStation replica places in this zone, or this one is starting: ask again, or ask that one. */
+  PlacementUnavailable: "unavailable",
+  DatabaseUnavailable: "unavailable",
+  /** No answer in time: the outcome is unknown (src/lib/retry.ts throws it). */
+  DeadlineExceeded: "timeout",
+  /** Our own fault; details are in the log under the request id. */
+  Internal: "internal",
+} as const satisfies Record<string, ErrorKind>;
+
+export type FailureCode = keyof typeof failureKinds;
+
+/** Builds the failure of a code with the kind that belongs to it. */
+export function failure(code: FailureCode, message: string, options: FailureOptions = {}): Failure {
+  return new Failure(failureKinds[code], code, message, options);
+}
+
+export type CapacityReason = "type_too_large" | "no_room" | "group";
+
+/** What POST /join answers to a host that may not join, in `{code, message}`. */
+export const joinFailureKinds = {
+  JoinRequestInvalid: "invalid",
+  JoinTokenUnknown: "unauthenticated",
+  JoinTokenExpired: "unauthenticated",
+  JoinTokenUsed: "unauthenticated",
+  /** A host of this name has joined before and its token was for another name. */
+  HostNameTaken: "conflict",
+} as const satisfies Record<string, ErrorKind>;
+
+export type JoinFailureCode = keyof typeof joinFailureKinds;
+
+/** The `error.code` with which an operation may end FAILED; each says in its message what to do next. */
+export const operationFailureCodes = [
+  /** libvirt or QEMU refused, on every host that was tried. */
+  "StartFailed",
+  "ImageMissing",
+  /** The instance ran before and its disk is gone; it is never replaced by an empty one. */
+  "DiskMissing",
+  "OutOfSpace",
+  "IoError",
+  "NetworkFailed",
+  /** The guest ended soon after each of several starts. */
+  "CrashLoop",
+  /** The guest ended while it was being started or rebooted, and its restart policy is `never`. */
+  "GuestEnded",
+  /** A soft stop or reboot that the guest did not follow in time. */
+  "GuestDidNotStop",
+  /** Not done before its deadline; what was wanted stays wanted, and the attention sentence says what it waits for. */
+  "DeadlineExceeded",
+  /** A later request (termination) took its place. */
+  "Superseded",
+] as const;
+
+export type OperationFailureCode = (typeof operationFailureCodes)[number];
+
+/** The operation code that a host's reason becomes. */
+export const operationFailureOf: Readonly<Record<SeenReason, OperationFailureCode>> = {
+  guest_shutdown: "GuestEnded",
+  guest_crashed: "GuestEnded",
+  host_restarted: "GuestEnded",
+  start_failed: "StartFailed",
+  image_missing: "ImageMissing",
+  disk_missing: "DiskMissing",
+  out_of_space: "OutOfSpace",
+  io_error: "IoError",
+  network_failed: "NetworkFailed",
+};
