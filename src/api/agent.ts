@@ -138,6 +138,7 @@ export const seenReasonSchema = z.enum([
   "out_of_space", // the guest is paused until space is freed
   "io_error",
   "network_failed",
+  "paused_outside", // paused on the host by somebody else; left so
 ]);
 
 export const seenInstanceSchema = z.strictObject({
