@@ -119,4 +119,5 @@ export const operationFailureOf: Readonly<Record<SeenReason, OperationFailureCod
   out_of_space: "OutOfSpace",
   io_error: "IoError",
   network_failed: "NetworkFailed",
+  paused_outside: "DeadlineExceeded",
 };

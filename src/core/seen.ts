@@ -14,6 +14,7 @@ export const seenReasons = [
   "out_of_space",
   "io_error",
   "network_failed",
+  "paused_outside",
 ] as const;
 export type SeenReason = (typeof seenReasons)[number];
 
