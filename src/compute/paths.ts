@@ -1,0 +1,45 @@
+/** Where things lie under `stateDir` and `runDir`: the only place that joins these names. */
+import { join } from "node:path";
+import type { DiskId, InstanceId } from "../lib/ids.ts";
+
+export interface Paths {
+  readonly stateDir: string;
+  readonly runDir: string;
+  readonly identity: string;
+  readonly wanted: string;
+  readonly instances: string;
+  readonly network: string;
+}
+
+export function pathsOf(config: { stateDir: string; runDir: string }): Paths {
+  const { stateDir, runDir } = config;
+  return {
+    stateDir,
+    runDir,
+    identity: join(stateDir, "identity"),
+    wanted: join(stateDir, "wanted"),
+    instances: join(stateDir, "instances"),
+    network: join(runDir, "network"),
+  };
+}
+
+/** The one folder of an instance: nothing of it lies elsewhere, so removing it leaves nothing. */
+export function instanceDirectory(paths: Paths, id: InstanceId): string {
+  return join(paths.instances, id);
+}
+
+export function recordFile(paths: Paths, id: InstanceId): string {
+  return join(paths.instances, id, "record.json");
+}
+
+export function diskFile(paths: Paths, id: InstanceId, disk: DiskId): string {
+  return join(paths.instances, id, `${disk}.qcow2`);
+}
+
+export function seedFile(paths: Paths, id: InstanceId): string {
+  return join(paths.instances, id, "seed.img");
+}
+
+export function consoleLogFile(paths: Paths, id: InstanceId, incarnation: number): string {
+  return join(paths.instances, id, `console-${incarnation}.log`);
+}

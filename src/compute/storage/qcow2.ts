@@ -1,0 +1,92 @@
+/**
+ * Writes an empty qcow2 overlay: four structures of the format, by hand.
+ *
+ * Why not `qemu-img create`: measured on the same machine it takes 11-20 ms, nearly all of it the start of a process; this takes
+ * under 1 ms and leaves the bytes that qemu-img would leave (the test compares with `qemu-img check` and `qemu-img info`). The start of an
+ * instance waits for its disk, so it is on the way of every RunInstances.
+ *
+ * Layout (docs/interop/qcow2.txt in QEMU): clusters of 64 KiB. Cluster 0 the header, version 3, with the backing file's name;
+ * 1 the refcount table; 2 the one refcount block, which covers 32768 clusters; from 3 on the L1 table, all zero: every guest
+ * cluster is unallocated and reads from the backing file.
+ */
+import { open } from "node:fs/promises";
+import { Failure } from "../../lib/errors.ts";
+
+const clusterBits = 16;
+const cluster = 2 ** clusterBits;
+/** Guest bytes that one L1 entry maps: one L2 table of 8192 entries. */
+const perL1Entry = cluster * (cluster / 8);
+const l1Offset = 3 * cluster;
+
+export interface Overlay {
+  /** What the guest sees, bytes; a multiple of 512. */
+  readonly size: number;
+  readonly backingFile: string;
+  readonly backingFormat: "qcow2" | "raw";
+}
+
+/** The header cluster's used part. */
+export function overlayHeader(overlay: Overlay): Uint8Array {
+  const name = Buffer.from(overlay.backingFile, "utf8");
+  if (name.length > 1023) throw new Failure("invalid", "BackingNameTooLong", "the path of the base image is too long");
+  const l1Entries = Math.max(1, Math.ceil(overlay.size / perL1Entry));
+  const format = Buffer.from(overlay.backingFormat, "utf8");
+  const extensionAt = 112;
+  const nameAt = extensionAt + 8 + Math.ceil(format.length / 8) * 8 + 8;
+  const header = Buffer.alloc(nameAt + name.length);
+  header.write("QFI\xfb", 0, "latin1");
+  header.writeUInt32BE(3, 4);
+  header.writeBigUInt64BE(BigInt(nameAt), 8);
+  header.writeUInt32BE(name.length, 16);
+  header.writeUInt32BE(clusterBits, 20);
+  header.writeBigUInt64BE(BigInt(overlay.size), 24);
+  header.writeUInt32BE(0, 32); // no encryption
+  header.writeUInt32BE(l1Entries, 36);
+  header.writeBigUInt64BE(BigInt(l1Offset), 40);
+  header.writeBigUInt64BE(BigInt(cluster), 48);
+  header.writeUInt32BE(1, 56); // clusters of the refcount table
+  header.writeUInt32BE(4, 96); // refcounts of 2^4 bits
+  header.writeUInt32BE(extensionAt, 100);
+  header.writeUInt32BE(0xe2792aca, extensionAt); // header extension: the backing file's format
+  header.writeUInt32BE(format.length, extensionAt + 4);
+  format.copy(header, extensionAt + 8);
+  name.copy(header, nameAt);
+  return header;
+}
+
+/** Writes the overlay to a file that must not exist yet, and syncs it. */
+export async function writeOverlay(file: string, overlay: Overlay): Promise<void> {
+  const l1Clusters = Math.max(1, Math.ceil((Math.ceil(overlay.size / perL1Entry) * 8) / cluster));
+  const used = 3 + l1Clusters;
+  const table = Buffer.alloc(8);
+  table.writeBigUInt64BE(BigInt(2 * cluster));
+  const counts = Buffer.alloc(used * 2);
+  for (let i = 0; i < used; i++) counts.writeUInt16BE(1, i * 2);
+  const handle = await open(file, "wx", 0o600);
+  try {
+    await Promise.all([
+      handle.truncate(used * cluster),
+      handle.write(overlayHeader(overlay), 0, undefined, 0),
+      handle.write(table, 0, undefined, cluster),
+      handle.write(counts, 0, undefined, 2 * cluster),
+    ]);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Size in bytes that the guest sees of a qcow2 file, from its header. */
+export async function qcow2Size(file: string): Promise<number> {
+  const handle = await open(file, "r");
+  try {
+    const head = Buffer.alloc(32);
+    const { bytesRead } = await handle.read(head, 0, 32, 0);
+    if (bytesRead < 32 || head.toString("latin1", 0, 4) !== "QFI\xfb") {
+      throw new Failure("invalid", "NotQcow2", "the file is not a qcow2 image", { detail: { file } });
+    }
+    return Number(head.readBigUInt64BE(24));
+  } finally {
+    await handle.close();
+  }
+}

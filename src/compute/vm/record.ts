@@ -1,0 +1,42 @@
+/** One durable file per instance with what this host knows of it (see core/ensure.ts), and its spec as last used. */
+import { dirname } from "node:path";
+import * as z from "zod";
+import { instanceSpecSchema, seenReasonSchema, type InstanceSpec } from "../../api/agent.ts";
+import type { RunRecord } from "../../core/ensure.ts";
+import { makeDurableDirectory, readDurable, writeDurably } from "../storage/durable.ts";
+
+const counter = z.int().nonnegative();
+
+const recordSchema = z.strictObject({
+  version: z.literal(1),
+  /** The spec that was last applied: a stranger's network goes on by it. */
+  spec: instanceSpecSchema,
+  run: z.strictObject({
+    epoch: counter,
+    incarnation: counter,
+    stage: z.enum(["none", "intent", "started", "ended"]),
+    diskMade: z.boolean(),
+    startedAt: z.string().nullable(),
+    bootId: z.string(),
+    resets: counter,
+    resetsIntended: counter,
+    end: z.strictObject({ reason: seenReasonSchema, message: z.string() }).nullable(),
+    stop: z.strictObject({ how: z.enum(["soft", "soft_first", "hard"]), sinceMs: z.number() }).nullable(),
+  }),
+});
+
+export interface InstanceRecord {
+  readonly spec: InstanceSpec;
+  readonly run: RunRecord;
+}
+
+/** undefined = this host knows nothing of it. A damaged file is an error: then nothing may be started. */
+export async function readRecord(file: string): Promise<InstanceRecord | undefined> {
+  const found = await readDurable(file, recordSchema);
+  return found && { spec: found.spec, run: found.run };
+}
+
+export async function writeRecord(file: string, record: InstanceRecord): Promise<void> {
+  await makeDurableDirectory(dirname(file));
+  await writeDurably(file, `${JSON.stringify({ version: 1, ...record })}\n`);
+}

@@ -1,0 +1,182 @@
+/**
+ * What VStation wants of this host, held in memory and on the disk, so that a Compute that restarts without VStation goes on.
+ *
+ * VStation alone writes these facts; this is a copy with the generation it was taken at. One file per instance, because a change
+ * touches one instance while a host may hold hundreds; the generation file is written last, so a crash in between leaves an
+ * older generation beside newer files: VStation then sends again what is already here, which changes nothing.
+ *
+ * A change is durable before anyone acts on it. Otherwise a Compute that had removed an instance as wanted, and died, would come
+ * back with the older document and make the instance again.
+ *
+ * Instances that a full message does not name are forgotten here and become strangers: their records and guests stay. The
+ * highest epoch ever heard of an instance is kept beside its document as long as the document is.
+ */
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import * as z from "zod";
+import {
+  peerSchema,
+  wantedInstanceSchema,
+  wantedSubnetSchema,
+  type Peer,
+  type ToCompute,
+  type WantedInstance,
+  type WantedSubnet,
+} from "../../api/agent.ts";
+import { crashPoint } from "../../lib/crash-point.ts";
+import type { InstanceId, SubnetId } from "../../lib/ids.ts";
+import type { Log } from "../../lib/log.ts";
+import { makeDurableDirectory, readDurable, syncDirectory, writeDurably } from "../storage/durable.ts";
+
+const counter = z.int().nonnegative();
+const entrySchema = z.strictObject({ knownEpoch: counter, doc: wantedInstanceSchema });
+const headSchema = z.strictObject({ generation: counter, subnets: z.array(wantedSubnetSchema) });
+const peersSchema = z.strictObject({ generation: counter, peers: z.array(peerSchema) });
+
+export interface WantedEntry {
+  readonly knownEpoch: number;
+  readonly doc: WantedInstance;
+}
+
+export interface WantedChange {
+  /** Instances whose document is new, changed or forgotten. */
+  readonly instances: readonly InstanceId[];
+  readonly subnets: boolean;
+}
+
+type WantedMessage = Extract<ToCompute, { type: "wanted" }>;
+type PeersMessage = Extract<ToCompute, { type: "peers" }>;
+
+export class WantedStore {
+  readonly #directory: string;
+  readonly #log: Log;
+  #generation = 0;
+  #peersGeneration = 0;
+  #instances = new Map<InstanceId, WantedEntry>();
+  #subnets = new Map<SubnetId, WantedSubnet>();
+  #peers = new Map<string, Peer>();
+  /** A message whose generation is lower than the one held: VStation's truth went back in time (a restored database). */
+  #wentBack: { held: number; offered: number } | null = null;
+
+  constructor(directory: string, log: Log) {
+    this.#directory = directory;
+    this.#log = log;
+  }
+
+  get generation(): number {
+    return this.#generation;
+  }
+  get peersGeneration(): number {
+    return this.#peersGeneration;
+  }
+  get wentBack(): { held: number; offered: number } | null {
+    return this.#wentBack;
+  }
+  instance(id: InstanceId): WantedEntry | undefined {
+    return this.#instances.get(id);
+  }
+  instances(): IterableIterator<[InstanceId, WantedEntry]> {
+    return this.#instances.entries();
+  }
+  subnets(): readonly WantedSubnet[] {
+    return [...this.#subnets.values()];
+  }
+  peers(): readonly Peer[] {
+    return [...this.#peers.values()];
+  }
+
+  async load(): Promise<void> {
+    await makeDurableDirectory(this.#instancesDirectory(), 0o700);
+    for (const name of await readdir(this.#instancesDirectory())) {
+      const file = join(this.#instancesDirectory(), name);
+      if (!name.endsWith(".json")) {
+        await rm(file, { force: true });
+        continue;
+      }
+      const entry = await readDurable(file, entrySchema);
+      if (entry) this.#instances.set(entry.doc.id, entry);
+    }
+    const head = await readDurable(this.#headFile(), headSchema);
+    this.#generation = head?.generation ?? 0;
+    for (const subnet of head?.subnets ?? []) this.#subnets.set(subnet.id, subnet);
+    const peers = await readDurable(this.#peersFile(), peersSchema);
+    this.#peersGeneration = peers?.generation ?? 0;
+    for (const peer of peers?.peers ?? []) this.#peers.set(peerKey(peer), peer);
+  }
+
+  /** Takes a `wanted` message over, durably; messages must be applied one after the other. */
+  async apply(message: WantedMessage): Promise<WantedChange> {
+    if (message.generation < this.#generation) {
+      this.#wentBack = { held: this.#generation, offered: message.generation };
+      this.#log.error(this.#wentBack, "VStation offers an older generation than it gave before; not taken");
+      return { instances: [], subnets: false };
+    }
+    this.#wentBack = null;
+    const changed: InstanceId[] = [];
+    const writes: Promise<void>[] = [];
+    const next = new Map<InstanceId, WantedEntry>();
+    for (const doc of message.instances) {
+      const before = this.#instances.get(doc.id);
+      const entry = { knownEpoch: Math.max(before?.knownEpoch ?? 0, doc.epoch), doc };
+      next.set(doc.id, entry);
+      if (before && JSON.stringify(before) === JSON.stringify(entry)) continue;
+      changed.push(doc.id);
+      writes.push(writeDurably(this.#instanceFile(doc.id), JSON.stringify(entry)));
+    }
+    const forgotten = message.full ? [...this.#instances.keys()].filter((id) => !next.has(id)) : [];
+    for (const id of forgotten) writes.push(rm(this.#instanceFile(id), { force: true }));
+    await Promise.all(writes);
+    crashPoint("wanted.apply.documents-written");
+    if (forgotten.length > 0) await syncDirectory(this.#instancesDirectory());
+
+    const subnets = new Map(message.full ? [] : this.#subnets);
+    for (const subnet of message.subnets) subnets.set(subnet.id, subnet);
+    const subnetsChanged = JSON.stringify([...subnets.values()]) !== JSON.stringify(this.subnets());
+    await writeDurably(
+      this.#headFile(),
+      JSON.stringify({ generation: message.generation, subnets: [...subnets.values()] }),
+    );
+    crashPoint("wanted.apply.generation-written");
+
+    for (const [id, entry] of next) this.#instances.set(id, entry);
+    for (const id of forgotten) this.#instances.delete(id);
+    this.#subnets = subnets;
+    this.#generation = message.generation;
+    return { instances: [...changed, ...forgotten], subnets: subnetsChanged };
+  }
+
+  /** Takes a `peers` message over, durably; true if anything changed. */
+  async applyPeers(message: PeersMessage): Promise<boolean> {
+    if (message.generation < this.#peersGeneration) return false;
+    const peers = new Map(message.full ? [] : this.#peers);
+    for (const peer of message.peers) {
+      if (peer.vtep === null) peers.delete(peerKey(peer));
+      else peers.set(peerKey(peer), peer);
+    }
+    await writeDurably(
+      this.#peersFile(),
+      JSON.stringify({ generation: message.generation, peers: [...peers.values()] }),
+    );
+    crashPoint("wanted.peers.written");
+    this.#peers = peers;
+    this.#peersGeneration = message.generation;
+    return true;
+  }
+
+  #instancesDirectory(): string {
+    return join(this.#directory, "instances");
+  }
+  #instanceFile(id: InstanceId): string {
+    return join(this.#instancesDirectory(), `${id}.json`);
+  }
+  #headFile(): string {
+    return join(this.#directory, "head.json");
+  }
+  #peersFile(): string {
+    return join(this.#directory, "peers.json");
+  }
+}
+
+function peerKey(peer: Peer): string {
+  return `${peer.subnetId} ${peer.ip}`;
+}
