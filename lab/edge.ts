@@ -1,0 +1,204 @@
+/**
+ * What a lab changes on the machine itself, and how it is taken back: the underlay bridge, the machine's own tunnel end in the
+ * guests' subnet, one nft table that masks the underlay towards the outside, and forwarding between them.
+ *
+ * Everything lives in the kernel only and carries the lab's number `n`, so nothing on disk can go stale and a killed
+ * supervisor's rest can be removed by anyone who knows `n`. The bridge's alias is the register: whose lab it is, and which
+ * interfaces had forwarding switched on by us. Several labs share that switch: when one ends while others run, it hands the
+ * duty to switch it off to one of them. All of this happens under the machine-wide lock.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import * as z from "zod";
+import { withMachineLock } from "./lock.ts";
+import { firstChoice, guestMtu, overlaps, planCount, planOf, underlayMtu, type Plan } from "./plan.ts";
+import { run, succeeds } from "./run.ts";
+
+const aliasSchema = z.strictObject({ vstationLab: z.string(), forwarding: z.array(z.string()) });
+type Alias = z.infer<typeof aliasSchema>;
+
+const linkSchema = z.looseObject({ ifname: z.string(), ifalias: z.string().optional() });
+const routeSchema = z.looseObject({ dst: z.string(), dev: z.string().optional() });
+
+async function links(): Promise<z.infer<typeof linkSchema>[]> {
+  return z.array(linkSchema).parse(JSON.parse(await run("ip", ["-j", "link", "show"])));
+}
+
+async function routes(): Promise<z.infer<typeof routeSchema>[]> {
+  const text = await run("ip", ["-j", "-4", "route", "show", "table", "all"]);
+  return z.array(routeSchema).parse(JSON.parse(text === "" ? "[]" : text));
+}
+
+function aliasOf(link: { ifalias?: string | undefined }): Alias | undefined {
+  if (link.ifalias?.startsWith('{"vstationLab"') !== true) return undefined;
+  const parsed = aliasSchema.safeParse(JSON.parse(link.ifalias));
+  return parsed.success ? parsed.data : undefined;
+}
+
+async function writeAlias(bridge: string, alias: Alias): Promise<void> {
+  await run("ip", ["link", "set", bridge, "alias", JSON.stringify(alias)]);
+}
+
+/**
+ * Puts up the machine's side of a lab and returns its plan. `remembered` is the number of an earlier start of this home: it
+ * must be free again, because instances hold addresses that derive from it.
+ */
+export function edgeUp(home: string, remembered: number | undefined): Promise<Plan> {
+  return withMachineLock(async () => {
+    const plan = await choose(home, remembered);
+    const mine = (await links()).find((link) => link.ifname === plan.underlay.bridge);
+    if (mine === undefined) await create(home, plan);
+    await configure(plan);
+    await forward(home, plan);
+    return plan;
+  });
+}
+
+async function choose(home: string, remembered: number | undefined): Promise<Plan> {
+  const present = await links();
+  const used = await routes();
+  const obstacle = (plan: Plan): string | undefined => {
+    const bridge = present.find((link) => link.ifname === plan.underlay.bridge);
+    if (bridge !== undefined && aliasOf(bridge)?.vstationLab === home) return undefined;
+    if (bridge !== undefined) return `link ${bridge.ifname} of ${aliasOf(bridge)?.vstationLab ?? "somebody else"}`;
+    const route = used.find((each) => [plan.underlay.cidr, plan.guests.cidr].some((cidr) => overlaps(each.dst, cidr)));
+    return route && `route to ${route.dst} by ${route.dev ?? "another table"}`;
+  };
+  if (remembered !== undefined) {
+    const plan = planOf(remembered);
+    const what = obstacle(plan);
+    if (what === undefined) return plan;
+    throw new Error(
+      `this home uses ${plan.underlay.cidr} and ${plan.guests.cidr}, which are taken by now (${what}): free them, or start with another --home`,
+    );
+  }
+  const first = firstChoice(home);
+  for (let i = 0; i < planCount; i++) {
+    const plan = planOf((first + i) % planCount);
+    if (obstacle(plan) === undefined) return plan;
+  }
+  throw new Error(
+    "all 64 address ranges that a lab can use (10.96.n.0/24 with 10.(128+n).0.0/16) are taken on this machine",
+  );
+}
+
+async function create(home: string, plan: Plan): Promise<void> {
+  const { bridge, mac } = plan.underlay;
+  // A fixed address: else it changes with the hosts that come and go, and neighbours would send to the old one.
+  await run("ip", ["link", "add", bridge, "address", mac, "type", "bridge"]);
+  await writeAlias(bridge, { vstationLab: home, forwarding: [] });
+}
+
+/** Level-triggered: brings whatever is there to what should be, so an interrupted start is simply run again. */
+async function configure({ underlay, guests, nftTable }: Plan): Promise<void> {
+  const { device, ip, mac } = guests.edge;
+  // No delay before a new port forwards, and no router solicitations into the lab.
+  await run("ip", [
+    "link",
+    "set",
+    underlay.bridge,
+    "mtu",
+    String(underlayMtu),
+    "type",
+    "bridge",
+    "forward_delay",
+    "0",
+    "stp_state",
+    "0",
+  ]);
+  await run("ip", ["address", "replace", `${underlay.address}/24`, "dev", underlay.bridge]);
+  await run("ip", ["link", "set", underlay.bridge, "up"]);
+  if (!(await succeeds("ip", ["link", "show", device]))) {
+    await run("ip", [
+      "link",
+      "add",
+      device,
+      "address",
+      mac,
+      "mtu",
+      String(guestMtu),
+      "type",
+      "vxlan",
+      "id",
+      String(guests.vni),
+      "dstport",
+      "4789",
+      "local",
+      underlay.address,
+      "dev",
+      underlay.bridge,
+      "learning",
+    ]);
+  }
+  await run("ip", ["address", "replace", `${ip}/16`, "dev", device]);
+  await run("ip", ["link", "set", device, "up"]);
+  await run("nft", ["-f", "-"], {
+    input: `table ip ${nftTable} {}
+delete table ip ${nftTable}
+table ip ${nftTable} {
+  chain outgoing {
+    type nat hook postrouting priority srcnat;
+    ip saddr ${underlay.cidr} ip daddr != ${underlay.cidr} oifname != "${underlay.bridge}" masquerade
+  }
+}
+`,
+  });
+}
+
+/** Where the machine's own tunnel end sends what it cannot place yet: to every host. Repeated per host, harmless when there. */
+export async function edgeFlood(plan: Plan, hostAddress: string): Promise<void> {
+  const { device } = plan.guests.edge;
+  const all = "00:00:00:00:00:00";
+  const present = await run("bridge", ["fdb", "show", "dev", device]);
+  if (present.includes(`${all} dst ${hostAddress} `)) return;
+  await run("bridge", ["fdb", "append", all, "dev", device, "dst", hostAddress]);
+}
+
+/* Forwarding is switched on per interface, not for the whole machine: the bridge's switch goes with the bridge, and of the
+ * machine's own interfaces only those towards the outside are touched, and only if they did not forward before. */
+
+function forwardingFile(device: string): string {
+  return `/proc/sys/net/ipv4/conf/${device}/forwarding`;
+}
+
+async function forward(home: string, plan: Plan): Promise<void> {
+  writeFileSync(forwardingFile(plan.underlay.bridge), "1");
+  const uplinks = new Set((await routes()).filter((route) => route.dst === "default").map((route) => route.dev));
+  const off = [...uplinks].filter(
+    (device) => device !== undefined && readFileSync(forwardingFile(device), "utf8").trim() === "0",
+  ) as string[];
+  if (off.length === 0) return;
+  const link = (await links()).find((each) => each.ifname === plan.underlay.bridge);
+  const before = (link && aliasOf(link)?.forwarding) ?? [];
+  // The register first: a crash in between leaves a promise to switch off what is off.
+  await writeAlias(plan.underlay.bridge, { vstationLab: home, forwarding: [...new Set([...before, ...off])] });
+  for (const device of off) writeFileSync(forwardingFile(device), "1");
+}
+
+/** Removes everything that edgeUp made. Hosts' cables go with their hosts. */
+export function edgeDown(home: string, n: number): Promise<void> {
+  return withMachineLock(async () => {
+    const plan = planOf(n);
+    const present = await links();
+    const bridge = present.find((link) => link.ifname === plan.underlay.bridge);
+    const alias = bridge && aliasOf(bridge);
+    if (bridge === undefined || alias?.vstationLab !== home) return;
+    const heir = present.find((link) => link !== bridge && aliasOf(link) !== undefined);
+    const heirAlias = heir && aliasOf(heir);
+    if (heir !== undefined && heirAlias !== undefined && alias.forwarding.length > 0) {
+      await writeAlias(heir.ifname, {
+        ...heirAlias,
+        forwarding: [...new Set([...heirAlias.forwarding, ...alias.forwarding])],
+      });
+    } else {
+      for (const device of alias.forwarding) {
+        if (present.some((link) => link.ifname === device)) writeFileSync(forwardingFile(device), "0");
+      }
+    }
+    await run("nft", ["-f", "-"], { input: `table ip ${plan.nftTable} {}\ndelete table ip ${plan.nftTable}\n` });
+    if (present.some((link) => link.ifname === plan.guests.edge.device)) {
+      await run("ip", ["link", "delete", plan.guests.edge.device]);
+    }
+    // Last: while the bridge is there, so is the register.
+    await run("ip", ["link", "delete", plan.underlay.bridge]);
+  });
+}

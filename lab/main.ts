@@ -1,0 +1,175 @@
+/**
+ * `npm start` and `npm stop`, once everything that they need is installed (setup/ sees to that).
+ *
+ *   node lab/main.ts start [--hosts N] [--home DIR] [--detach] [--images DIR]
+ *   node lab/main.ts stop [--home DIR]
+ *
+ * One supervisor per home, kept by a lock that the kernel drops with its holder. `stop` asks the supervisor to end, waits for
+ * the lock, and then cleans up whatever is left, supervisor or not.
+ */
+import { spawn } from "node:child_process";
+import { appendFileSync, closeSync, existsSync, openSync, readFileSync, writeSync } from "node:fs";
+import { resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { parseArgs } from "node:util";
+import * as z from "zod";
+import { formatError } from "../src/lib/errors.ts";
+import { Home, writeWhole } from "./home.ts";
+import { takeLock } from "./lock.ts";
+import { isAlive, signal, statOf } from "./processes.ts";
+import { describeFailure, Supervisor, sweep, type LabOptions } from "./supervisor.ts";
+
+const supervisorSchema = z.strictObject({ pid: z.int(), startTime: z.string() });
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    hosts: { type: "string" },
+    home: { type: "string", default: ".vstation" },
+    images: { type: "string" },
+    detach: { type: "boolean", default: false },
+    // Set by --detach for the supervisor itself: the descriptor on which it reports until it is ready.
+    report: { type: "string" },
+  },
+});
+
+async function main(): Promise<number> {
+  const home = new Home(values.home);
+  switch (positionals[0]) {
+    case "start":
+      return values.detach ? detach() : supervise(home, options());
+    case "stop":
+      return stop(home);
+    default:
+      process.stderr.write("usage: lab/main.ts start|stop [--hosts N] [--home DIR] [--detach] [--images DIR]\n");
+      return 2;
+  }
+}
+
+function options(): LabOptions {
+  const hosts = values.hosts === undefined ? undefined : Number(values.hosts);
+  if (hosts !== undefined && !(Number.isInteger(hosts) && hosts >= 0 && hosts <= 64)) {
+    throw new Error(`--hosts ${values.hosts}: a number from 0 to 64 is needed`);
+  }
+  return { hosts, ...(values.images === undefined ? {} : { images: resolve(values.images) }) };
+}
+
+/** Runs the lab in this process until a signal ends it. */
+async function supervise(home: Home, labOptions: LabOptions): Promise<number> {
+  const lock = await takeLock(openable(home.lockFile), 0);
+  if (lock === undefined) {
+    process.stderr.write(
+      `a lab is already running in ${home.path}; \`npm stop -- --home ${home.path}\` powers it off\n`,
+    );
+    return 1;
+  }
+  writeWhole(
+    home.supervisorFile,
+    JSON.stringify({ pid: process.pid, startTime: statOf(process.pid)?.startTime }),
+    0o600,
+  );
+
+  const report = values.report === undefined ? 1 : Number(values.report);
+  let reporting = true;
+  const say = (line: string): void => {
+    if (!reporting) return;
+    try {
+      writeSync(report, `${line}\n`);
+    } catch {
+      reporting = false; // whoever listened went away: the log still has it all
+    }
+  };
+  const supervisor = new Supervisor(home, (line) => {
+    supervisor.log("progress", { line });
+    say(line);
+  });
+
+  let asked: NodeJS.Signals | undefined;
+  const end = new Promise<void>((resolveEnd) => {
+    for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+      process.on(name, () => {
+        if (asked === undefined) say("powering off");
+        asked = name;
+        resolveEnd();
+      });
+    }
+  });
+  let code = 0;
+  try {
+    const line = await Promise.race([supervisor.start(labOptions), end]);
+    if (line !== undefined) say(line);
+    if (values.report !== undefined) closeSync(report);
+    if (values.report !== undefined) reporting = false;
+    await end;
+  } catch (error) {
+    code = 1;
+    supervisor.log("failed", { error: formatError(error) });
+    process.stderr.write(`${describeFailure(error, home)}\n`);
+    if (values.report !== undefined) say(describeFailure(error, home));
+    if (supervisor.adopted) {
+      // What ran before runs on: a start that fails is no reason to power instances off.
+      process.stderr.write(`what was running before goes on; \`npm stop -- --home ${home.path}\` powers it off\n`);
+      process.exit(code);
+    }
+  }
+  await supervisor.stop();
+  say("the lab is off");
+  await lock.release();
+  return code;
+}
+
+/** Starts the supervisor in a session of its own and shows its progress until it is ready or has failed. */
+async function detach(): Promise<number> {
+  const home = new Home(values.home);
+  const log = openSync(home.log("supervisor"), "a", 0o600);
+  const args = ["start", "--home", home.path, "--report", "3"];
+  if (values.hosts !== undefined) args.push("--hosts", values.hosts);
+  if (values.images !== undefined) args.push("--images", resolve(values.images));
+  const child = spawn(process.execPath, [import.meta.filename, ...args], {
+    stdio: ["ignore", log, log, "pipe"],
+    detached: true,
+    cwd: "/",
+  });
+  closeSync(log);
+  const pipe = child.stdio[3];
+  if (pipe === null || pipe === undefined || !("readable" in pipe)) throw new Error("no pipe to the supervisor");
+  for await (const line of createInterface({ input: pipe as NodeJS.ReadableStream })) process.stdout.write(`${line}\n`);
+  // The pipe ends when it is ready or gone. An exit may be reported a moment after its pipe's end.
+  const exited = await new Promise<boolean>((resolveExit) => {
+    child.once("exit", () => resolveExit(true));
+    setTimeout(() => resolveExit(child.exitCode !== null), 300);
+  });
+  child.unref();
+  return exited ? 1 : 0;
+}
+
+async function stop(home: Home): Promise<number> {
+  const known = existsSync(home.supervisorFile)
+    ? supervisorSchema.safeParse(JSON.parse(readFileSync(home.supervisorFile, "utf8"))).data
+    : undefined;
+  if (known !== undefined && isAlive(known.pid, known.startTime)) signal(known.pid, "SIGTERM");
+  const lock = await takeLock(openable(home.lockFile), 60);
+  if (lock === undefined) {
+    process.stderr.write(
+      `the lab in ${home.path} is still powering off after a minute; see ${home.log("supervisor")}\n`,
+    );
+    return 1;
+  }
+  await sweep(home);
+  await lock.release();
+  process.stdout.write(`the lab in ${home.path} is off\n`);
+  return 0;
+}
+
+/** flock makes a missing file itself, but with everybody's permissions. */
+function openable(file: string): string {
+  appendFileSync(file, "", { mode: 0o600 });
+  return file;
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  process.stderr.write(`${formatError(error)}\n`);
+  process.exitCode = 1;
+}

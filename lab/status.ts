@@ -1,0 +1,45 @@
+/** `status.json` in the home: what runs, since when, how often it was started again, how it last ended. */
+import { readdirSync, readFileSync, watch, type FSWatcher } from "node:fs";
+import { join } from "node:path";
+import type { ChildStatus } from "./child.ts";
+
+export type LabState = "starting" | "ready" | "stopping" | "off";
+
+export interface LabStatus {
+  readonly state: LabState;
+  readonly supervisor: number | null;
+  readonly endpoint: string | null;
+  readonly credentialsFile: string;
+  readonly children: Readonly<Record<string, ChildStatus>>;
+}
+
+/** A host's services in its own words (see host/services.sh): `pid since restarts last-end`; the pid is the host's own number. */
+export function servicesOf(hostDir: string): Record<string, ChildStatus> {
+  const dir = join(hostDir, "status");
+  const services: Record<string, ChildStatus> = {};
+  for (const name of namesIn(dir)) {
+    if (name.startsWith(".")) continue;
+    const [pid, since, restarts, lastEnd] = readFileSync(join(dir, name), "utf8").trim().split(" ");
+    services[name] = {
+      state: pid === "-" ? "waiting" : "running",
+      pid: pid === "-" ? null : Number(pid),
+      since: new Date(Number(since) * 1000).toISOString(),
+      restarts: Number(restarts),
+      lastEnd: lastEnd === undefined || lastEnd === "-" ? null : lastEnd.replace("-", " "),
+    };
+  }
+  return services;
+}
+
+function namesIn(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
+}
+
+export function watchServices(hostDir: string, changed: () => void): FSWatcher {
+  return watch(join(hostDir, "status"), { persistent: false }, changed);
+}

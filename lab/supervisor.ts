@@ -1,0 +1,262 @@
+/**
+ * The lab's supervisor: brings PostgreSQL, VStation and the hosts up in order, keeps them up, and powers them off.
+ *
+ * It owns no truth that matters to an instance. It may be killed at any moment: its children live on, and the next start
+ * adopts them (child.ts). What the machine itself was changed by is level-triggered too (edge.ts), so a start after any
+ * interruption is the same code as the first one.
+ *
+ * Power off is a machine room that shuts down, not a wish to stop instances: VStation goes first, so that it never sees its
+ * guests end; then the hosts, all at once; then the database. The next start brings the instances back, because that is
+ * what VStation still wants.
+ */
+import { appendFileSync, cpSync, existsSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { formatError } from "../src/lib/errors.ts";
+import { sleep } from "../src/lib/retry.ts";
+import { Child, endChild, type ChildContext } from "./child.ts";
+import { edgeDown, edgeFlood, edgeUp } from "./edge.ts";
+import { writeWhole, type Home, type Memory } from "./home.ts";
+import { defaultShape, hostSpec, prepareHost, type Shape } from "./host/host.ts";
+import { hostPlanOf, type HostPlan, type Plan } from "./plan.ts";
+import { postgresReady, postgresSpec } from "./postgres.ts";
+import { gone, handlesOf, initOf, isAlive, processesOf, signal } from "./processes.ts";
+import { servicesOf, watchServices, type LabState, type LabStatus } from "./status.ts";
+import { caFingerprint, freePort, hostStates, readCredentials, vstationSpec, writeVStationConfig } from "./vstation.ts";
+
+export interface LabOptions {
+  readonly hosts: number | undefined;
+  readonly shape?: Shape;
+  /** Folder of ready images, copied into the home if they are not there. */
+  readonly images?: string;
+}
+
+export class Supervisor {
+  readonly #home: Home;
+  readonly #progress: (line: string) => void;
+  readonly #children = new Map<string, Child>();
+  readonly #hosts: HostPlan[] = [];
+  readonly #stopping = new AbortController();
+  #state: LabState = "starting";
+  #endpoint: string | null = null;
+  #starting: Promise<unknown> | undefined;
+  #adopted = false;
+
+  constructor(home: Home, progress: (line: string) => void) {
+    this.#home = home;
+    this.#progress = progress;
+  }
+
+  /** Something of an earlier start runs on under this supervisor. */
+  get adopted(): boolean {
+    return this.#adopted;
+  }
+
+  /** Brings the lab up. Returns the line that says what to do with it; throws when a part does not come up. */
+  start(options: LabOptions): Promise<string> {
+    const starting = this.#bringUp(options);
+    this.#starting = starting;
+    return starting;
+  }
+
+  async #bringUp(options: LabOptions): Promise<string> {
+    const home = this.#home;
+    const signalled = this.#stopping.signal;
+    const began = performance.now();
+    const before = home.remembered();
+    const living = handlesOf(home.path);
+    if (living.size > 0) this.#progress(`found running: ${[...living.keys()].toSorted().join(", ")}; taking over`);
+
+    const plan = await edgeUp(home.path, before?.n);
+    const memory = await this.#remember(plan, before, options, living);
+    for (let i = 1; i <= memory.hosts; i++) this.#hosts.push(hostPlanOf(plan, i));
+    this.#progress(`network ${plan.underlay.cidr}, guests ${plan.guests.cidr}`);
+
+    if (options.images !== undefined) copyImages(options.images, home.imageDir);
+    writeVStationConfig(home, plan, this.#hosts, memory.apiPort);
+    await this.#add(await postgresSpec(home));
+    await this.#must("postgres", postgresReady(home, signalled));
+    this.#progress("PostgreSQL answers");
+
+    const spec = vstationSpec(home);
+    if (!existsSync(spec.command[1] ?? "")) {
+      for (const host of this.#hosts) {
+        prepareHost(home, plan, host, options.shape ?? defaultShape, "0".repeat(64));
+        await edgeFlood(plan, host.address);
+        await this.#add(hostSpec(home, plan, host));
+      }
+      this.#become("ready");
+      return "ready, without VStation: it is not part of this tree yet";
+    }
+    await this.#add(spec);
+    const fingerprint = await this.#must("vstation", caFingerprint(home, signalled));
+    for (const host of this.#hosts) {
+      prepareHost(home, plan, host, options.shape ?? defaultShape, fingerprint);
+      await edgeFlood(plan, host.address);
+      await this.#add(hostSpec(home, plan, host));
+      watchServices(home.hostDir(host.name), () => this.#publish());
+    }
+    this.#progress(`${this.#hosts.length} hosts are booting`);
+
+    await this.#must("vstation", this.#allReady());
+    const credentials = readCredentials(home.credentialsFile);
+    this.#endpoint = credentials.endpoint;
+    this.#become("ready");
+    const seconds = ((performance.now() - began) / 1000).toFixed(1);
+    return `VStation is ready after ${seconds} s with ${this.#hosts.length} hosts: endpoint ${credentials.endpoint}, credentials in ${home.credentialsFile}; next: ./vstation --help`;
+  }
+
+  /** Powers everything off. Idempotent; also cleans what an earlier, killed supervisor left. */
+  async stop(): Promise<void> {
+    this.#stopping.abort(new Error("the lab is powering off"));
+    this.#become("stopping");
+    // A start in progress gives up at its next step; nothing may be born behind our back.
+    await this.#starting?.catch(() => undefined);
+    await this.#children.get("vstation")?.stop();
+    await Promise.all(
+      [...this.#children.values()].filter((child) => isHost(child.spec.name)).map((child) => child.stop()),
+    );
+    await this.#children.get("postgres")?.stop();
+    await sweep(this.#home);
+    this.#become("off");
+  }
+
+  async #remember(
+    plan: Plan,
+    before: Memory | undefined,
+    options: LabOptions,
+    living: ReadonlyMap<string, number>,
+  ): Promise<Memory> {
+    const wanted = options.hosts ?? before?.hosts ?? 3;
+    // A host that runs is never powered off because fewer were asked for: it may hold instances.
+    const highest = Math.max(0, ...[...living.keys()].map((name) => Number(/^host(\d+)$/.exec(name)?.[1] ?? 0)));
+    if (highest > wanted) this.#progress(`keeping ${highest} hosts, because that many are running`);
+    const memory = { n: plan.n, apiPort: before?.apiPort ?? (await freePort()), hosts: Math.max(wanted, highest) };
+    if (!living.has("vstation")) {
+      await freePort(memory.apiPort).catch((error: unknown) => {
+        throw new Error(`this home's API port 127.0.0.1:${memory.apiPort} is taken by another program`, {
+          cause: error,
+        });
+      });
+    }
+    this.#home.remember(memory);
+    return memory;
+  }
+
+  async #add(spec: Child["spec"]): Promise<void> {
+    this.#stopping.signal.throwIfAborted();
+    const context: ChildContext = {
+      home: this.#home.path,
+      lifeline: (name) => this.#home.lifeline(name),
+      changed: () => this.#publish(),
+      log: (event, detail) => this.log(event, detail),
+    };
+    const child = new Child(spec, context);
+    this.#children.set(spec.name, child);
+    if ((await child.start()) === "started") return;
+    this.#adopted = true;
+    this.#progress(`${spec.name} was running and goes on`);
+  }
+
+  /** Waits for a part to become usable, or for its crash loop, whichever comes first. */
+  async #must<T>(name: string, ready: Promise<T>): Promise<T> {
+    const watching = new AbortController();
+    const loop = (async (): Promise<never> => {
+      for (;;) {
+        await sleep(200, watching.signal);
+        const child = this.#children.get(name);
+        if (child?.status().state === "crash loop") {
+          throw new Error(`${name} ends again and again (last: ${child.status().lastEnd}): see ${child.spec.logFile}`);
+        }
+      }
+    })();
+    try {
+      return await Promise.race([ready, loop]);
+    } finally {
+      watching.abort();
+      loop.catch(() => undefined);
+    }
+  }
+
+  async #allReady(): Promise<void> {
+    let told = "";
+    for (;;) {
+      this.#stopping.signal.throwIfAborted();
+      const states = existsSync(this.#home.credentialsFile)
+        ? await hostStates(readCredentials(this.#home.credentialsFile))
+        : undefined;
+      const waiting = this.#hosts.filter((host) => states?.get(host.name) !== "ready").map((host) => host.name);
+      if (states !== undefined && waiting.length === 0) return;
+      const line = states === undefined ? "waiting for VStation" : `waiting for ${waiting.join(", ")}`;
+      if (line !== told) this.#progress(line);
+      told = line;
+      await sleep(100, this.#stopping.signal);
+    }
+  }
+
+  #become(state: LabState): void {
+    this.#state = state;
+    this.#publish();
+    this.log("lab", { state });
+  }
+
+  #publish(): void {
+    const children: Record<string, ReturnType<Child["status"]>> = {};
+    for (const [name, child] of this.#children) {
+      children[name] = child.status();
+      if (!isHost(name) || child.status().state !== "running") continue;
+      for (const [service, status] of Object.entries(servicesOf(this.#home.hostDir(name)))) {
+        children[`${name}/${service}`] = status;
+      }
+    }
+    const status: LabStatus = {
+      state: this.#state,
+      supervisor: this.#state === "off" ? null : process.pid,
+      endpoint: this.#endpoint,
+      credentialsFile: this.#home.credentialsFile,
+      children,
+    };
+    writeWhole(this.#home.statusFile, `${JSON.stringify(status, undefined, 2)}\n`, 0o644);
+  }
+
+  log(event: string, detail: Record<string, unknown>): void {
+    const line = JSON.stringify({ time: new Date().toISOString(), event, ...detail });
+    appendFileSync(this.#home.log("supervisor"), `${line}\n`, { mode: 0o600 });
+    if (event === "crash loop")
+      this.#progress(`${String(detail["child"])} ends again and again: see ${String(detail["see"])}`);
+  }
+}
+
+/**
+ * Ends whatever of this home still runs and takes back what was changed on the machine, without any memory but the kernel's.
+ * The order of a power off is kept: VStation, hosts, database.
+ */
+export async function sweep(home: Home): Promise<void> {
+  const handles = handlesOf(home.path);
+  const end = (name: string, politely: NodeJS.Signals): Promise<void> => {
+    const pid = handles.get(name);
+    if (pid === undefined) return Promise.resolve();
+    return endChild(pid, { namespaced: initOf(pid) !== undefined, politely, graceMs: 7000 });
+  };
+  await end("vstation", "SIGTERM");
+  await Promise.all([...handles.keys()].filter(isHost).map((name) => end(name, "SIGTERM")));
+  await end("postgres", "SIGINT");
+  const strays = processesOf(home.path).map((each) => each.pid);
+  for (const pid of strays) signal(pid, "SIGKILL");
+  if (!(await gone(strays, 10_000)))
+    throw new Error(`processes ${strays.filter((pid) => isAlive(pid)).join(", ")} cannot be ended`);
+  const memory = home.remembered();
+  if (memory !== undefined) await edgeDown(home.path, memory.n);
+  rmSync(home.supervisorFile, { force: true });
+}
+
+function isHost(child: string): boolean {
+  return /^host\d+$/.test(child);
+}
+
+function copyImages(from: string, to: string): void {
+  cpSync(from, to, { recursive: true, force: false });
+}
+
+export function describeFailure(error: unknown, home: Home): string {
+  return `the lab did not come up: ${formatError(error)}\nlogs are in ${join(home.path, "log")} and ${join(home.path, "hosts/*/log")}`;
+}

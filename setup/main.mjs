@@ -1,0 +1,72 @@
+/**
+ * What `npm start`, `npm stop`, `npm test` and `npm run ...` call. Runs on any Node from 20 on, before anything is installed:
+ * it makes sure of what the verb needs and then hands over to the Node that is part of this package.
+ */
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { check, testAll } from "./checks.mjs";
+import { provide } from "./needs.mjs";
+import { passThrough } from "./process.mjs";
+import { isRoot, rootPrefix } from "./rights.mjs";
+import { imageCache, node, root } from "./root.mjs";
+import { say, Stop } from "./say.mjs";
+
+const help = `npm start [-- --hosts N] [--home DIR] [--detach] [--yes]   a whole VStation with N lab hosts (3) on this machine
+npm stop [-- --home DIR]                                   powers that off; instances come back at the next start
+npm test                                                   everything is tested, real guests included
+npm run check                                              types, lint, format, and the tests that need no host
+npm run test:faults                                        kills everything at every step and looks what is left
+npm run bench -- NAME [--quick] [--json]                   measures, beside a rival, in one run
+
+--yes (or CI=true) agrees in advance to a new apt source. \`--home\` is .vstation unless given.`;
+
+/** Hands over to one of our programs as root: namespaces, bridges and libvirtd need it.
+ * @param {string} program @param {readonly string[]} args */
+function asRoot(program, args) {
+  const prefix = isRoot ? [] : rootPrefix("Running lab hosts", `${node} ${program} ${args.join(" ")}`);
+  const command = [...prefix, node, program, ...args];
+  return passThrough(command[0] ?? node, command.slice(1));
+}
+
+/** @returns {Promise<number>} */
+async function main() {
+  const [verb = "help", ...rest] = process.argv.slice(2);
+  const yes = rest.includes("--yes");
+  const args = rest.filter((each) => each !== "--yes");
+  switch (verb) {
+    case "start":
+      await provide({ verb, lab: true, yes });
+      mkdirSync(imageCache, { recursive: true });
+      return asRoot(join(root, "lab/main.ts"), ["start", "--images", imageCache, ...args]);
+    case "stop":
+      // What was never installed cannot be running.
+      if (!existsSync(node)) return 0;
+      return asRoot(join(root, "lab/main.ts"), ["stop", ...args]);
+    case "check":
+      await provide({ verb, lab: false, yes });
+      return check();
+    case "test":
+      await provide({ verb, lab: true, yes });
+      return testAll();
+    case "faults":
+      await provide({ verb: "test:faults", lab: true, yes });
+      return asRoot(join(root, "test/faults/main.ts"), args);
+    case "bench":
+      await provide({ verb, lab: true, yes });
+      return asRoot(join(root, "bench/main.ts"), args);
+    case "help":
+      say(help);
+      return 0;
+    default:
+      say(`there is no verb "${verb}"\n\n${help}`);
+      return 2;
+  }
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  if (!(error instanceof Stop)) throw error;
+  say(error.message);
+  process.exitCode = 1;
+}

@@ -1,0 +1,48 @@
+/** Finds everything that is missing, says it in one list, checks that it may be installed at all, and then installs it. */
+import { join } from "node:path";
+import { backportsSource, hasBackports, sourceFile } from "./backports.mjs";
+import { imageMissing, makeImage } from "./image.mjs";
+import { installModules, missingModules } from "./modules.mjs";
+import { debian, missingPackages } from "./packages.mjs";
+import { passThrough } from "./process.mjs";
+import { agree, rootPrefix } from "./rights.mjs";
+import { root } from "./root.mjs";
+import { say, step, Stop } from "./say.mjs";
+
+/** @param {{ verb: string, lab: boolean, yes: boolean }} wanted `lab`: more than the npm modules is needed */
+export async function provide({ verb, lab, yes }) {
+  const modules = missingModules();
+  const packages = lab ? missingPackages() : [];
+  const release = packages.length > 0 ? debian() : undefined;
+  const source =
+    release?.version === "12" && packages.some((each) => each.backports) && !hasBackports(release.codename);
+  const image = lab && imageMissing();
+  if (modules === undefined && packages.length === 0 && !image) return;
+
+  say("VStation needs, and this machine lacks:");
+  if (modules !== undefined) say(`  - ${modules}`);
+  if (source) say(`  - the apt source ${release.codename}-backports`);
+  if (packages.length > 0) say(`  - Debian packages: ${packages.map((each) => each.name).join(" ")}`);
+  if (image) say("  - the tiny guest image");
+
+  const installer = ["node", join(root, "setup/install.mjs"), ...(source ? ["--source"] : [])];
+  const prefix = packages.length === 0 ? [] : rootPrefix("Installing Debian packages", installer.join(" "));
+  if (source) {
+    const text = backportsSource(release.codename).split("\n").slice(1, -1).join("; ");
+    await agree(
+      `May ${sourceFile} be written (${text})? Only QEMU and libvirt are taken from it.`,
+      yes,
+      `npm ${verb === "start" || verb === "test" ? verb : `run ${verb}`} -- --yes`,
+    );
+  }
+
+  if (modules !== undefined) await installModules();
+  if (packages.length > 0) {
+    await step(`installing ${packages.length} Debian packages`, async () => {
+      const command = [...prefix, process.execPath, ...installer.slice(1)];
+      const code = await passThrough(command[0] ?? "", command.slice(1));
+      if (code !== 0) throw new Stop("the packages were not installed; see above");
+    });
+  }
+  if (image) await step("building the tiny guest image", makeImage);
+}

@@ -1,0 +1,84 @@
+/** The Debian packages that a lab needs, and which of them are missing or too old here. */
+import { readFileSync } from "node:fs";
+import { output } from "./process.mjs";
+import { Stop } from "./say.mjs";
+
+/** @typedef {{ name: string, atLeast?: string, backports?: boolean }} Package */
+
+/** `backports`: on Debian 12 the release's own version is too old, so it comes from bookworm-backports.
+ * @type {readonly Package[]} */
+const needed = [
+  { name: "qemu-system-x86", atLeast: "1:10.0", backports: true },
+  { name: "qemu-utils", atLeast: "1:10.0", backports: true },
+  { name: "seabios", backports: true },
+  { name: "ipxe-qemu" },
+  { name: "libvirt-daemon", atLeast: "11.3", backports: true },
+  { name: "libvirt-daemon-driver-qemu", atLeast: "11.3", backports: true },
+  { name: "libvirt-clients", atLeast: "11.3", backports: true },
+  { name: "tini" },
+  { name: "busybox-static" },
+  { name: "dnsmasq-base" },
+  { name: "nftables" },
+  { name: "iproute2" },
+  { name: "procps" },
+  { name: "util-linux" },
+  { name: "postgresql" },
+  { name: "gcc" },
+  { name: "libc6-dev" },
+  { name: "cpio" },
+  { name: "xz-utils" },
+  { name: "zstd" },
+];
+
+/** What of the above may come from backports; everything else stays at the release's version. */
+export const fromBackports = ["qemu-*", "libvirt*", "seabios"];
+
+/** The release this machine runs; stops on one where the packages above do not exist. */
+export function debian() {
+  /** @type {Record<string, string>} */
+  const facts = {};
+  for (const line of readOsRelease().split("\n")) {
+    const match = /^(\w+)="?([^"]*)"?$/.exec(line);
+    if (match?.[1] !== undefined) facts[match[1]] = match[2] ?? "";
+  }
+  const { ID: id, VERSION_ID: version, VERSION_CODENAME: codename, PRETTY_NAME: name } = facts;
+  if (id === "debian" && (version === "12" || version === "13") && codename !== undefined) return { version, codename };
+  throw new Stop(
+    `The lab runs on Debian 12 and 13; this is ${name ?? "something else"}. \`npm run check\` works everywhere.`,
+  );
+}
+
+function readOsRelease() {
+  try {
+    return readFileSync("/etc/os-release", "utf8");
+  } catch {
+    return "";
+  }
+}
+
+/** Those that are not installed in the version needed. Reads dpkg's own records; takes some milliseconds. */
+export function missingPackages() {
+  const text = output("dpkg-query", ["-W", "-f", "${Package}\\t${db:Status-Abbrev}\\t${Version}\\n"]) ?? "";
+  const installed = new Map(
+    text
+      .split("\n")
+      .map((line) => line.split("\t"))
+      .filter((fields) => fields[1]?.startsWith("ii"))
+      .map((fields) => [fields[0], fields[2] ?? ""]),
+  );
+  return needed.filter(({ name, atLeast }) => {
+    const version = name === "postgresql" ? postgresServer(installed) : installed.get(name);
+    if (version === undefined) return true;
+    return atLeast !== undefined && output("dpkg", ["--compare-versions", version, "ge", atLeast]) === undefined;
+  });
+}
+
+/** Any server from 15 on will do, whether the metapackage or the operator brought it.
+ * @param {Map<string | undefined, string>} installed */
+function postgresServer(installed) {
+  for (const [name, version] of installed) {
+    const major = /^postgresql-(\d+)$/.exec(name ?? "")?.[1];
+    if (major !== undefined && Number(major) >= 15) return version;
+  }
+  return undefined;
+}
