@@ -1,0 +1,132 @@
+/**
+ * The typed client of the native API, derived from the route table: `client.call("instanceGet", {params: {id}})`.
+ *
+ * Every call has a deadline. What the server says is a problem becomes the same `Failure` that was thrown over there; no
+ * connection is `unavailable`, no answer in time is `timeout`: then the outcome is unknown, so read again and do not resend.
+ */
+import * as z from "zod";
+import { Failure } from "../../lib/errors.ts";
+import { failureOf, problemMediaType, problemSchema } from "./problem.ts";
+import { fillPath, nothing, type Route } from "./route.ts";
+import { routes, type RouteAnswer, type RouteInput, type RouteName } from "./routes.ts";
+
+export interface ClientOptions {
+  /** Such as http://127.0.0.1:8080; a path behind it is kept. */
+  endpoint: string;
+  token: string;
+  /** For one call, unless the call says otherwise. */
+  timeoutMs?: number;
+}
+
+export interface CallOptions {
+  timeoutMs?: number;
+  signal?: AbortSignal | undefined;
+}
+
+const defaultTimeoutMs = 30_000;
+const maxAnswer = 64 * 1024 * 1024;
+
+export class NativeClient {
+  readonly endpoint: string;
+  readonly #token: string;
+  readonly #timeoutMs: number;
+
+  constructor(options: ClientOptions) {
+    this.endpoint = options.endpoint.replace(/\/+$/, "");
+    this.#token = options.token;
+    this.#timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
+  }
+
+  /** Calls a route. Throws a `Failure`; `unavailable` says that the server was not reached, `timeout` that it did not answer. */
+  async call<N extends RouteName>(name: N, input: RouteInput<N>, options: CallOptions = {}): Promise<RouteAnswer<N>> {
+    const route: Route = routes[name];
+    const parts: { params?: object; query?: object; request?: unknown } = input;
+    const path = fillPath(route.path, (parts.params ?? {}) as Record<string, unknown>) + queryString(parts.query ?? {});
+    const timeoutMs = options.timeoutMs ?? this.#timeoutMs;
+    const deadline = AbortSignal.timeout(timeoutMs);
+    const signal = options.signal === undefined ? deadline : AbortSignal.any([deadline, options.signal]);
+    const init: RequestInit = { method: route.method, signal, headers: this.headers };
+    if (route.request !== nothing) {
+      init.body = JSON.stringify(parts.request ?? {});
+      init.headers = { ...this.headers, "Content-Type": "application/json" };
+    }
+    try {
+      const response = await fetch(this.endpoint + path, init);
+      const text = await boundedText(response);
+      if (!response.ok) throw problemFrom(response, text);
+      return answerFrom(route, name, text) as RouteAnswer<N>;
+    } catch (error) {
+      throw this.failureFor(error, deadline, `${name}: no answer within ${timeoutMs} ms`);
+    }
+  }
+
+  /** For streams, which are no calls: the same proof, the same failures. */
+  get headers(): Record<string, string> {
+    return { Authorization: `Bearer ${this.#token}`, Accept: `application/json, ${problemMediaType}` };
+  }
+
+  /** What a failed fetch means; an abort by the caller's own signal and a `Failure` pass unchanged. */
+  failureFor(error: unknown, deadline: AbortSignal | undefined, late: string): unknown {
+    if (error instanceof Failure) return error;
+    if (deadline?.aborted === true) return new Failure("timeout", "DeadlineExceeded", late, { cause: error });
+    if (error instanceof Error && error.name === "AbortError") return error;
+    return new Failure("unavailable", "EndpointUnreachable", `cannot reach ${this.endpoint}: ${reasonOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** The failure that an answer with an error status stands for. */
+export function problemFrom(response: Response, text: string): Failure {
+  if (response.headers.get("content-type")?.startsWith(problemMediaType) === true) {
+    const parsed = problemSchema.safeParse(jsonOrUndefined(text));
+    if (parsed.success) return failureOf(parsed.data);
+  }
+  const message = `the endpoint answered ${response.status} and not as VStation does; is the address right?`;
+  return new Failure("unavailable", "NotVStation", message, { detail: { status: response.status } });
+}
+
+/** The whole text, or a failure once it is larger than any answer of ours. */
+async function boundedText(response: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.byteLength;
+    if (size > maxAnswer)
+      throw new Failure("internal", "AnswerTooLarge", "the answer is larger than any of VStation's");
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+function answerFrom(route: Route, name: string, text: string): unknown {
+  const parsed = route.response.safeParse(jsonOrUndefined(text));
+  if (parsed.success) return parsed.data;
+  const message = `the answer to ${name} is not what this version expects; are client and server of one release?`;
+  throw new Failure("internal", "AnswerNotUnderstood", message, { detail: { why: z.prettifyError(parsed.error) } });
+}
+
+function jsonOrUndefined(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined; // refused by the schema that comes next, with its own words
+  }
+}
+
+function queryString(query: object): string {
+  const search = new URLSearchParams();
+  for (const [key, value] of Object.entries(query)) {
+    if (value === undefined) continue;
+    for (const one of Array.isArray(value) ? value : [value]) search.append(key, String(one));
+  }
+  return search.size === 0 ? "" : `?${search.toString()}`;
+}
+
+/** undici wraps the cause that says something ("connect ECONNREFUSED ...") in "fetch failed". */
+function reasonOf(error: unknown): string {
+  let inner = error;
+  while (inner instanceof Error && inner.cause instanceof Error) inner = inner.cause;
+  if (inner instanceof AggregateError && inner.errors[0] instanceof Error) return inner.errors[0].message;
+  return inner instanceof Error ? inner.message : String(inner);
+}

@@ -1,0 +1,155 @@
+/** What the native API accepts: parameters, queries and bodies. Strict and bounded, every one. */
+import * as z from "zod";
+import { instanceStates, operationStates, restartPolicies } from "../../core/instance.ts";
+import { idSchema, type IdKind } from "../../lib/ids.ts";
+
+/** No call takes longer than this to answer; a long poll may wait less. */
+export const maxWaitSeconds = 60;
+export const maxPage = 500;
+
+const rawUserData = 16_384;
+
+const idParam = <K extends IdKind>(kind: K) => z.strictObject({ id: idSchema(kind) });
+export const instanceParams = idParam("instance");
+export const hostParams = idParam("host");
+export const operationParams = idParam("operation");
+export const keyParams = idParam("key");
+export const groupParams = idParam("group");
+
+const several = <S extends z.ZodType>(schema: S) => z.array(schema).max(100).optional();
+const name = z.string().min(1).max(128);
+const word = z.string().min(1).max(64);
+
+const page = {
+  offset: z.coerce.number().int().min(0).max(1_000_000_000).default(0),
+  limit: z.coerce.number().int().min(1).max(maxPage).default(100),
+};
+
+export const pageQuery = z.strictObject(page);
+
+/** Every condition must hold; of one given several times any value does. */
+export const instanceQuery = z.strictObject({
+  ...page,
+  id: several(idSchema("instance")),
+  state: several(z.enum(instanceStates)),
+  name: several(name),
+  zone: several(word),
+  instanceType: several(word),
+  imageId: several(idSchema("image")),
+  hostId: several(idSchema("host")),
+  groupId: several(idSchema("group")),
+  vpcId: several(idSchema("vpc")),
+  subnetId: several(idSchema("subnet")),
+  uuid: several(z.uuid()),
+  ip: several(z.ipv4()),
+  tag: several(z.string().min(1).max(384)).describe("`key=value`, or `key` alone for any value."),
+});
+
+const tags = z
+  .record(z.string().min(1).max(127), z.string().max(255))
+  .refine((value) => Object.keys(value).length <= 50, "at most 50 tags")
+  .meta({ maxProperties: 50 });
+
+const userData = z
+  .base64()
+  .max(Math.ceil(rawUserData / 3) * 4)
+  .refine((text) => Buffer.byteLength(text, "base64") <= rawUserData, "more than 16 KiB")
+  .describe("Base64 of at most 16 KiB.");
+
+const restartPolicy = z
+  .enum(restartPolicies)
+  .describe("`always`: a guest that ended by itself is started again; `never`: it stays STOPPED.");
+
+export const instanceRunRequest = z
+  .strictObject({
+    zone: word.optional().describe("May be left out where there is only one."),
+    instanceType: word,
+    imageId: idSchema("image"),
+    count: z.int().min(1).max(100).default(1),
+    minCount: z.int().min(1).max(100).optional().describe("This many or none; `count` when left out."),
+    name: name.nullable().default(null).describe("`{R:x}` numbers from x; with count > 1 a number is appended from 1."),
+    hostname: z.string().min(1).max(64).nullable().default(null),
+    systemDiskGiB: z.int().min(1).max(16_384).nullable().default(null),
+    keyIds: z.array(idSchema("key")).max(20).default([]),
+    groupId: idSchema("group").nullable().default(null),
+    userData: userData.nullable().default(null),
+    restartPolicy: restartPolicy.default("always"),
+    terminationProtection: z.boolean().default(false),
+    tags: tags.default({}),
+    clientToken: z
+      .string()
+      .regex(/^[\x21-\x7e]{1,64}$/)
+      .nullable()
+      .default(null)
+      .describe("The same token and request get the same answer, however often they are sent."),
+    dryRun: z.boolean().default(false).describe("Check everything, room included; create nothing."),
+  })
+  .meta({ id: "InstanceRunRequest" });
+
+const ids = z.array(idSchema("instance")).min(1).max(100).describe("All of them or none.");
+const how = z
+  .enum(["soft", "soft_first", "hard"])
+  .default("soft_first")
+  .describe("`soft` asks the guest; `soft_first` asks, then cuts the power; `hard` cuts it at once.");
+
+export const instancesRequest = z.strictObject({ ids }).meta({ id: "InstancesRequest" });
+export const instancesPowerRequest = z.strictObject({ ids, how }).meta({ id: "InstancesPowerRequest" });
+
+/** One change at a time: a request that is half done has no good answer. */
+export const instanceChangeRequest = z
+  .union([
+    z.strictObject({ name }),
+    z.strictObject({ userData }),
+    z.strictObject({ terminationProtection: z.boolean() }),
+    z.strictObject({ restartPolicy }),
+  ])
+  .meta({ id: "InstanceChangeRequest" });
+
+export const consoleLogQuery = z.strictObject({
+  bytes: z.coerce.number().int().min(1).max(1_048_576).default(65_536).describe("From the end of the log."),
+});
+
+export const consoleQuery = z.strictObject({
+  history: z.coerce.number().int().min(0).max(1_048_576).default(65_536).describe("Bytes of output sent first."),
+  force: z.enum(["true", "false"]).default("false").describe("Takes the console from whoever has it."),
+});
+
+export const operationGetQuery = z.strictObject({
+  wait: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(maxWaitSeconds)
+    .default(0)
+    .describe("Answer when it has ended, or as it is after so many seconds."),
+});
+
+export const operationQuery = z.strictObject({
+  ...page,
+  instanceId: several(idSchema("instance")),
+  state: several(z.enum(operationStates)),
+});
+
+export const imageQuery = z.strictObject({ ...page, id: several(idSchema("image")), name: name.optional() });
+export const keyQuery = z.strictObject({ ...page, id: several(idSchema("key")), name: several(name) });
+export const groupQuery = z.strictObject({ ...page, id: several(idSchema("group")), name: name.optional() });
+
+export const keyCreateRequest = z.strictObject({ name }).meta({ id: "KeyCreateRequest" });
+export const keyImportRequest = z
+  .strictObject({ name, publicKey: z.string().min(16).max(4096).describe("As in `id_ed25519.pub`.") })
+  .meta({ id: "KeyImportRequest" });
+
+export const groupCreateRequest = z
+  .strictObject({
+    name,
+    type: z.enum(["HOST", "SW", "RACK"]).default("HOST"),
+    affinity: z.int().min(1).max(10).default(1).describe("Instances allowed on one host."),
+  })
+  .meta({ id: "GroupCreateRequest" });
+
+export const changeSubjects = ["instance", "operation", "host"] as const;
+
+export const eventQuery = z.strictObject({
+  subject: several(z.enum(changeSubjects)),
+  subjectId: several(z.string().regex(/^[a-z]{2,6}-[a-z0-9]{8}$/)),
+});

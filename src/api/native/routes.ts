@@ -1,0 +1,308 @@
+/**
+ * Every route of the native API, in one table: what is not here does not exist. To find a route's code, search for its key:
+ * the server's calls (src/vstation/native/calls) and the client's users have the same names.
+ */
+import * as z from "zod";
+import * as ask from "./requests.ts";
+import * as answer from "./resources.ts";
+import { route } from "./route.ts";
+
+const instances = {
+  instanceList: route({
+    method: "GET",
+    path: "/v1/instances",
+    tag: "instances",
+    summary: "Lists instances, oldest first",
+    query: ask.instanceQuery,
+    response: answer.instancesAnswer,
+  }),
+  instanceGet: route({
+    method: "GET",
+    path: "/v1/instances/{id}",
+    tag: "instances",
+    summary: "Shows an instance",
+    params: ask.instanceParams,
+    response: answer.instanceSchema,
+    errors: ["not_found"],
+  }),
+  instanceRun: route({
+    method: "POST",
+    path: "/v1/instances",
+    tag: "instances",
+    summary: "Creates and starts instances",
+    request: ask.instanceRunRequest,
+    response: answer.runAnswer,
+    status: 202,
+    errors: ["not_found", "conflict", "limit", "no_capacity", "unsupported"],
+  }),
+  instanceModify: route({
+    method: "PATCH",
+    path: "/v1/instances/{id}",
+    tag: "instances",
+    summary: "Changes one property of an instance",
+    params: ask.instanceParams,
+    request: ask.instanceChangeRequest,
+    response: answer.instanceSchema,
+    errors: ["not_found", "conflict"],
+  }),
+  instanceStart: route({
+    method: "POST",
+    path: "/v1/instances:start",
+    tag: "instances",
+    summary: "Starts stopped instances",
+    request: ask.instancesRequest,
+    response: answer.startedAnswer,
+    status: 202,
+    errors: ["not_found", "conflict", "no_capacity"],
+  }),
+  instanceStop: route({
+    method: "POST",
+    path: "/v1/instances:stop",
+    tag: "instances",
+    summary: "Stops running instances",
+    request: ask.instancesPowerRequest,
+    response: answer.startedAnswer,
+    status: 202,
+    errors: ["not_found", "conflict"],
+  }),
+  instanceReboot: route({
+    method: "POST",
+    path: "/v1/instances:reboot",
+    tag: "instances",
+    summary: "Reboots running instances",
+    request: ask.instancesPowerRequest,
+    response: answer.startedAnswer,
+    status: 202,
+    errors: ["not_found", "conflict"],
+  }),
+  instanceTerminate: route({
+    method: "POST",
+    path: "/v1/instances:terminate",
+    tag: "instances",
+    summary: "Ends instances for good, disks included",
+    request: ask.instancesRequest,
+    response: answer.startedAnswer,
+    status: 202,
+    errors: ["not_found", "conflict"],
+  }),
+  instanceConsoleLog: route({
+    method: "GET",
+    path: "/v1/instances/{id}/console-log",
+    tag: "instances",
+    summary: "The end of what the guest wrote to its serial console",
+    params: ask.instanceParams,
+    query: ask.consoleLogQuery,
+    response: answer.consoleLogAnswer,
+    errors: ["not_found", "conflict"],
+  }),
+};
+
+const infrastructure = {
+  hostList: route({
+    method: "GET",
+    path: "/v1/hosts",
+    tag: "hosts",
+    summary: "Lists hosts",
+    query: ask.pageQuery,
+    response: answer.hostsAnswer,
+  }),
+  hostGet: route({
+    method: "GET",
+    path: "/v1/hosts/{id}",
+    tag: "hosts",
+    summary: "Shows a host: shape, room, versions, readiness",
+    params: ask.hostParams,
+    response: answer.hostSchema,
+    errors: ["not_found"],
+  }),
+  hostReadiness: route({
+    method: "GET",
+    path: "/v1/hosts/{id}/readiness",
+    tag: "hosts",
+    summary: "Runs the host's readiness checks anew",
+    params: ask.hostParams,
+    response: answer.readinessAnswer,
+    errors: ["not_found", "conflict"],
+  }),
+  operationList: route({
+    method: "GET",
+    path: "/v1/operations",
+    tag: "operations",
+    summary: "Lists operations, newest first",
+    query: ask.operationQuery,
+    response: answer.operationsAnswer,
+  }),
+  operationGet: route({
+    method: "GET",
+    path: "/v1/operations/{id}",
+    tag: "operations",
+    summary: "Shows an operation; with `wait`, once it has ended",
+    params: ask.operationParams,
+    query: ask.operationGetQuery,
+    response: answer.operationSchema,
+    errors: ["not_found"],
+  }),
+  about: route({
+    method: "GET",
+    path: "/v1/about",
+    tag: "service",
+    summary: "Version, region and zones",
+    response: answer.aboutAnswer,
+  }),
+};
+
+const catalogue = {
+  instanceTypeList: route({
+    method: "GET",
+    path: "/v1/instance-types",
+    tag: "catalogue",
+    summary: "Lists instance types and how many more of each would fit",
+    response: answer.instanceTypesAnswer,
+  }),
+  keyList: route({
+    method: "GET",
+    path: "/v1/keys",
+    tag: "keys",
+    summary: "Lists key pairs",
+    query: ask.keyQuery,
+    response: answer.keysAnswer,
+  }),
+  keyCreate: route({
+    method: "POST",
+    path: "/v1/keys",
+    tag: "keys",
+    summary: "Makes a key pair; the private half is in this answer and nowhere else",
+    request: ask.keyCreateRequest,
+    response: answer.keyCreatedAnswer,
+    status: 201,
+    errors: ["conflict", "limit"],
+  }),
+  keyImport: route({
+    method: "POST",
+    path: "/v1/keys:import",
+    tag: "keys",
+    summary: "Takes in a public key",
+    request: ask.keyImportRequest,
+    response: answer.keySchema,
+    status: 201,
+    errors: ["conflict", "limit"],
+  }),
+  keyDelete: route({
+    method: "DELETE",
+    path: "/v1/keys/{id}",
+    tag: "keys",
+    summary: "Deletes a key pair that no instance uses",
+    params: ask.keyParams,
+    response: answer.doneAnswer,
+    errors: ["not_found", "conflict"],
+  }),
+  groupList: route({
+    method: "GET",
+    path: "/v1/groups",
+    tag: "groups",
+    summary: "Lists disaster-recover groups",
+    query: ask.groupQuery,
+    response: answer.groupsAnswer,
+  }),
+  groupCreate: route({
+    method: "POST",
+    path: "/v1/groups",
+    tag: "groups",
+    summary: "Makes a disaster-recover group",
+    request: ask.groupCreateRequest,
+    response: answer.groupSchema,
+    status: 201,
+    errors: ["conflict", "limit", "unsupported"],
+  }),
+  groupDelete: route({
+    method: "DELETE",
+    path: "/v1/groups/{id}",
+    tag: "groups",
+    summary: "Deletes an empty group",
+    params: ask.groupParams,
+    response: answer.doneAnswer,
+    errors: ["not_found", "conflict"],
+  }),
+};
+
+/** JSON in, JSON out. */
+export const routes = { ...instances, ...infrastructure, ...catalogue };
+
+export type Routes = typeof routes;
+export type RouteName = keyof Routes;
+export const routeNames = Object.keys(routes) as RouteName[];
+
+type In<S extends z.ZodType> = z.input<S>;
+/** What a client hands to a route; parts without a required field may be left out. */
+export type RouteInput<N extends RouteName> = Optional<"params", In<Routes[N]["params"]>> &
+  Optional<"query", In<Routes[N]["query"]>> &
+  Optional<"request", In<Routes[N]["request"]>>;
+type Optional<K extends string, T> = Record<never, never> extends T ? { [key in K]?: T } : { [key in K]: T };
+/** What comes back. */
+export type RouteAnswer<N extends RouteName> = z.output<Routes[N]["response"]>;
+
+/** The routes that are no JSON: streams, and what programs of others read. */
+export const rawRoutes = {
+  events: {
+    path: "/v1/events",
+    tag: "events",
+    summary: "Follows changes as server-sent events",
+    description:
+      "Each event is named `change`; its data is a ChangeEvent and its id resumes the stream by `Last-Event-ID`. " +
+      "A comment line comes when the stream is live and again while nothing happens. " +
+      "Events carry no state: on each one, and whenever the stream begins anew, read again what you show.",
+    params: z.strictObject({}),
+    query: ask.eventQuery,
+    mediaType: "text/event-stream",
+    token: true,
+  },
+  console: {
+    path: "/v1/instances/{id}/console",
+    tag: "instances",
+    summary: "The serial console as a WebSocket",
+    description:
+      "Binary frames are bytes of the terminal, both ways. Text frames come from the server only and are JSON: " +
+      '`{"type":"history","bytes":N,"truncated":B}` before past output, `{"type":"live"}` after it, and ' +
+      '`{"type":"closed","reason":"..."}` before the end. The token stands in Authorization or, for browsers, in the ' +
+      "subprotocol `bearer.TOKEN` beside `vstation.console`.",
+    params: ask.instanceParams,
+    query: ask.consoleQuery,
+    mediaType: undefined,
+    token: true,
+  },
+  healthz: {
+    path: "/healthz",
+    tag: "service",
+    summary: "200 while requests can be served, else 503",
+    description: "Reads the database. Needs no token.",
+    params: z.strictObject({}),
+    query: z.strictObject({}),
+    mediaType: "text/plain",
+    token: false,
+  },
+  metrics: {
+    path: "/metrics",
+    tag: "service",
+    summary: "Metrics in Prometheus' text format",
+    description: "Give Prometheus the token with `authorization: {credentials_file: ...}`.",
+    params: z.strictObject({}),
+    query: z.strictObject({}),
+    mediaType: "text/plain",
+    token: true,
+  },
+  openapi: {
+    path: "/openapi.json",
+    tag: "service",
+    summary: "This document",
+    description: "Needs no token.",
+    params: z.strictObject({}),
+    query: z.strictObject({}),
+    mediaType: "application/json",
+    token: false,
+  },
+} as const;
+
+/** True for a path that the native API serves; everything else on the listener is the CVM API's. */
+export function isNativePath(path: string): boolean {
+  return path.startsWith("/v1/") || path === "/healthz" || path === "/metrics" || path === "/openapi.json";
+}

@@ -1,0 +1,99 @@
+/** From the use cases' views to the wire: each field by name, so that nothing leaves because it happened to be there. */
+import type * as wire from "../../api/native/resources.ts";
+import type { InstanceType } from "../../core/instance-types.ts";
+import type { ChangeEvent, GroupView, HostView, InstanceView, KeyView, OperationView } from "../cloud.ts";
+
+export function operationAnswer(view: OperationView): wire.OperationWire {
+  const { id, kind, instanceId, accountId, requestId, state, error } = view;
+  return {
+    id,
+    kind,
+    instanceId,
+    accountId,
+    requestId,
+    state,
+    error: error === null ? null : { code: error.code, message: error.message },
+    createdAt: view.createdAt.toISOString(),
+    endedAt: view.endedAt?.toISOString() ?? null,
+    deadline: view.deadline.toISOString(),
+    steps: view.steps.map(({ at, name, note }) => ({ at: at.toISOString(), name, note })),
+  };
+}
+
+export function instanceAnswer(view: InstanceView): wire.InstanceWire {
+  const { id, accountId, uuid, name, state, instanceType, vcpus, memoryMiB, imageId, zone, hostId, vpcId, subnetId } =
+    view;
+  const { ip, mac, systemDisk, keyIds, groupId, restartPolicy, terminationProtection, tags } = view;
+  const { incarnation, epoch, generation, stale, attention, latestOperation } = view;
+  return {
+    id,
+    accountId,
+    uuid,
+    name,
+    state,
+    instanceType,
+    vcpus,
+    memoryMiB,
+    imageId,
+    zone,
+    hostId,
+    vpcId,
+    subnetId,
+    ip,
+    mac,
+    systemDisk: { id: systemDisk.id, sizeGiB: systemDisk.sizeGiB },
+    keyIds: [...keyIds],
+    groupId,
+    hasUserData: view.userData !== null,
+    restartPolicy,
+    terminationProtection,
+    tags: { ...tags },
+    createdAt: view.createdAt.toISOString(),
+    incarnation,
+    epoch,
+    generation,
+    stale,
+    attention,
+    latestOperation: latestOperation === null ? null : operationAnswer(latestOperation),
+  };
+}
+
+export function hostAnswer(view: HostView): wire.HostWire {
+  const { id, name, state, underlayAddress, inventory, readiness, overcommit, used } = view;
+  return {
+    id,
+    name,
+    state,
+    underlayAddress,
+    inventory,
+    readiness,
+    overcommit,
+    used: { vcpus: used.vcpus, memoryMiB: used.memoryMiB, diskGiB: used.diskGiB, instances: used.instances },
+    seenAt: view.seenAt.toISOString(),
+    joinedAt: view.joinedAt.toISOString(),
+  };
+}
+
+export function keyAnswer(view: KeyView): wire.KeyWire {
+  const { id, name, publicKey, instanceIds } = view;
+  return { id, name, publicKey, createdAt: view.createdAt.toISOString(), instanceIds: [...instanceIds] };
+}
+
+export function groupAnswer(view: GroupView): wire.GroupWire {
+  const { id, name, type, affinity, capacity, instanceIds } = view;
+  return { id, name, type, affinity, capacity, instanceIds: [...instanceIds], createdAt: view.createdAt.toISOString() };
+}
+
+export function instanceTypeAnswer(type: InstanceType, room: number): wire.InstanceTypeWire {
+  const { name, family, vcpus, memoryGiB, bandwidthGbps, kpps } = type;
+  return { name, family, vcpus, memoryGiB, bandwidthGbps, kpps, room };
+}
+
+export function changeAnswer(event: ChangeEvent): wire.ChangeEventWire {
+  return {
+    id: event.id.toString(),
+    at: event.at.toISOString(),
+    subject: event.subject,
+    subjectId: event.subjectId,
+  };
+}

@@ -1,0 +1,113 @@
+/** Instances: the thin part between the wire and the use cases. */
+import type { RouteInput } from "../../../api/native/routes.ts";
+import { failure } from "../../../core/failure-codes.ts";
+import type { InstanceId } from "../../../lib/ids.ts";
+import { unreachable } from "../../../lib/errors.ts";
+import type { AnyCaller, Cloud, InstanceChange, InstanceQuery, InstanceView } from "../../cloud.ts";
+import { instanceAnswer } from "../answers.ts";
+import { defined, type Call, type Calls } from "../call.ts";
+
+export const instanceCalls: Calls<
+  | "instanceList"
+  | "instanceGet"
+  | "instanceRun"
+  | "instanceModify"
+  | "instanceStart"
+  | "instanceStop"
+  | "instanceReboot"
+  | "instanceTerminate"
+  | "instanceConsoleLog"
+> = {
+  async instanceList({ cloud }, { query, operator }) {
+    const { offset, limit } = query;
+    const { total, items } = await cloud.instances.list(operator, queryOf(query), { offset, limit });
+    return { total, instances: items.map(instanceAnswer) };
+  },
+
+  async instanceGet({ cloud }, { params, operator }) {
+    return instanceAnswer(await instanceOf(cloud, operator, params.id));
+  },
+
+  async instanceRun({ cloud }, { request, owner }) {
+    return await cloud.instances.run(owner, {
+      ...request,
+      zone: request.zone ?? onlyZone(cloud),
+      minCount: request.minCount ?? request.count,
+    });
+  },
+
+  async instanceModify({ cloud }, { params, request, operator }) {
+    await cloud.instances.modify(operator, [params.id], changeOf(request));
+    return instanceAnswer(await instanceOf(cloud, operator, params.id));
+  },
+
+  async instanceStart({ cloud }, { request, operator }) {
+    return { operationIds: await cloud.instances.start(operator, request.ids) };
+  },
+
+  async instanceStop({ cloud }, { request, operator }) {
+    return { operationIds: await cloud.instances.stop(operator, request.ids, request.how) };
+  },
+
+  async instanceReboot({ cloud }, { request, operator }) {
+    return { operationIds: await cloud.instances.reboot(operator, request.ids, request.how) };
+  },
+
+  async instanceTerminate({ cloud }, { request, operator }) {
+    return { operationIds: await cloud.instances.terminate(operator, request.ids) };
+  },
+
+  async instanceConsoleLog({ cloud }, { params, query, operator }) {
+    const { data, truncated } = await cloud.instances.consoleLog(operator, params.id, query.bytes);
+    return { data: data.toString("base64"), truncated };
+  },
+};
+
+async function instanceOf(cloud: Cloud, caller: AnyCaller, id: InstanceId): Promise<InstanceView> {
+  const { items } = await cloud.instances.list(caller, { ids: [id] }, { offset: 0, limit: 1 });
+  const [view] = items;
+  if (view === undefined) throw failure("InstanceNotFound", `there is no instance ${id}`);
+  return view;
+}
+
+function queryOf(query: Call<"instanceList">["query"]): InstanceQuery {
+  const pairs = (query.tag ?? []).map((text) => {
+    const at = text.indexOf("=");
+    return at < 0 ? { key: text } : { key: text.slice(0, at), value: text.slice(at + 1) };
+  });
+  const tags: Record<string, string[]> = {};
+  for (const { key, value } of pairs) if (value !== undefined) (tags[key] ??= []).push(value);
+  const tagKeys = pairs.filter((pair) => pair.value === undefined).map(({ key }) => key);
+  return defined({
+    ids: query.id,
+    states: query.state,
+    names: query.name,
+    zones: query.zone,
+    instanceTypes: query.instanceType,
+    imageIds: query.imageId,
+    hostIds: query.hostId,
+    groupIds: query.groupId,
+    vpcIds: query.vpcId,
+    subnetIds: query.subnetId,
+    uuids: query.uuid,
+    ips: query.ip,
+    tags: Object.keys(tags).length === 0 ? undefined : tags,
+    tagKeys: tagKeys.length === 0 ? undefined : tagKeys,
+  });
+}
+
+function changeOf(request: RouteInput<"instanceModify">["request"]): InstanceChange {
+  if ("name" in request) return { kind: "name", name: request.name };
+  if ("userData" in request) return { kind: "userData", userData: request.userData };
+  if ("terminationProtection" in request) return { kind: "terminationProtection", on: request.terminationProtection };
+  if ("restartPolicy" in request) return { kind: "restartPolicy", policy: request.restartPolicy };
+  return unreachable(request);
+}
+
+function onlyZone(cloud: Cloud): string {
+  const [zone, ...others] = cloud.catalogue.zones;
+  if (zone !== undefined && others.length === 0) return zone;
+  throw failure("InvalidParameter", `say which zone: ${cloud.catalogue.zones.join(", ")}`, {
+    detail: { parameter: "zone" },
+  });
+}

@@ -1,0 +1,191 @@
+/**
+ * The native API as a request listener: the route table of src/api/native with a call behind each route.
+ *
+ * One way in for every route: request id, token, schemas, the call under a deadline, the answer or a problem. The order
+ * matters: without a valid token nothing of a request is parsed, so a stranger costs one comparison.
+ */
+import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { getRequestListener } from "@hono/node-server";
+import { Hono, type Context } from "hono";
+import type { Registry } from "prom-client";
+import * as z from "zod";
+import { openApiDocument } from "../../api/native/openapi.ts";
+import { problemMediaType, problemOf } from "../../api/native/problem.ts";
+import { eventQuery, maxWaitSeconds } from "../../api/native/requests.ts";
+import type { Route } from "../../api/native/route.ts";
+import { rawRoutes, routeNames, routes, type RouteName } from "../../api/native/routes.ts";
+import { Failure, formatError } from "../../lib/errors.ts";
+import type { AccountId } from "../../lib/ids.ts";
+import type { Log } from "../../lib/log.ts";
+import { within } from "../../lib/retry.ts";
+import type { Cloud } from "../cloud.ts";
+import { requireToken } from "./auth.ts";
+import { callersFor, type Calls, type Service } from "./call.ts";
+import { catalogueCalls } from "./calls/catalogue.ts";
+import { infrastructureCalls } from "./calls/infrastructure.ts";
+import { instanceCalls } from "./calls/instances.ts";
+import { Changes } from "./changes.ts";
+import { eventStream } from "./events.ts";
+import { createNativeMetrics, type NativeMetrics } from "./metrics.ts";
+import { queryValues, readPart, readRequest } from "./request.ts";
+
+export interface NativeOptions {
+  log: Log;
+  /** Served at /metrics; every part of VStation adds its own. */
+  metrics: Registry;
+  /** Instances, keys and groups that the operator's token creates belong to this account. */
+  account: AccountId;
+  /** Ends streams, waits and consoles when the server closes. */
+  closing?: AbortSignal;
+  /** Silence after which an event stream says that it lives. */
+  heartbeatMs?: number;
+}
+
+const calls: Calls = { ...instanceCalls, ...infrastructureCalls, ...catalogueCalls };
+const callDeadlineMs = 30_000;
+const healthDeadlineMs = 2000;
+
+export const version = z
+  .object({ version: z.string() })
+  .parse(JSON.parse(readFileSync(new URL("../../../package.json", import.meta.url), "utf8"))).version;
+
+/** Answers every path for which `isNativePath` holds. */
+export function createNativeHandler(
+  cloud: Cloud,
+  options: NativeOptions,
+): (request: IncomingMessage, response: ServerResponse) => void {
+  const { log, account } = options;
+  const closing = options.closing ?? new AbortController().signal;
+  const service: Service = { cloud, log, version, changes: new Changes(cloud.events, log, closing) };
+  const metrics = createNativeMetrics(options.metrics, cloud, service.changes);
+  const app = new Hono<{ Variables: { requestId: string } }>();
+
+  app.use(async (context, next) => {
+    const requestId = requestIdOf(context.req.header("x-request-id"));
+    context.set("requestId", requestId);
+    await next();
+    context.header("X-Request-Id", requestId);
+  });
+  app.onError((error, context) => problem(context, error, context.get("requestId"), log));
+  app.notFound((context) => problem(context, noSuchRoute(context), context.get("requestId"), log));
+
+  for (const name of routeNames) {
+    const route: Route = routes[name];
+    app.on(route.method, honoPath(route.path), (context) =>
+      measured(metrics, name, async () => {
+        requireToken(cloud, context.req.header("authorization"));
+        const parts = await readRequest(route, context);
+        const signal = AbortSignal.any([context.req.raw.signal, closing]);
+        const call = { ...parts, ...callersFor(account, context.get("requestId")), signal };
+        // The table pairs each call with its own route; the loop cannot know which one this is.
+        const work = calls[name](service, call as never);
+        const deadline = callDeadlineMs + (name === "operationGet" ? maxWaitSeconds * 1000 : 0);
+        return context.json(await within(deadline, name, Promise.resolve(work)), route.status);
+      }),
+    );
+  }
+
+  app.get(rawRoutes.events.path, (context) => {
+    requireToken(cloud, context.req.header("authorization"));
+    const query = readPart(eventQuery, queryValues(eventQuery, new URL(context.req.url).searchParams), "query");
+    const filter = { subjects: setOf(query.subject), subjectIds: setOf(query.subjectId) };
+    const since = lastEventId(context.req.header("last-event-id"));
+    const signal = AbortSignal.any([context.req.raw.signal, closing]);
+    const stream = eventStream(cloud.events, since, filter, options.heartbeatMs ?? 15_000, signal);
+    return context.body(metrics.counted("events", stream), 200, {
+      "Content-Type": "text/event-stream; charset=utf-8",
+      "Cache-Control": "no-store",
+      "X-Accel-Buffering": "no",
+    });
+  });
+
+  app.get(rawRoutes.healthz.path, async (context) => {
+    try {
+      await within(healthDeadlineMs, "reading the database", cloud.hosts.list({ offset: 0, limit: 1 }));
+      return context.text("ok\n");
+    } catch (error) {
+      log.warn({ err: error }, "not healthy");
+      return context.text("unavailable\n", 503);
+    }
+  });
+
+  app.get(rawRoutes.metrics.path, async (context) => {
+    requireToken(cloud, context.req.header("authorization"));
+    const text = await within(callDeadlineMs, "collecting metrics", options.metrics.metrics());
+    return context.body(text, 200, { "Content-Type": options.metrics.contentType });
+  });
+
+  const document = JSON.stringify(openApiDocument(version));
+  app.get(rawRoutes.openapi.path, (context) => context.body(document, 200, { "Content-Type": "application/json" }));
+
+  const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
+  return (request, response) => {
+    listener(request, response).catch((error: unknown) => {
+      log.error({ err: error }, "answering a request");
+      response.destroy();
+    });
+  };
+}
+
+function requestIdOf(given: string | undefined): string {
+  return given !== undefined && /^[\w-]{8,64}$/.test(given) ? given : randomUUID();
+}
+
+function honoPath(path: string): string {
+  return path.replace(/\{(\w+)\}/g, ":$1");
+}
+
+function setOf(values: readonly string[] | undefined): ReadonlySet<string> | undefined {
+  return values === undefined ? undefined : new Set(values);
+}
+
+const largestId = 2n ** 63n - 1n;
+
+function lastEventId(header: string | undefined): bigint | undefined {
+  if (header === undefined || header === "") return undefined;
+  const id = /^\d{1,19}$/.test(header) ? BigInt(header) : undefined;
+  if (id !== undefined && id <= largestId) return id;
+  throw new Failure("invalid", "InvalidRequest", "Last-Event-ID is no id of ours");
+}
+
+function noSuchRoute(context: Context): Failure {
+  const paths = Object.values(routes).map(({ method, path }) => ({ method: method as string, path }));
+  const known = [...paths, ...Object.values(rawRoutes).map(({ path }) => ({ method: "GET", path }))];
+  const here = known.filter(({ path }) => new RegExp(`^${path.replace(/\{\w+\}/g, "[^/]+")}$`).test(context.req.path));
+  const methods = here.map(({ method }) => method).join(", ");
+  const hint = methods === "" ? "see /openapi.json" : `this path takes ${methods}`;
+  return new Failure("not_found", "NoSuchRoute", `there is no such route; ${hint}`);
+}
+
+async function measured(metrics: NativeMetrics, name: RouteName, work: () => Promise<Response>): Promise<Response> {
+  const end = metrics.begin(name);
+  try {
+    const response = await work();
+    end(response.status);
+    return response;
+  } catch (error) {
+    end(error instanceof Failure ? problemOf(error, "").status : 500);
+    throw error;
+  }
+}
+
+function problem(context: Context, error: unknown, requestId: string, log: Log): Response {
+  const told =
+    error instanceof Failure
+      ? error
+      : new Failure("internal", "Internal", "an error on our side; the log has it under the request id", {
+          cause: error,
+        });
+  const level = told.kind === "internal" ? "error" : "debug";
+  log[level](
+    { err: error, requestId, detail: told.detail },
+    `${context.req.method} ${context.req.path}: ${formatError(told)}`,
+  );
+  const body = problemOf(told, requestId);
+  context.header("Content-Type", problemMediaType);
+  context.header("X-Request-Id", requestId);
+  if (told.kind === "unauthenticated") context.header("WWW-Authenticate", "Bearer");
+  return context.body(JSON.stringify(body), body.status as 400);
+}
