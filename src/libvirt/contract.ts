@@ -10,8 +10,10 @@
  *   then calls the `onResync` listeners, who re-read whatever they follow, because events in between are gone.
  */
 import type { Log } from "../lib/log.ts";
+import type { Counters } from "./counters.ts";
 import type { DomainEventKind, DomainEventOf, MonitorEvent } from "./events.ts";
 import type { MigrationVerbs } from "./migration-contract.ts";
+import type { Procedure } from "./protocol/notation.ts";
 import type { DomainStatus } from "./states.ts";
 
 /** Names a domain. `id` is libvirt's number for a running one, -1 when it is not running (or was not when this was read). */
@@ -36,6 +38,11 @@ export type StatValues = Readonly<Record<string, number | string | boolean>>;
 export type Affect = "live" | "config" | "both";
 
 export interface Subscription {
+  /**
+   * Resolves when the daemon sends these events for the first time: what happens after is delivered, until the link is lost.
+   * Resolves as well when the subscription is closed first. Never rejects.
+   */
+  readonly active: Promise<void>;
   /** Ends delivery at once; tells the daemon when it is there. Never rejects, may be called twice. */
   close(): Promise<void>;
 }
@@ -111,6 +118,39 @@ export interface BlockJob {
   readonly bandwidth: bigint;
   readonly cursor: bigint;
   readonly end: bigint;
+}
+
+export interface Iothread {
+  readonly id: number;
+  readonly cpus: readonly number[];
+}
+
+export const memoryStatNames = [
+  "swap-in",
+  "swap-out",
+  "major-fault",
+  "minor-fault",
+  "unused",
+  "available",
+  "actual-balloon",
+  "rss",
+  "usable",
+  "last-update",
+  "disk-caches",
+  "hugetlb-pgalloc",
+  "hugetlb-pgfail",
+] as const;
+export type MemoryStat = (typeof memoryStatNames)[number];
+
+export interface InterfaceStats {
+  readonly rxBytes: bigint;
+  readonly rxPackets: bigint;
+  readonly rxErrors: bigint;
+  readonly rxDrops: bigint;
+  readonly txBytes: bigint;
+  readonly txPackets: bigint;
+  readonly txErrors: bigint;
+  readonly txDrops: bigint;
 }
 
 /** Verbs of the host. */
@@ -203,7 +243,24 @@ export interface DomainVerbs {
     affect: Affect,
     options?: CallOptions,
   ): Promise<void>;
+  /** Pins what is not a vCPU or an I/O thread of the process. */
+  emulatorPin(domain: DomainRef, cpus: readonly number[], affect: Affect, options?: CallOptions): Promise<void>;
+  iothreads(domain: DomainRef, options?: CallOptions): Promise<readonly Iothread[]>;
+  iothreadPin(
+    domain: DomainRef,
+    iothread: number,
+    cpus: readonly number[],
+    affect: Affect,
+    options?: CallOptions,
+  ): Promise<void>;
   memorySet(domain: DomainRef, kib: bigint, affect: Affect, options?: CallOptions): Promise<void>;
+  /** By name; sizes in KiB. What the guest's balloon driver does not tell is missing. */
+  memoryStats(domain: DomainRef, options?: CallOptions): Promise<Readonly<Partial<Record<MemoryStat, number>>>>;
+  /** Counters of one tap device, as seen by the guest. */
+  interfaceStats(domain: DomainRef, device: string, options?: CallOptions): Promise<InterfaceStats>;
+  /** Saves a running domain's memory to libvirt's own file and stops it; the next domainCreate goes on from there. */
+  managedSave(domain: DomainRef, options?: CallOptions): Promise<void>;
+  managedSaveRemove(domain: DomainRef, options?: CallOptions): Promise<void>;
 
   /** Opens a character device of a running guest (the first console if `device` is left out); `force` takes it over. */
   consoleOpen(domain: DomainRef, options?: CallOptions & { device?: string; force?: boolean }): Promise<ByteStream>;
@@ -238,10 +295,17 @@ export interface OpenOptions {
   /** The driver's URI at the daemon, default "qemu:///system". */
   readonly uri?: string;
   readonly log: Log;
+  /** Calls in flight on one connection, default 4; one below the daemon's `max_client_requests` (calls.ts). */
+  readonly window?: number;
+  /** Silence of `count` intervals in a row means the daemon is dead; default 3 times 5 s. */
+  readonly keepalive?: { readonly intervalMs: number; readonly count: number };
 }
 
 /** The whole client. Made by `openLibvirt(options: OpenOptions): Libvirt` in open.ts, which returns at once and connects behind it. */
 export interface Libvirt extends HostVerbs, DomainVerbs, MigrationVerbs, EventVerbs {
+  readonly counters: Readonly<Counters>;
+  /** Any procedure of the tables in protocol/, for what has no verb here. */
+  call<A, R>(procedure: Procedure<A, R>, args: A, options?: CallOptions): Promise<R>;
   /** Resolves when connected (at once if so); rejects with `unavailable` when the deadline passes first. */
   ready(options?: CallOptions): Promise<void>;
   /** Settles every waiter with `unavailable`, ends every stream and subscription, and never reconnects. */

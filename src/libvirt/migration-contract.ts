@@ -2,14 +2,16 @@
  * The verbs of a live migration, phase by phase, so that each side runs its own half on its own socket and no daemon ever
  * talks to another one.
  *
- *   source: begin -> cookie, xml          target: prepare(cookie, xml) -> cookie, uri
- *   source: perform(cookie, uri) -> cookie (runs for the whole copy; abort with jobAbort)
- *                                         target: finish(cookie, cancelled) -> the domain, running, and a cookie
- *   source: confirm(cookie, cancelled): destroys the source's half, or lets it run on
+ *   source: begin                      -> cookie, xml
+ *   target: prepare(cookie, xml)       -> cookie, uri: QEMU listens there, paused
+ *   source: perform(cookie, uri)       -> cookie: the whole copy, ends with the source paused (jobAbort cancels)
+ *   target: finish(cookie, cancelled)  -> the domain, running, and a cookie; or with cancelled the target's half is gone
+ *   source: confirm(cookie, cancelled): the source's half is gone; or with cancelled it runs on
  *
- * Who decides `cancelled`: perform failed -> finish(cancelled) on the target, confirm(cancelled) on the source. Perform worked
- * -> finish(); if finish itself fails -> confirm(cancelled), the source resumes. When the connection to a daemon is lost in
- * the middle the outcome is unknown until both sides' states were re-read.
+ * Who decides `cancelled`: perform failed -> finish(cancelled), confirm(cancelled). Perform worked -> finish; if finish itself
+ * says that the domain did not come up -> confirm(cancelled). When a connection is lost in the middle the outcome is unknown
+ * until both sides' states were re-read; and a daemon throws away its half of an unfinished migration when the connection
+ * that began it ends. All phases use one connection of their own for that reason (open.ts).
  */
 import type { CallOptions, DomainRef, StatValues } from "./contract.ts";
 
@@ -78,20 +80,33 @@ export interface JobStats {
   readonly values: StatValues;
 }
 
+export interface Begun {
+  readonly cookie: Uint8Array;
+  /** What the domain looks like on the target: options.params.destinationXml, completed by libvirt. */
+  readonly xml: string;
+}
+
+export interface Prepared {
+  readonly cookie: Uint8Array;
+  /** Where the target's QEMU listens, unless it was told by `params.uri` alone. */
+  readonly uri: string | undefined;
+}
+
 export interface MigrationVerbs {
-  migrateBegin(domain: DomainRef, options: MigrationOptions): Promise<{ cookie: Uint8Array; xml: string }>;
-  migratePrepare(
-    cookie: Uint8Array,
-    options: MigrationOptions,
-  ): Promise<{ cookie: Uint8Array; uri: string | undefined }>;
-  /** The whole copy happens inside this call: give it the migration's deadline. */
-  migratePerform(domain: DomainRef, cookie: Uint8Array, options: MigrationOptions): Promise<{ cookie: Uint8Array }>;
-  /** With `cancelled` the target's half is thrown away, and no domain comes back. */
+  /** Source. Give all phases the same flags and parameters; what each phase must not see is taken out here. */
+  migrateBegin(domain: DomainRef, options: MigrationOptions): Promise<Begun>;
+  /** Target. */
+  migratePrepare(begun: Begun, options: MigrationOptions): Promise<Prepared>;
+  /** Source. The whole copy happens inside this call: give it the migration's deadline. */
+  migratePerform(domain: DomainRef, prepared: Prepared, options: MigrationOptions): Promise<Uint8Array>;
+  /** Target. `domain` is the source's; with `cancelled` the target's half is thrown away and no domain comes back. */
   migrateFinish(
+    domain: DomainRef,
     cookie: Uint8Array,
     cancelled: boolean,
     options: MigrationOptions,
-  ): Promise<{ domain: DomainRef | undefined; cookie: Uint8Array }>;
+  ): Promise<{ readonly domain: DomainRef | undefined; readonly cookie: Uint8Array }>;
+  /** Source. */
   migrateConfirm(domain: DomainRef, cookie: Uint8Array, cancelled: boolean, options: MigrationOptions): Promise<void>;
   migrateSetMaxDowntime(domain: DomainRef, ms: bigint, options?: CallOptions): Promise<void>;
   /** MiB/s. */
