@@ -14,7 +14,7 @@
 import { spawn } from "node:child_process";
 import { closeSync, constants, existsSync, openSync, renameSync, statSync } from "node:fs";
 import { Socket } from "node:net";
-import { backoff } from "../src/lib/retry.ts";
+import { backoff, sleep } from "../src/lib/retry.ts";
 import { childVariable, gone, handlesOf, homeVariable, initOf, signal } from "./processes.ts";
 import { run } from "./run.ts";
 
@@ -144,6 +144,15 @@ export class Child {
     }
     this.#become("running");
     this.#context.log("started", { child: spec.name, pid: this.#pid });
+    if (spec.namespaced) await this.#findInit();
+  }
+
+  /** Remembers PID 1 while its parent can still tell which it is. It is born within milliseconds; the kernel tells nobody. */
+  async #findInit(): Promise<void> {
+    for (let i = 0; i < 100 && this.#pid !== null && this.#init === undefined; i++) {
+      this.#init = initOf(this.#pid);
+      if (this.#init === undefined) await sleep(10);
+    }
   }
 
   #adopt(pid: number): void {

@@ -33,9 +33,17 @@ async function main() {
   const [verb = "help", ...rest] = process.argv.slice(2);
   const yes = rest.includes("--yes");
   const args = rest.filter((each) => each !== "--yes");
+  const script = verb === "faults" ? "test:faults" : verb;
+  const repeat = [
+    "npm",
+    ...(script === "start" || script === "test" ? [script] : ["run", script]),
+    "--",
+    ...args,
+    "--yes",
+  ].join(" ");
   switch (verb) {
     case "start":
-      await provide({ verb, lab: true, yes });
+      await provide({ repeat, lab: true, yes });
       mkdirSync(imageCache, { recursive: true });
       return asRoot(join(root, "lab/main.ts"), ["start", "--images", imageCache, ...args]);
     case "stop":
@@ -43,16 +51,16 @@ async function main() {
       if (!existsSync(node)) return 0;
       return asRoot(join(root, "lab/main.ts"), ["stop", ...args]);
     case "check":
-      await provide({ verb, lab: false, yes });
+      await provide({ repeat, lab: false, yes });
       return check();
     case "test":
-      await provide({ verb, lab: true, yes });
+      await provide({ repeat, lab: true, yes });
       return testAll();
     case "faults":
-      await provide({ verb: "test:faults", lab: true, yes });
+      await provide({ repeat, lab: true, yes });
       return asRoot(join(root, "test/faults/main.ts"), args);
     case "bench":
-      await provide({ verb, lab: true, yes });
+      await provide({ repeat, lab: true, yes });
       return asRoot(join(root, "bench/main.ts"), args);
     case "help":
       say(help);

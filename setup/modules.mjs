@@ -23,7 +23,7 @@ export function missingModules() {
 export async function installModules() {
   await step("npm ci", async () => {
     const npm = process.env["npm_execpath"];
-    const args = ["ci", "--no-audit", "--no-fund"];
+    const args = ["ci", "--no-audit", "--no-fund", "--loglevel=error"];
     const code =
       npm === undefined
         ? await passThrough("npm", args, { cwd: root })

@@ -9,8 +9,9 @@ import { agree, rootPrefix } from "./rights.mjs";
 import { root } from "./root.mjs";
 import { say, step, Stop } from "./say.mjs";
 
-/** @param {{ verb: string, lab: boolean, yes: boolean }} wanted `lab`: more than the npm modules is needed */
-export async function provide({ verb, lab, yes }) {
+/** @param {{ repeat: string, lab: boolean, yes: boolean }} wanted `lab`: more than the npm modules, and root; `repeat`: the
+ * command to give again with --yes */
+export async function provide({ repeat, lab, yes }) {
   const modules = missingModules();
   const packages = lab ? missingPackages() : [];
   const release = packages.length > 0 ? debian() : undefined;
@@ -27,13 +28,11 @@ export async function provide({ verb, lab, yes }) {
 
   const installer = ["node", join(root, "setup/install.mjs"), ...(source ? ["--source"] : [])];
   const prefix = packages.length === 0 ? [] : rootPrefix("Installing Debian packages", installer.join(" "));
+  // Asked for again when the lab is started; here, so that nothing is installed for somebody who cannot use it.
+  if (lab) rootPrefix("Running lab hosts", repeat);
   if (source) {
     const text = backportsSource(release.codename).split("\n").slice(1, -1).join("; ");
-    await agree(
-      `May ${sourceFile} be written (${text})? Only QEMU and libvirt are taken from it.`,
-      yes,
-      `npm ${verb === "start" || verb === "test" ? verb : `run ${verb}`} -- --yes`,
-    );
+    await agree(`May ${sourceFile} be written (${text})? Only QEMU and libvirt are taken from it.`, yes, repeat);
   }
 
   if (modules !== undefined) await installModules();
