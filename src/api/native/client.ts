@@ -11,7 +11,7 @@ import { fillPath, nothing, type Route } from "./route.ts";
 import { routes, type RouteAnswer, type RouteInput, type RouteName } from "./routes.ts";
 
 export interface ClientOptions {
-  /** Such as http://127.0.0.1:8080; a path behind it is kept. */
+  /** Such as http://127.0.0.1:8080, with or without the `/v1` of its paths. */
   endpoint: string;
   token: string;
   /** For one call, unless the call says otherwise. */
@@ -32,7 +32,7 @@ export class NativeClient {
   readonly #timeoutMs: number;
 
   constructor(options: ClientOptions) {
-    this.endpoint = options.endpoint.replace(/\/+$/, "");
+    this.endpoint = options.endpoint.replace(/\/(v1\/?)?$/, "");
     this.#token = options.token;
     this.#timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
   }

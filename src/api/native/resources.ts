@@ -87,6 +87,20 @@ export const hostSchema = z
   })
   .meta({ id: "Host" });
 
+export const imageSchema = z
+  .object({
+    id: idSchema("image"),
+    name: z.string(),
+    osName: z.string(),
+    platform: z.string(),
+    architecture: z.string(),
+    boot: z.enum(["direct", "bios", "uefi"]).describe("`direct`: the host gives it kernel and initrd."),
+    diskGiB: counter.describe("The least that a system disk made from it can have."),
+    minMemoryMiB: counter,
+    createdAt: time,
+  })
+  .meta({ id: "Image" });
+
 export const keySchema = z
   .object({
     id: idSchema("key"),
@@ -136,6 +150,7 @@ export const changeEventSchema = z
 export const instancesAnswer = z.object({ total, instances: z.array(instanceSchema) });
 export const hostsAnswer = z.object({ total, hosts: z.array(hostSchema) });
 export const operationsAnswer = z.object({ total, operations: z.array(operationSchema) });
+export const imagesAnswer = z.object({ total, images: z.array(imageSchema) });
 export const keysAnswer = z.object({ total, keys: z.array(keySchema) });
 export const groupsAnswer = z.object({ total, groups: z.array(groupSchema) });
 export const instanceTypesAnswer = z.object({ zone: z.string(), instanceTypes: z.array(instanceTypeSchema) });
@@ -160,6 +175,7 @@ export const doneAnswer = z.object({});
 export type InstanceWire = z.infer<typeof instanceSchema>;
 export type OperationWire = z.infer<typeof operationSchema>;
 export type HostWire = z.infer<typeof hostSchema>;
+export type ImageWire = z.infer<typeof imageSchema>;
 export type KeyWire = z.infer<typeof keySchema>;
 export type GroupWire = z.infer<typeof groupSchema>;
 export type InstanceTypeWire = z.infer<typeof instanceTypeSchema>;

@@ -159,6 +159,14 @@ const catalogue = {
     summary: "Lists instance types and how many more of each would fit",
     response: answer.instanceTypesAnswer,
   }),
+  imageList: route({
+    method: "GET",
+    path: "/v1/images",
+    tag: "catalogue",
+    summary: "Lists images",
+    query: ask.imageQuery,
+    response: answer.imagesAnswer,
+  }),
   keyList: route({
     method: "GET",
     path: "/v1/keys",
@@ -237,7 +245,12 @@ type In<S extends z.ZodType> = z.input<S>;
 export type RouteInput<N extends RouteName> = Optional<"params", In<Routes[N]["params"]>> &
   Optional<"query", In<Routes[N]["query"]>> &
   Optional<"request", In<Routes[N]["request"]>>;
-type Optional<K extends string, T> = Record<never, never> extends T ? { [key in K]?: T } : { [key in K]: T };
+/** A part is optional when nothing in it is required, or when it takes nothing (then any key is typed `never`). */
+type Optional<K extends string, T> = string extends keyof T
+  ? { [key in K]?: T }
+  : Partial<T> extends T
+    ? { [key in K]?: T }
+    : { [key in K]: T };
 /** What comes back. */
 export type RouteAnswer<N extends RouteName> = z.output<Routes[N]["response"]>;
 

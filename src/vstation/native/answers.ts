@@ -1,7 +1,7 @@
 /** From the use cases' views to the wire: each field by name, so that nothing leaves because it happened to be there. */
 import type * as wire from "../../api/native/resources.ts";
 import type { InstanceType } from "../../core/instance-types.ts";
-import type { ChangeEvent, GroupView, HostView, InstanceView, KeyView, OperationView } from "../cloud.ts";
+import type { ChangeEvent, GroupView, HostView, ImageView, InstanceView, KeyView, OperationView } from "../cloud.ts";
 
 export function operationAnswer(view: OperationView): wire.OperationWire {
   const { id, kind, instanceId, accountId, requestId, state, error } = view;
@@ -71,6 +71,21 @@ export function hostAnswer(view: HostView): wire.HostWire {
     used: { vcpus: used.vcpus, memoryMiB: used.memoryMiB, diskGiB: used.diskGiB, instances: used.instances },
     seenAt: view.seenAt.toISOString(),
     joinedAt: view.joinedAt.toISOString(),
+  };
+}
+
+export function imageAnswer({ id, manifest, createdAt }: ImageView): wire.ImageWire {
+  const { name, osName, platform, architecture, boot, disk, minMemoryMiB } = manifest;
+  return {
+    id,
+    name,
+    osName,
+    platform,
+    architecture,
+    boot: boot.kind === "direct" ? "direct" : boot.firmware,
+    diskGiB: disk.virtualSizeGiB,
+    minMemoryMiB,
+    createdAt: createdAt.toISOString(),
   };
 }
 

@@ -338,7 +338,13 @@ export class FakeCloud implements use.Cloud {
   };
 
   readonly images: use.Images = {
-    list: (caller, query, page) => this.#act("images.list", [caller, query, page], () => slice([], page)),
+    list: (caller, query, page) =>
+      this.#act("images.list", [caller, query, page], () =>
+        slice(
+          [tinyImage].filter((image) => query.name === undefined || image.manifest.name === query.name),
+          page,
+        ),
+      ),
   };
 }
 
@@ -379,6 +385,23 @@ export class FakeConsole implements use.ConsoleSession {
 function slice<T>(items: readonly T[], page: use.Page): use.Listed<T> {
   return { total: items.length, items: items.slice(page.offset, page.offset + page.limit) };
 }
+
+const tinyImage: use.ImageView = {
+  id: fakeImage,
+  createdAt: start,
+  manifest: {
+    id: fakeImage,
+    name: "tiny",
+    format: 1,
+    architecture: "x86_64",
+    boot: { kind: "direct", kernel: "vmlinuz", initrd: "initrd", cmdline: "console=ttyS0" },
+    disk: { file: "disk.qcow2", format: "qcow2", virtualSizeGiB: 1 },
+    minMemoryMiB: 64,
+    osName: "Debian 12 (tiny)",
+    platform: "Debian",
+    sha256: {},
+  },
+};
 
 const emptyInstance: use.InstanceView = {
   id: "ins-00000000" as InstanceId,

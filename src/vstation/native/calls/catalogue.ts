@@ -1,9 +1,17 @@
-/** What instances are made of: types, keys, groups. */
-import { groupAnswer, instanceTypeAnswer, keyAnswer } from "../answers.ts";
+/** What instances are made of: types, images, keys, groups. */
+import { groupAnswer, imageAnswer, instanceTypeAnswer, keyAnswer } from "../answers.ts";
 import { defined, type Calls } from "../call.ts";
 
 export const catalogueCalls: Calls<
-  "instanceTypeList" | "keyList" | "keyCreate" | "keyImport" | "keyDelete" | "groupList" | "groupCreate" | "groupDelete"
+  | "imageList"
+  | "instanceTypeList"
+  | "keyList"
+  | "keyCreate"
+  | "keyImport"
+  | "keyDelete"
+  | "groupList"
+  | "groupCreate"
+  | "groupDelete"
 > = {
   async instanceTypeList({ cloud }) {
     const room = await cloud.catalogue.room();
@@ -11,6 +19,12 @@ export const catalogueCalls: Calls<
       zone: cloud.catalogue.zones[0] ?? "",
       instanceTypes: cloud.catalogue.types.map((type) => instanceTypeAnswer(type, room.get(type.name) ?? 0)),
     };
+  },
+
+  async imageList({ cloud }, { query, operator }) {
+    const { offset, limit, id, name } = query;
+    const { total, items } = await cloud.images.list(operator, defined({ ids: id, name }), { offset, limit });
+    return { total, images: items.map(imageAnswer) };
   },
 
   async keyList({ cloud }, { query, owner }) {

@@ -1,0 +1,229 @@
+/** `instance run`, and what can be done to instances that exist. */
+import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+import type { Command } from "commander";
+import type { RouteAnswer, RouteInput } from "../../api/native/routes.ts";
+import { allowedStates, restartPolicies, type InstanceAction, type StopMode } from "../../core/instance.ts";
+import { isFailure } from "../../lib/errors.ts";
+import { type ImageId, type OperationId } from "../../lib/ids.ts";
+import type { Context } from "../context.ts";
+import { usageError } from "../exit.ts";
+import type { Io } from "../io.ts";
+import { allImages, groupId, imageId, instanceId, instanceIds, keyIds } from "../resolve.ts";
+import { table } from "../table.ts";
+import { collect, confirmed, contextOf, exitOnFailed, maybeWait, oneOf, waitOptions, wholeNumber } from "./shared.ts";
+import type { WaitFlags } from "./shared.ts";
+
+interface RunFlags extends WaitFlags {
+  count: number;
+  minCount?: number;
+  type: string;
+  image?: string;
+  name?: string;
+  hostname?: string;
+  key?: string[];
+  group?: string;
+  userData?: string;
+  disk?: number;
+  restartPolicy?: (typeof restartPolicies)[number];
+  protect?: boolean;
+  tag?: string[];
+  zone?: string;
+  clientToken?: string;
+  dryRun?: boolean;
+}
+
+export function addInstanceActions(instance: Command, io: Io): void {
+  waitOptions(instance.command("run"))
+    .description("create and start instances")
+    .option("--count <n>", "how many", wholeNumber(1, 100), 1)
+    .option("--min-count <n>", "at least so many, or none", wholeNumber(1, 100))
+    .option("--type <type>", "instance type (`type list` shows them)", "T1.SMALL1")
+    .option("--image <image>", "id or name; may be left out when there is only one")
+    .option("--name <name>", "name; with --count a number is appended, {R:1} says where")
+    .option("--hostname <name>", "host name inside the guest")
+    .option("--key <key>", "id or name of a key pair (repeatable)", collect)
+    .option("--group <group>", "disaster-recover group: its members run on different hosts")
+    .option("--user-data <file>", "file handed to the guest's first boot; - reads standard input")
+    .option("--disk <GiB>", "size of the system disk", wholeNumber(1, 16_384))
+    .option(
+      "--restart-policy <policy>",
+      "always or never: what happens when the guest ends by itself",
+      oneOf(restartPolicies),
+    )
+    .option("--protect", "refuse termination until the protection is taken off")
+    .option("--tag <key=value>", "tag (repeatable)", collect)
+    .option("--zone <zone>", "zone; may be left out when there is only one")
+    .option("--client-token <token>", "the same token never creates twice")
+    .option("--dry-run", "check everything, room included; create nothing")
+    .action(async (flags: RunFlags, command: Command) => instanceRun(contextOf(io, command), flags));
+
+  power(instance, io, "start", "start stopped instances");
+  power(instance, io, "stop", "stop running instances");
+  power(instance, io, "reboot", "reboot running instances");
+
+  waitOptions(instance.command("terminate"))
+    .argument("<instance...>", "ids or names")
+    .description("end instances for good, disks included")
+    .option("-y, --yes", "do not ask")
+    .action(async (given: string[], flags: WaitFlags & { yes?: boolean }, command: Command) => {
+      const context = contextOf(io, command);
+      const ids = await instanceIds(context.client, given);
+      await confirmed(context, flags.yes, `Terminate ${ids.join(", ")}? Their disks are deleted.`);
+      const { operationIds } = await context.client.call("instanceTerminate", { request: { ids } });
+      await report(context, { instanceIds: ids, operationIds }, flags);
+    });
+
+  instance
+    .command("set")
+    .argument("<instance>", "id or name")
+    .description("change one property of an instance")
+    .option("--name <name>", "new name")
+    .option("--restart-policy <policy>", "always or never", oneOf(restartPolicies))
+    .option("--protect", "refuse termination")
+    .option("--no-protect", "allow termination")
+    .option("--user-data <file>", "new user data; - reads standard input")
+    .action(async (given: string, flags: SetFlags, command: Command) => {
+      const context = contextOf(io, command);
+      const request = changeOf(flags);
+      const id = await instanceId(context.client, given);
+      const changed = await context.client.call("instanceModify", { params: { id }, request });
+      context.print(changed, () => `${changed.id} is changed\n`);
+    });
+}
+
+function power(instance: Command, io: Io, verb: "start" | "stop" | "reboot", description: string): void {
+  const command = waitOptions(instance.command(verb)).argument("<instance...>", "ids or names");
+  command.description(`${description} (allowed while ${allowedText(verb)})`);
+  if (verb !== "start") {
+    command
+      .option("--soft", "only ask the guest; fail if it does not follow")
+      .option("--hard", "do not ask the guest: as if the power were cut");
+  }
+  command.action(async (given: string[], flags: WaitFlags & { soft?: boolean; hard?: boolean }, self: Command) => {
+    const context = contextOf(io, self);
+    if (flags.soft === true && flags.hard === true) throw usageError("--soft and --hard exclude each other");
+    const how: StopMode = flags.hard === true ? "hard" : flags.soft === true ? "soft" : "soft_first";
+    const ids = await instanceIds(context.client, given);
+    const { operationIds } = await call(context, verb, ids, how);
+    await report(context, { instanceIds: ids, operationIds }, flags);
+  });
+}
+
+function allowedText(action: InstanceAction): string {
+  return allowedStates[action].join(", ");
+}
+
+async function call(
+  { client }: Context,
+  verb: "start" | "stop" | "reboot",
+  ids: string[],
+  how: StopMode,
+): Promise<{ operationIds: OperationId[] }> {
+  if (verb === "start") return await client.call("instanceStart", { request: { ids } });
+  if (verb === "stop") return await client.call("instanceStop", { request: { ids, how } });
+  return await client.call("instanceReboot", { request: { ids, how } });
+}
+
+async function instanceRun(context: Context, flags: RunFlags): Promise<void> {
+  const { client } = context;
+  const image = flags.image === undefined ? await onlyImage(context) : await imageId(client, flags.image);
+  const request: RouteInput<"instanceRun">["request"] = {
+    instanceType: flags.type,
+    imageId: image,
+    count: flags.count,
+    minCount: flags.minCount,
+    name: flags.name,
+    hostname: flags.hostname,
+    systemDiskGiB: flags.disk,
+    keyIds: flags.key === undefined ? [] : await keyIds(client, flags.key),
+    groupId: flags.group === undefined ? null : await groupId(client, flags.group),
+    userData: flags.userData === undefined ? null : userData(flags.userData),
+    restartPolicy: flags.restartPolicy,
+    terminationProtection: flags.protect,
+    tags: tagsOf(flags.tag ?? []),
+    zone: flags.zone,
+    clientToken: flags.clientToken ?? randomUUID(),
+    dryRun: flags.dryRun,
+  };
+  const run = (): Promise<RouteAnswer<"instanceRun">> => client.call("instanceRun", { request });
+  const made = await run().catch((error: unknown) => {
+    // The token makes asking again safe: an answer that was lost on the way is given once more, nothing is created twice.
+    if (isFailure(error, "timeout", "unavailable")) return run();
+    throw error;
+  });
+  if (flags.dryRun === true) {
+    context.print({ ...made, dryRun: true }, () => "it would fit; nothing was created\n");
+    return;
+  }
+  await report(context, made, flags);
+}
+
+/** What came of an action: ids for programs, a table for people, and the end of each operation if it was waited for. */
+async function report(
+  context: Context,
+  made: { instanceIds: readonly string[]; operationIds: readonly OperationId[] },
+  flags: WaitFlags,
+): Promise<void> {
+  const operations = await maybeWait(context, made.operationIds, flags);
+  const rows = made.instanceIds.map((id, i) => ({ id, operationId: made.operationIds[i] ?? null }));
+  context.print({ ...made, ...(operations === undefined ? {} : { operations }) }, () =>
+    table(
+      [
+        { title: "INSTANCE", value: ({ id }) => id },
+        { title: "OPERATION", value: ({ operationId }) => operationId },
+        { title: "STATE", value: (_row) => operations?.find(({ id }) => id === _row.operationId)?.state ?? "accepted" },
+      ],
+      rows,
+    ),
+  );
+  exitOnFailed(operations);
+}
+
+async function onlyImage(context: Context): Promise<ImageId> {
+  const images = await allImages(context.client);
+  const [image, ...others] = images;
+  if (image !== undefined && others.length === 0) return image.id;
+  throw usageError(
+    image === undefined
+      ? "there is no image yet: put one into the image folder (see docs/architecture.md)"
+      : `say which --image: ${images.map(({ id, name }) => `${name} (${id})`).join(", ")}`,
+  );
+}
+
+function userData(file: string): string {
+  try {
+    return readFileSync(file === "-" ? 0 : file).toString("base64");
+  } catch (error) {
+    throw usageError(`--user-data ${file}: ${(error as Error).message}`);
+  }
+}
+
+function tagsOf(given: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    given.map((text) => {
+      const at = text.indexOf("=");
+      if (at < 1) throw usageError(`--tag ${text}: give it as key=value`);
+      return [text.slice(0, at), text.slice(at + 1)];
+    }),
+  );
+}
+
+interface SetFlags {
+  name?: string;
+  restartPolicy?: (typeof restartPolicies)[number];
+  protect?: boolean;
+  userData?: string;
+}
+
+function changeOf(flags: SetFlags): RouteInput<"instanceModify">["request"] {
+  const changes: RouteInput<"instanceModify">["request"][] = [];
+  if (flags.name !== undefined) changes.push({ name: flags.name });
+  if (flags.restartPolicy !== undefined) changes.push({ restartPolicy: flags.restartPolicy });
+  if (flags.protect !== undefined) changes.push({ terminationProtection: flags.protect });
+  if (flags.userData !== undefined) changes.push({ userData: userData(flags.userData) });
+  const [change, ...others] = changes;
+  if (change === undefined) throw usageError("say what to change; `./vstation instance set --help` lists it");
+  if (others.length > 0) throw usageError("one change at a time: a request that is half done has no good answer");
+  return change;
+}

@@ -1,0 +1,114 @@
+/** How a run ends: exit codes that scripts may rely on, and errors that say what to do next. */
+import { Failure, formatError, isFailure, unreachable, type ErrorKind } from "../lib/errors.ts";
+
+export const exitCodes = {
+  ok: 0,
+  /** What was asked for did not come true (an operation ended FAILED, a check found an error), or a fault of ours. */
+  failed: 1,
+  usage: 2,
+  notFound: 3,
+  /** The present state, a limit, or missing room does not allow it. */
+  refused: 4,
+  unreachable: 5,
+  timedOut: 6,
+  /** The credentials are missing or wrong. */
+  unauthenticated: 7,
+  /** Ctrl-C or SIGTERM. */
+  interrupted: 130,
+} as const;
+
+export const exitMeanings: readonly (readonly [number, string])[] = [
+  [exitCodes.ok, "done"],
+  [exitCodes.failed, "an operation ended FAILED, a check found an error, or a fault of our own"],
+  [exitCodes.usage, "the command line or the request is wrong"],
+  [exitCodes.notFound, "there is no such thing"],
+  [exitCodes.refused, "refused: the present state, a limit or missing room does not allow it"],
+  [exitCodes.unreachable, "VStation, or the host, is out of reach; nothing was done"],
+  [exitCodes.timedOut, "no answer or no end in time; the outcome is unknown, look again"],
+  [exitCodes.unauthenticated, "the credentials are missing or wrong"],
+  [exitCodes.interrupted, "interrupted; what was accepted goes on"],
+];
+
+/** Ends a run with a code after everything has been said. */
+export class Exit extends Error {
+  readonly code: number;
+  constructor(code: number) {
+    super(`exit ${code}`);
+    this.code = code;
+  }
+}
+
+export function exitCodeOf(kind: ErrorKind): number {
+  switch (kind) {
+    case "invalid":
+      return exitCodes.usage;
+    case "unauthenticated":
+      return exitCodes.unauthenticated;
+    case "not_found":
+      return exitCodes.notFound;
+    case "forbidden":
+    case "conflict":
+    case "no_capacity":
+    case "limit":
+    case "unsupported":
+      return exitCodes.refused;
+    case "unavailable":
+      return exitCodes.unreachable;
+    case "timeout":
+      return exitCodes.timedOut;
+    case "internal":
+      return exitCodes.failed;
+    default:
+      return unreachable(kind);
+  }
+}
+
+/** Codes for which there is something better to say than the message alone. */
+const advice: Readonly<Record<string, string>> = {
+  EndpointUnreachable: "is VStation running? `npm start` starts it; `./vstation doctor` looks for what is wrong",
+  NoCredentials:
+    "start VStation (`npm start`), or point --home (VSTATION_HOME) at the folder that has credentials.json",
+  TokenInvalid: "credentials.json does not belong to this VStation; point --home at the right folder",
+  WrongState: "`./vstation instance show ID` tells the present state",
+  OperationInProgress: "`./vstation operation list --open` shows it; wait for its end and try again",
+  Protected: "`./vstation instance set ID --no-protect` takes the protection off",
+  InsufficientCapacity: "`./vstation type list` shows what fits; `./vstation host list` where the room is",
+  ConsoleBusy: "`--force` takes it over",
+  KeyInUse: "`./vstation key list` shows by which instances",
+  NameTaken: "choose another name, or delete the old one",
+  HostUnreachable: "`./vstation host list` shows it; instances on it go on, their state is unknown until it is back",
+  DeadlineExceeded: "it may still come true: look with `./vstation operation list`",
+  Internal: "see VStation's log for the request id; `./vstation doctor --bundle FILE.tar.gz` collects what to send",
+};
+
+export function explain(error: unknown): { code: number; text: string; json: Record<string, unknown> } {
+  if (isFailure(error)) {
+    const { kind, code, message, detail } = error;
+    const requestId = detail["requestId"];
+    const next = advice[code];
+    const lines = [`error: ${message} (${code})`];
+    if (next !== undefined) lines.push(`  next: ${next}`);
+    if (kind === "internal" && typeof requestId === "string") lines.push(`  request id: ${requestId}`);
+    return {
+      code: exitCodeOf(kind),
+      text: `${lines.join("\n")}\n`,
+      json: {
+        kind,
+        code,
+        message,
+        ...(next === undefined ? {} : { next }),
+        ...(requestId === undefined ? {} : { requestId }),
+      },
+    };
+  }
+  const message = formatError(error);
+  return {
+    code: exitCodes.failed,
+    text: `error: ${message}\n`,
+    json: { kind: "internal", code: "Internal", message },
+  };
+}
+
+export function usageError(message: string): Failure {
+  return new Failure("invalid", "Usage", message);
+}

@@ -1,0 +1,49 @@
+/** The tree of commands; docs/cli.md and the shell completion are made from it. */
+import { Command, CommanderError } from "commander";
+import { Failure } from "../lib/errors.ts";
+import { addCatalogue } from "./commands/catalogue.ts";
+import { addHost } from "./commands/host.ts";
+import { addInstanceActions } from "./commands/instance-actions.ts";
+import { addInstanceReads } from "./commands/instance-list.ts";
+import { addOperation } from "./commands/operation.ts";
+import { Exit, exitCodes, explain } from "./exit.ts";
+import type { Io } from "./io.ts";
+
+export function buildProgram(io: Io): Command {
+  const program = new Command("vstation");
+  program
+    .description("operate a VStation zone: instances, hosts, operations")
+    .option("--home <folder>", "folder that has credentials.json; else $VSTATION_HOME, else .vstation")
+    .option("--json", "one JSON document for programs instead of text for people")
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({ writeOut: (text) => io.out(text), writeErr: (text) => io.err(text) })
+    .showHelpAfterError("(--help shows how)")
+    .exitOverride();
+
+  const instance = program.command("instance").alias("i").description("virtual machines");
+  addInstanceActions(instance, io);
+  addInstanceReads(instance, io);
+  addHost(program, io);
+  addOperation(program, io);
+  addCatalogue(program, io);
+  return program;
+}
+
+/** Runs one command line (without the program's own name) and returns the exit code; everything is said through `io`. */
+export async function runCli(args: readonly string[], io: Io): Promise<number> {
+  try {
+    await buildProgram(io).parseAsync([...args], { from: "user" });
+    return exitCodes.ok;
+  } catch (error) {
+    if (error instanceof Exit) return error.code;
+    // commander has said it already.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+    if (io.signal.aborted && !(error instanceof Failure)) {
+      io.err("interrupted; what was accepted goes on\n");
+      return exitCodes.interrupted;
+    }
+    const { code, text, json } = explain(error);
+    io.err(args.includes("--json") ? `${JSON.stringify({ error: json })}\n` : text);
+    return code;
+  }
+}

@@ -1,0 +1,67 @@
+/** How a wait is shown: one line that rewrites itself on a terminal, one line per step elsewhere; nothing for programs. */
+import type { OperationWire } from "../api/native/resources.ts";
+import type { Context } from "./context.ts";
+import { printable } from "./table.ts";
+import { ended } from "./wait.ts";
+
+export class Progress {
+  readonly #context: Context;
+  readonly #start = performance.now();
+  readonly #steps = new Map<string, number>();
+  readonly #latest = new Map<string, OperationWire>();
+  readonly #total: number;
+  #shown = false;
+
+  constructor(context: Context, total: number) {
+    this.#context = context;
+    this.#total = total;
+  }
+
+  update(operation: OperationWire): void {
+    if (this.#context.json) return;
+    this.#latest.set(operation.id, operation);
+    const told = this.#steps.get(operation.id) ?? 0;
+    this.#steps.set(operation.id, operation.steps.length);
+    if (this.#context.io.errIsTty) this.#line(operation);
+    else for (const step of operation.steps.slice(told)) this.#context.say(`${subject(operation)}: ${stepText(step)}`);
+  }
+
+  broken(): void {
+    if (this.#context.json || !this.#context.io.errIsTty) return;
+    this.#write("VStation is out of reach; trying again");
+  }
+
+  /** Leaves the line as it is when all went well, and the reasons of what failed under it. */
+  end(operations: readonly OperationWire[]): void {
+    if (this.#context.json) return;
+    if (this.#shown) this.#context.io.err("\r\x1b[K");
+    for (const { error, ...operation } of operations) {
+      if (error === null) continue;
+      const text = printable(`${operation.instanceId}: ${operation.kind} failed: ${error.message} (${error.code})`);
+      this.#context.io.err(`${text}\n`);
+    }
+  }
+
+  #line(operation: OperationWire): void {
+    const seconds = Math.floor((performance.now() - this.#start) / 1000);
+    const done = [...this.#latest.values()].filter(ended).length;
+    const step = operation.steps.at(-1);
+    const what = step === undefined ? operation.state.toLowerCase() : stepText(step);
+    const count = this.#total > 1 ? `${done}/${this.#total} done, ` : "";
+    this.#write(`${count}${subject(operation)}: ${what} (${seconds} s)`);
+  }
+
+  #write(text: string): void {
+    const columns = this.#context.io.stdout.columns;
+    this.#context.io.err(`\r\x1b[K${printable(text).slice(0, Math.max(20, columns > 0 ? columns - 1 : 79))}`);
+    this.#shown = true;
+  }
+}
+
+function subject(operation: OperationWire): string {
+  return `${operation.instanceId} ${operation.kind.replace(/^instance\./, "")}`;
+}
+
+function stepText(step: OperationWire["steps"][number]): string {
+  return printable(step.note === null || step.note === "" ? step.name : `${step.name}: ${step.note}`);
+}
