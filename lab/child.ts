@@ -51,7 +51,7 @@ export interface ChildContext {
 
 const shortLifeMs = 30_000;
 /** So many short lives in a row are called a crash loop, loudly. It is still restarted: the cause may be mended outside. */
-const crashLoopAfter = 5;
+export const crashLoopAfter = 5;
 const logLimitBytes = 16 << 20;
 
 export class Child {
@@ -108,6 +108,8 @@ export class Child {
     const { spec } = this;
     const fifo = this.#context.lifeline(spec.name);
     if (!existsSync(fifo)) await run("mkfifo", ["-m", "600", fifo]);
+    // It may have been told to stop meanwhile.
+    if (!this.#wanted) return;
     const lifeline = openSync(fifo, constants.O_RDWR);
     rotate(spec.logFile);
     const log = openSync(spec.logFile, "a", 0o600);
@@ -118,6 +120,7 @@ export class Child {
         env: {
           PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
           LANG: "C.UTF-8",
+          ...ourSettings(),
           ...spec.env,
           [homeVariable]: this.#context.home,
           [childVariable]: spec.name,
@@ -218,6 +221,11 @@ export async function endChild(
   if (await gone(all, how.graceMs)) return;
   for (const each of all.toReversed()) signal(each, "SIGKILL");
   if (!(await gone(all, 20_000))) throw new Error(`process ${pid} cannot be ended, not even by SIGKILL`);
+}
+
+/** What is set for VStation and Compute in the supervisor's environment: log level, crash points. */
+function ourSettings(): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => /^VSTATION_(?!LAB_)/.test(name)));
 }
 
 function rotate(file: string): void {

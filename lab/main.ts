@@ -56,19 +56,6 @@ function options(): LabOptions {
 
 /** Runs the lab in this process until a signal ends it. */
 async function supervise(home: Home, labOptions: LabOptions): Promise<number> {
-  const lock = await takeLock(openable(home.lockFile), 0);
-  if (lock === undefined) {
-    process.stderr.write(
-      `a lab is already running in ${home.path}; \`npm stop -- --home ${home.path}\` powers it off\n`,
-    );
-    return 1;
-  }
-  writeWhole(
-    home.supervisorFile,
-    JSON.stringify({ pid: process.pid, startTime: statOf(process.pid)?.startTime }),
-    0o600,
-  );
-
   const report = values.report === undefined ? 1 : Number(values.report);
   let reporting = true;
   const say = (line: string): void => {
@@ -79,6 +66,17 @@ async function supervise(home: Home, labOptions: LabOptions): Promise<number> {
       reporting = false; // whoever listened went away: the log still has it all
     }
   };
+  const lock = await takeLock(openable(home.lockFile), 0);
+  if (lock === undefined) {
+    say(`a lab is already running in ${home.path}; \`npm stop -- --home ${home.path}\` powers it off`);
+    return 1;
+  }
+  writeWhole(
+    home.supervisorFile,
+    JSON.stringify({ pid: process.pid, startTime: statOf(process.pid)?.startTime }),
+    0o600,
+  );
+
   const supervisor = new Supervisor(home, (line) => {
     supervisor.log("progress", { line });
     say(line);
@@ -104,11 +102,10 @@ async function supervise(home: Home, labOptions: LabOptions): Promise<number> {
   } catch (error) {
     code = 1;
     supervisor.log("failed", { error: formatError(error) });
-    process.stderr.write(`${describeFailure(error, home)}\n`);
-    if (values.report !== undefined) say(describeFailure(error, home));
+    say(describeFailure(error, home));
     if (supervisor.adopted) {
       // What ran before runs on: a start that fails is no reason to power instances off.
-      process.stderr.write(`what was running before goes on; \`npm stop -- --home ${home.path}\` powers it off\n`);
+      say(`what was running before goes on; \`npm stop -- --home ${home.path}\` powers it off`);
       process.exit(code);
     }
   }

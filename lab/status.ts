@@ -1,7 +1,7 @@
 /** `status.json` in the home: what runs, since when, how often it was started again, how it last ended. */
 import { readdirSync, readFileSync, watch, type FSWatcher } from "node:fs";
 import { join } from "node:path";
-import type { ChildStatus } from "./child.ts";
+import { crashLoopAfter, type ChildStatus } from "./child.ts";
 
 export type LabState = "starting" | "ready" | "stopping" | "off";
 
@@ -13,15 +13,16 @@ export interface LabStatus {
   readonly children: Readonly<Record<string, ChildStatus>>;
 }
 
-/** A host's services in its own words (see host/services.sh): `pid since restarts last-end`; the pid is the host's own number. */
+/** A host's services in its own words (see host/services.sh): `pid since restarts last-end
+ * short-lives`; the pid is the host's own number. */
 export function servicesOf(hostDir: string): Record<string, ChildStatus> {
   const dir = join(hostDir, "status");
   const services: Record<string, ChildStatus> = {};
   for (const name of namesIn(dir)) {
     if (name.startsWith(".")) continue;
-    const [pid, since, restarts, lastEnd] = readFileSync(join(dir, name), "utf8").trim().split(" ");
+    const [pid, since, restarts, lastEnd, shortLives] = readFileSync(join(dir, name), "utf8").trim().split(" ");
     services[name] = {
-      state: pid === "-" ? "waiting" : "running",
+      state: pid !== "-" ? "running" : Number(shortLives) >= crashLoopAfter ? "crash loop" : "waiting",
       pid: pid === "-" ? null : Number(pid),
       since: new Date(Number(since) * 1000).toISOString(),
       restarts: Number(restarts),

@@ -13,7 +13,7 @@ import { appendFileSync, cpSync, existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { formatError } from "../src/lib/errors.ts";
 import { sleep } from "../src/lib/retry.ts";
-import { Child, endChild, type ChildContext } from "./child.ts";
+import { Child, endChild, type ChildContext, type ChildStatus } from "./child.ts";
 import { edgeDown, edgeFlood, edgeUp } from "./edge.ts";
 import { writeWhole, type Home, type Memory } from "./home.ts";
 import { defaultShape, hostSpec, prepareHost, type Shape } from "./host/host.ts";
@@ -40,6 +40,10 @@ export class Supervisor {
   #endpoint: string | null = null;
   #starting: Promise<unknown> | undefined;
   #adopted = false;
+  /** Called at each change of any part. */
+  readonly #watchers = new Set<() => void>();
+  /** Parts whose crash loop has been told. */
+  readonly #looping = new Set<string>();
 
   constructor(home: Home, progress: (line: string) => void) {
     this.#home = home;
@@ -74,7 +78,7 @@ export class Supervisor {
     if (options.images !== undefined) copyImages(options.images, home.imageDir);
     writeVStationConfig(home, plan, this.#hosts, memory.apiPort);
     await this.#add(await postgresSpec(home));
-    await this.#must("postgres", postgresReady(home, signalled));
+    await this.#must(postgresReady(home, signalled));
     this.#progress("PostgreSQL answers");
 
     const spec = vstationSpec(home);
@@ -88,7 +92,7 @@ export class Supervisor {
       return "ready, without VStation: it is not part of this tree yet";
     }
     await this.#add(spec);
-    const fingerprint = await this.#must("vstation", caFingerprint(home, signalled));
+    const fingerprint = await this.#must(caFingerprint(home, signalled));
     for (const host of this.#hosts) {
       prepareHost(home, plan, host, options.shape ?? defaultShape, fingerprint);
       await edgeFlood(plan, host.address);
@@ -97,7 +101,7 @@ export class Supervisor {
     }
     this.#progress(`${this.#hosts.length} hosts are booting`);
 
-    await this.#must("vstation", this.#allReady());
+    await this.#must(this.#allReady());
     const credentials = readCredentials(home.credentialsFile);
     this.#endpoint = credentials.endpoint;
     this.#become("ready");
@@ -157,24 +161,30 @@ export class Supervisor {
     this.#progress(`${spec.name} was running and goes on`);
   }
 
-  /** Waits for a part to become usable, or for its crash loop, whichever comes first. */
-  async #must<T>(name: string, ready: Promise<T>): Promise<T> {
-    const watching = new AbortController();
-    const loop = (async (): Promise<never> => {
-      for (;;) {
-        await sleep(200, watching.signal);
-        const child = this.#children.get(name);
-        if (child?.status().state === "crash loop") {
-          throw new Error(`${name} ends again and again (last: ${child.status().lastEnd}): see ${child.spec.logFile}`);
-        }
-      }
-    })();
+  /** Waits for a part to become usable, or for the crash loop of anything that it may be waiting for. */
+  async #must<T>(ready: Promise<T>): Promise<T> {
+    let look: () => void = () => undefined;
+    const loop = new Promise<never>((_, reject) => {
+      look = () => {
+        const [name, status] = Object.entries(this.#statuses()).find(([, each]) => each.state === "crash loop") ?? [];
+        if (name === undefined) return;
+        reject(
+          new Error(`${name} ends again and again (last: ${status?.lastEnd ?? "unknown"}): see ${this.#logOf(name)}`),
+        );
+      };
+    });
+    this.#watchers.add(look);
     try {
       return await Promise.race([ready, loop]);
     } finally {
-      watching.abort();
-      loop.catch(() => undefined);
+      this.#watchers.delete(look);
     }
+  }
+
+  #logOf(part: string): string {
+    const [host, service] = part.split("/");
+    if (service !== undefined) return join(this.#home.hostDir(host ?? part), "log", `${service}.log`);
+    return this.#children.get(part)?.spec.logFile ?? join(this.#home.path, "log");
   }
 
   async #allReady(): Promise<void> {
@@ -199,14 +209,30 @@ export class Supervisor {
     this.log("lab", { state });
   }
 
-  #publish(): void {
-    const children: Record<string, ReturnType<Child["status"]>> = {};
+  #statuses(): Record<string, ChildStatus> {
+    const statuses: Record<string, ChildStatus> = {};
     for (const [name, child] of this.#children) {
-      children[name] = child.status();
+      statuses[name] = child.status();
       if (!isHost(name) || child.status().state !== "running") continue;
       for (const [service, status] of Object.entries(servicesOf(this.#home.hostDir(name)))) {
-        children[`${name}/${service}`] = status;
+        statuses[`${name}/${service}`] = status;
       }
+    }
+    return statuses;
+  }
+
+  #publish(): void {
+    const children = this.#statuses();
+    for (const [name, { state, lastEnd }] of Object.entries(children)) {
+      if (state !== "crash loop" || this.#looping.has(name)) continue;
+      this.#looping.add(name);
+      if (name.includes("/")) this.log("crash loop", { child: name, lastEnd, see: this.#logOf(name) });
+      this.#progress(`${name} ends again and again: see ${this.#logOf(name)}`);
+    }
+    for (const name of this.#looping) {
+      // Said anew when it comes back after a while of health.
+      const status = children[name];
+      if (status?.state === "running" && Date.now() - Date.parse(status.since) > 30_000) this.#looping.delete(name);
     }
     const status: LabStatus = {
       state: this.#state,
@@ -216,13 +242,12 @@ export class Supervisor {
       children,
     };
     writeWhole(this.#home.statusFile, `${JSON.stringify(status, undefined, 2)}\n`, 0o644);
+    for (const look of this.#watchers) look();
   }
 
   log(event: string, detail: Record<string, unknown>): void {
     const line = JSON.stringify({ time: new Date().toISOString(), event, ...detail });
     appendFileSync(this.#home.log("supervisor"), `${line}\n`, { mode: 0o600 });
-    if (event === "crash loop")
-      this.#progress(`${String(detail["child"])} ends again and again: see ${String(detail["see"])}`);
   }
 }
 

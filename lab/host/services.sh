@@ -1,5 +1,5 @@
 # What runs on a lab host: libvirtd and Compute, each started again when it ends, neither ever taking a guest along.
-# One line per service in $HOST_DIR/status tells who runs: "<pid here> <since, epoch s> <restarts> <last end>".
+# One line per service in $HOST_DIR/status tells who runs: "<pid here> <since, epoch s> <restarts> <last end> <lives below 30 s in a row>".
 # On SIGTERM the host shuts down as a machine does: Compute, then libvirtd, then a short chance for every guest's QEMU to
 # write out what it holds. What is left when this script ends, the kernel kills with the namespace.
 set -u
@@ -18,14 +18,14 @@ keep() {
     began=$(date +%s)
     "$@" >> "$log/$name.log" 2>&1 3<&- &
     pid=$!
-    echo "$pid $began $restarts $last" > "$status/.$name.new" && mv "$status/.$name.new" "$status/$name"
+    echo "$pid $began $restarts $last $short" > "$status/.$name.new" && mv "$status/.$name.new" "$status/$name"
     wait "$pid"
     code=$?
     last="status-$code"
     restarts=$((restarts + 1))
     if [ $(($(date +%s) - began)) -lt 30 ]; then short=$((short + 1)); else short=0; fi
     echo "$(date -Is) $name ended with status $code after $(($(date +%s) - began)) s" >> "$log/services.log"
-    echo "- $(date +%s) $restarts $last" > "$status/.$name.new" && mv "$status/.$name.new" "$status/$name"
+    echo "- $(date +%s) $restarts $last $short" > "$status/.$name.new" && mv "$status/.$name.new" "$status/$name"
     case $short in
       0 | 1) sleep 0.1 ;;
       2) sleep 0.5 ;;
