@@ -1,0 +1,65 @@
+/**
+ * `npm run bench -- NAME [--quick] [--json]`: runs one benchmark and prints its report.
+ *
+ * The rival and the floor run in the same call as what they are compared with. With `--json` the last line is one JSON object
+ * {bench, machine, params, results, baseline, ratio, noise}. Progress goes to standard error.
+ */
+import { parseArgs } from "node:util";
+import { formatError } from "../src/lib/errors.ts";
+import type { Bench } from "./bench.ts";
+import { delivery } from "./delivery/delivery.ts";
+import { asJson, asTable, machineOf } from "./report.ts";
+
+const benches: readonly Bench[] = [delivery];
+
+const usage = `usage: npm run bench -- NAME [--quick] [--json] [--home DIR] [--rounds N]
+
+${benches.map(({ name, about }) => `  ${name.padEnd(12)} ${about}`).join("\n")}
+
+--quick    fewer and smaller cases; ends within 60 s on two cores
+--json     the last line of the output is one JSON object
+--home     measure in this running lab instead of one of the bench's own
+--rounds   so many pairs
+`;
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      quick: { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
+      home: { type: "string" },
+      rounds: { type: "string" },
+      help: { type: "boolean", default: false },
+    },
+  });
+  const bench = benches.find(({ name }) => name === positionals[0]);
+  const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
+  if (bench === undefined || values.help || !(rounds === undefined || (Number.isInteger(rounds) && rounds > 0))) {
+    process.stderr.write(usage);
+    return values.help ? 0 : 2;
+  }
+  const stop = new AbortController();
+  // A second signal ends it the hard way; the first one lets it clean up.
+  for (const name of ["SIGINT", "SIGTERM"] as const) {
+    process.once(name, () => stop.abort(new Error(`ended by ${name}`)));
+  }
+  const machine = machineOf();
+  const report = await bench.run({
+    quick: values.quick,
+    home: values.home,
+    rounds,
+    signal: stop.signal,
+    say: (line) => process.stderr.write(`${line}\n`),
+  });
+  process.stdout.write(`${asTable(bench, machine, report)}\n`);
+  if (values.json) process.stdout.write(`${asJson(bench, machine, report)}\n`);
+  return 0;
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  process.stderr.write(`${formatError(error)}\n`);
+  process.exitCode = 1;
+}
