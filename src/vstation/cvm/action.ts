@@ -1,0 +1,56 @@
+/**
+ * What an action is: a name, its parameters, and the one use case it calls. Requests and answers are the SDK's own types, so a
+ * field that no client knows does not compile.
+ */
+import type { Client } from "tencentcloud-sdk-nodejs-cvm/tencentcloud/services/cvm/v20170312/cvm_client.js";
+import * as z from "zod";
+import type { Caller, Cloud } from "../cloud.ts";
+import type { SubnetId, VpcId } from "../../lib/ids.ts";
+import type { ActionName } from "./known-actions.ts";
+import { readParameters, type Documented, type Only } from "./parameters.ts";
+
+export type RequestOf<A extends ActionName> = Parameters<Client[A]>[0];
+/** The handler adds RequestId. */
+export type AnswerOf<A extends ActionName> = Omit<Awaited<ReturnType<Client[A]>>, "RequestId">;
+
+/** What is fixed for the process, as every action may need it. */
+export interface Place {
+  region: string;
+  zones: readonly string[];
+  /** The one subnet that instances are put into. */
+  subnet: { id: SubnetId; vpcId: VpcId };
+}
+
+export interface Context {
+  cloud: Cloud;
+  caller: Caller;
+  place: Place;
+}
+
+export interface Action {
+  readonly name: ActionName;
+  /** False for what is asked before a region is known. */
+  readonly regional: boolean;
+  /** Reads the parameters and makes the one call; throws Refusals and the use cases' Failures. */
+  call(context: Context, parameters: unknown): Promise<object>;
+}
+
+/** Declares an action; the first call fixes its SDK types, the second gives its parameters and what it does. */
+export function action<A extends ActionName>(name: A, options: { regional?: boolean } = {}) {
+  return <S extends Documented<RequestOf<A>>>(
+    parameters: S & Only<S, RequestOf<A>>,
+    handle: (context: Context, request: z.output<z.ZodObject<S, z.core.$strict>>) => Promise<AnswerOf<A>>,
+  ): Action => {
+    const schema = z.strictObject<S>(parameters);
+    return {
+      name,
+      regional: options.regional ?? true,
+      call: (context, input) => handle(context, readParameters(schema, input)),
+    };
+  };
+}
+
+/** A time as CVM writes it: UTC, whole seconds. */
+export function utcSeconds(time: Date): string {
+  return `${time.toISOString().slice(0, 19)}Z`;
+}

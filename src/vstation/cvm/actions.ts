@@ -1,0 +1,47 @@
+/** The table of actions that are offered, in the order of a walk through the API. */
+import type { Action } from "./action.ts";
+import {
+  modifyInstancesAttribute,
+  rebootInstances,
+  startInstances,
+  stopInstances,
+  terminateInstances,
+} from "./change-instances.ts";
+import { describeImages } from "./describe-images.ts";
+import { describeInstances, describeInstancesAttributes, describeInstancesStatus } from "./describe-instances.ts";
+import { describeRegions, describeZones } from "./describe-places.ts";
+import { describeInstanceTypeConfigs, describeZoneInstanceConfigInfos } from "./describe-types.ts";
+import {
+  createDisasterRecoverGroup,
+  deleteDisasterRecoverGroups,
+  describeDisasterRecoverGroups,
+} from "./disaster-recover-groups.ts";
+import { createKeyPair, deleteKeyPairs, describeKeyPairs, importKeyPair } from "./key-pairs.ts";
+import { runInstances } from "./run-instances.ts";
+
+export const actions: readonly Action[] = [
+  describeRegions,
+  describeZones,
+  describeInstanceTypeConfigs,
+  describeZoneInstanceConfigInfos,
+  describeImages,
+
+  runInstances,
+  describeInstances,
+  describeInstancesStatus,
+  describeInstancesAttributes,
+  startInstances,
+  stopInstances,
+  rebootInstances,
+  terminateInstances,
+  modifyInstancesAttribute,
+
+  createKeyPair,
+  importKeyPair,
+  describeKeyPairs,
+  deleteKeyPairs,
+
+  createDisasterRecoverGroup,
+  describeDisasterRecoverGroups,
+  deleteDisasterRecoverGroups,
+];

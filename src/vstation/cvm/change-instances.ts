@@ -1,0 +1,90 @@
+/** The actions that change instances. All or nothing: the use case checks every id before it accepts one. */
+import type { StopMode } from "../../core/instance.ts";
+import type { InstanceChange } from "../cloud.ts";
+import { action } from "./action.ts";
+import { Refusal } from "./error-codes.ts";
+import { userData } from "./instance-values.ts";
+import { boolean, check, idsToChange, ignored, line, oneOf, refused } from "./parameters.ts";
+
+const InstanceIds = idsToChange("instance", 100);
+
+const stopType = oneOf(["SOFT", "SOFT_FIRST", "HARD"]);
+const stopModes = { SOFT: "soft", SOFT_FIRST: "soft_first", HARD: "hard" } as const;
+
+/** The old flag meant "by force if it does not go softly"; it and its successor exclude each other. */
+function stopMode(type: keyof typeof stopModes | undefined, flag: string, force: boolean | undefined): StopMode {
+  if (type === undefined) return force === true ? "soft_first" : "soft";
+  if (force !== undefined)
+    throw new Refusal("InvalidParameterCombination", `Give \`StopType\` or \`${flag}\`, not both.`);
+  return stopModes[type];
+}
+
+export const startInstances = action("StartInstances")({ InstanceIds }, async ({ cloud, caller }, request) => {
+  await cloud.instances.start(caller, request.InstanceIds);
+  return {};
+});
+
+export const stopInstances = action("StopInstances")(
+  {
+    InstanceIds,
+    ForceStop: boolean().optional(),
+    StopType: stopType.optional(),
+    StoppedMode: check(
+      oneOf(["KEEP_CHARGING", "STOP_CHARGING"]),
+      "UnsupportedOperation.StoppedModeStopCharging",
+      "must be KEEP_CHARGING",
+      (value) => value === "KEEP_CHARGING",
+    ).optional(),
+  },
+  async ({ cloud, caller }, request) => {
+    const how = stopMode(request.StopType, "ForceStop", request.ForceStop);
+    await cloud.instances.stop(caller, request.InstanceIds, how);
+    return {};
+  },
+);
+
+export const rebootInstances = action("RebootInstances")(
+  { InstanceIds, ForceReboot: boolean().optional(), StopType: stopType.optional() },
+  async ({ cloud, caller }, request) => {
+    const how = stopMode(request.StopType, "ForceReboot", request.ForceReboot);
+    await cloud.instances.reboot(caller, request.InstanceIds, how);
+    return {};
+  },
+);
+
+export const terminateInstances = action("TerminateInstances")(
+  // There are no public addresses and no data disks that could be released or kept.
+  { InstanceIds, ReleaseAddress: ignored(), ReleasePrepaidDataDisks: ignored() },
+  async ({ cloud, caller }, request) => {
+    await cloud.instances.terminate(caller, request.InstanceIds);
+    return {};
+  },
+);
+
+export const modifyInstancesAttribute = action("ModifyInstancesAttribute")(
+  {
+    InstanceIds,
+    InstanceName: check(line(60), "InvalidParameterValue.NotEmpty", "is empty", (value) => value !== "").optional(),
+    UserData: userData().optional(),
+    DisableApiTermination: boolean().optional(),
+    SecurityGroups: refused("UnsupportedOperation", "asks for security groups"),
+    CamRoleName: refused(),
+    CamRoleType: ignored(),
+    HostName: refused("UnsupportedOperation", "asks for another host name; set it inside the guest"),
+    AutoReboot: ignored(),
+    EnableJumboFrame: refused(),
+  },
+  async ({ cloud, caller }, request) => {
+    const changes: InstanceChange[] = [];
+    if (request.InstanceName !== undefined) changes.push({ kind: "name", name: request.InstanceName });
+    if (request.UserData !== undefined) changes.push({ kind: "userData", userData: request.UserData });
+    if (request.DisableApiTermination !== undefined) {
+      changes.push({ kind: "terminationProtection", on: request.DisableApiTermination });
+    }
+    const [change, second] = changes;
+    if (change === undefined) throw new Refusal("MissingParameter.AtLeastOne", "Give one attribute to change.");
+    if (second !== undefined) throw new Refusal("InvalidParameter.AtMostOne", "Give one attribute per call.");
+    await cloud.instances.modify(caller, request.InstanceIds, change);
+    return {};
+  },
+);

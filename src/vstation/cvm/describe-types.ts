@@ -1,0 +1,113 @@
+/** The catalogue of instance types, and how many of each would fit now. */
+import type { InstanceType } from "../../core/instance-types.ts";
+import { action, type AnswerOf } from "./action.ts";
+import { filters, filterValues } from "./filters.ts";
+
+type Quota = NonNullable<AnswerOf<"DescribeZoneInstanceConfigInfos">["InstanceTypeQuotaSet"]>[number];
+type Given = ReadonlyMap<string, string[]>;
+
+function passes(given: Given, name: string, value: string): boolean {
+  const values = given.get(name);
+  return values === undefined || values.includes(value);
+}
+
+function selected(zones: readonly string[], types: readonly InstanceType[], given: Given) {
+  return zones
+    .filter((zone) => passes(given, "zone", zone))
+    .flatMap((zone) =>
+      types
+        .filter((type) => passes(given, "instance-family", type.family) && passes(given, "instance-type", type.name))
+        .map((type) => ({ zone, type })),
+    );
+}
+
+export const describeInstanceTypeConfigs = action("DescribeInstanceTypeConfigs")(
+  { Filters: filters(["zone", "instance-family", "instance-type"], 1) },
+  ({ cloud, place }, request) =>
+    Promise.resolve({
+      InstanceTypeConfigSet: selected(place.zones, cloud.catalogue.types, filterValues(request.Filters)).map(
+        ({ zone, type }) => ({
+          Zone: zone,
+          InstanceType: type.name,
+          InstanceFamily: type.family,
+          CPU: type.vcpus,
+          Memory: type.memoryGiB,
+          GPU: 0,
+          FPGA: 0,
+          GpuCount: 0,
+          GpuType: "",
+          GpuMemory: 0,
+        }),
+      ),
+    }),
+);
+
+export const describeZoneInstanceConfigInfos = action("DescribeZoneInstanceConfigInfos")(
+  { Filters: filters(["zone", "instance-family", "instance-type", "instance-charge-type", "sort-keys"], 100) },
+  async ({ cloud, place }, request) => {
+    const given = filterValues(request.Filters);
+    if (!passes(given, "instance-charge-type", "POSTPAID_BY_HOUR")) return { InstanceTypeQuotaSet: [] };
+    const room = await cloud.catalogue.room();
+    const rows = selected(place.zones, cloud.catalogue.types, given).map(({ zone, type }) =>
+      quota(zone, type, room.get(type.name) ?? 0),
+    );
+    return { InstanceTypeQuotaSet: sorted(rows, given.get("sort-keys") ?? []) };
+  },
+);
+
+/** Nothing is billed: a price of zero, whole, for clients that read it without looking. */
+const free = {
+  UnitPrice: 0,
+  UnitPriceDiscount: 0,
+  ChargeUnit: "HOUR",
+  OriginalPrice: 0,
+  DiscountPrice: 0,
+  Discount: 100,
+} as const;
+
+function quota(zone: string, type: InstanceType, room: number): Quota {
+  return {
+    Zone: zone,
+    InstanceType: type.name,
+    InstanceFamily: type.family,
+    TypeName: type.family,
+    InstanceChargeType: "POSTPAID_BY_HOUR",
+    Cpu: type.vcpus,
+    Memory: type.memoryGiB,
+    CpuType: "",
+    Frequency: "",
+    Gpu: 0,
+    GpuCount: 0,
+    Fpga: 0,
+    NetworkCard: 0,
+    InstanceBandwidth: type.bandwidthGbps,
+    // In ten thousand packets per second.
+    InstancePps: type.kpps / 10,
+    StorageBlockAmount: 0,
+    LocalDiskTypeList: [],
+    Externals: { ReleaseAddress: false, UnsupportNetworks: [] },
+    Remark: "",
+    Price: { ...free },
+    Status: room > 0 ? "SELL" : "SOLD_OUT",
+    StatusCategory: stock(room),
+    SoldOutReason: room > 0 ? "" : "No host has room for one more.",
+  };
+}
+
+function stock(room: number): "EnoughStock" | "NormalStock" | "UnderStock" | "WithoutStock" {
+  if (room === 0) return "WithoutStock";
+  if (room < 10) return "UnderStock";
+  return room < 100 ? "NormalStock" : "EnoughStock";
+}
+
+/** `cpu:desc`, `mem:asc`: the first key counts most. Keys that say nothing here leave the catalogue's order. */
+function sorted(rows: Quota[], keys: string[]): Quota[] {
+  const orders = keys.flatMap((key) => {
+    const [field, direction] = key.toLowerCase().split(":");
+    const sign = direction === "desc" ? -1 : 1;
+    if (field === "cpu") return [(a: Quota, b: Quota) => sign * ((a.Cpu ?? 0) - (b.Cpu ?? 0))];
+    if (field === "mem") return [(a: Quota, b: Quota) => sign * ((a.Memory ?? 0) - (b.Memory ?? 0))];
+    return [];
+  });
+  return rows.toSorted((a, b) => orders.map((order) => order(a, b)).find((result) => result !== 0) ?? 0);
+}

@@ -1,0 +1,78 @@
+/** Placement groups: instances of one group are spread over hosts (switches, racks), at most `Affinity` of them on each. */
+import type { GroupView } from "../cloud.ts";
+import { action, utcSeconds } from "./action.ts";
+import { filters } from "./filters.ts";
+import { clientToken } from "./instance-values.ts";
+import { check, idsToChange, idsToRead, integer, line, oneOf, page, refused } from "./parameters.ts";
+
+const idLimit = 10;
+
+export const createDisasterRecoverGroup = action("CreateDisasterRecoverGroup")(
+  {
+    Name: check(line(60), "InvalidParameterValue.NotEmpty", "is empty", (name) => name !== ""),
+    Type: oneOf(["HOST", "SW", "RACK"]),
+    Affinity: integer(1, 10).default(1),
+    ClientToken: clientToken().optional(),
+    Strategy: check(
+      oneOf(["SPREAD", "PARTITION"]),
+      "UnsupportedOperation",
+      "must be SPREAD",
+      (value) => value === "SPREAD",
+    ).optional(),
+    PartitionCount: refused("UnsupportedOperation", "asks for a partitioned group"),
+    TagSpecification: refused("UnsupportedOperation", "asks for tags, which only instances have here"),
+  },
+  async ({ cloud, caller }, request) => {
+    const group = await cloud.groups.create(caller, {
+      name: request.Name,
+      type: request.Type,
+      affinity: request.Affinity,
+      clientToken: request.ClientToken ?? null,
+    });
+    const { InstanceIds: _, Affinity: __, ...shown } = shownGroup(group);
+    return shown;
+  },
+);
+
+export const describeDisasterRecoverGroups = action("DescribeDisasterRecoverGroups")(
+  {
+    DisasterRecoverGroupIds: idsToRead("group", idLimit).optional(),
+    Name: line(60).optional(),
+    ...page,
+    Filters: filters(["tag-key", "tag-value", "tag:"], 5),
+  },
+  async ({ cloud, caller }, request) => {
+    // Every filter asks for tags, and no group has one.
+    if ((request.Filters ?? []).length > 0) return { TotalCount: 0, DisasterRecoverGroupSet: [] };
+    const ids = request.DisasterRecoverGroupIds ?? [];
+    const { total, items } = await cloud.groups.list(
+      caller,
+      { ...(ids.length > 0 ? { ids } : {}), ...(request.Name ? { name: request.Name } : {}) },
+      { offset: request.Offset, limit: request.Limit },
+    );
+    return { TotalCount: total, DisasterRecoverGroupSet: items.map((group) => ({ ...shownGroup(group), Tags: [] })) };
+  },
+);
+
+export const deleteDisasterRecoverGroups = action("DeleteDisasterRecoverGroups")(
+  { DisasterRecoverGroupIds: idsToChange("group", idLimit) },
+  async ({ cloud, caller }, request) => {
+    await cloud.groups.delete(caller, request.DisasterRecoverGroupIds);
+    return {};
+  },
+);
+
+function shownGroup(group: GroupView) {
+  return {
+    DisasterRecoverGroupId: group.id,
+    Name: group.name,
+    Type: group.type,
+    Affinity: group.affinity,
+    Strategy: "SPREAD",
+    PartitionCount: 0,
+    CvmQuotaTotal: group.capacity,
+    CurrentNum: group.instanceIds.length,
+    InstanceIds: group.instanceIds,
+    CreateTime: utcSeconds(group.createdAt),
+  };
+}

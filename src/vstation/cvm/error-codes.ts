@@ -1,0 +1,132 @@
+/**
+ * The CVM error codes that this edge answers with, each once, with where it comes from and what it means here.
+ *
+ * Clients match these texts, so none is invented: `cvm` codes are constants of tencentcloud-sdk-go,
+ * `tencentcloud/cvm/v20170312/errors.go`; `common` ones are the API layer's own list,
+ * https://www.tencentcloud.com/document/product/213/33281#common-error-codes.
+ *
+ * Two families are used with care, because the Terraform provider repeats a call for minutes when it meets them
+ * (`ResourceInUse*`, `ResourceUnavailable*`, `ResourceBusy*`, `RequestLimitExceeded`): only for what passes by itself.
+ */
+export const cvmErrorCodes = {
+  "AuthFailure.InvalidAuthorization": [
+    "common",
+    "The `Authorization` header is absent, not TC3-HMAC-SHA256, or malformed.",
+  ],
+  "AuthFailure.SecretIdNotFound": ["common", "No such API key."],
+  "AuthFailure.SignatureExpire": ["common", "The timestamp is more than 300 s away from the server's clock."],
+  "AuthFailure.SignatureFailure": ["common", "The signature does not belong to this request and key."],
+  "AuthFailure.TokenFailure": ["common", "Session tokens (`X-TC-Token`) are not offered."],
+  FailedOperation: ["common", "The host refused."],
+  InternalError: ["common", "Our own fault, or the database is away. The log has the details under the `RequestId`."],
+  InvalidAction: ["common", "No action of CVM has this name."],
+  InvalidParameter: ["common", "A parameter has the wrong type."],
+  InvalidParameterValue: ["common", "A parameter has a value that is not accepted; the message says which are."],
+  InvalidRequest: ["common", "The body is not a JSON object in UTF-8."],
+  MissingParameter: ["common", "A required parameter or `X-TC-` header is absent."],
+  NoSuchVersion: ["common", "`X-TC-Version` is not 2017-03-12."],
+  RequestSizeLimitExceeded: ["common", "More than 10 MB of body, or more than 32 KB of query."],
+  ResourceNotFound: ["common", "No such thing."],
+  ResourceUnavailable: ["common", "What the request needs is away for now; nothing was done. Ask again."],
+  UnknownParameter: ["common", "The action has no parameter of this name."],
+  UnsupportedOperation: ["common", "An action or a parameter of CVM that is not offered here."],
+  UnsupportedProtocol: ["common", "Neither POST with a JSON body nor GET."],
+  UnsupportedRegion: ["common", "`X-TC-Region` names another region."],
+
+  "FailedOperation.IllegalTagKey": ["cvm", "A tag key is empty, too long, or holds control characters."],
+  "FailedOperation.NoAvailableIpAddressCountInSubnet": ["cvm", "The subnet has no free address left."],
+  "FailedOperation.PlacementSetNotEmpty": ["cvm", "The group still has instances."],
+  "InvalidClientToken.TooLong": ["cvm", "`ClientToken` is longer than 64 characters."],
+  InvalidFilter: ["cvm", "The action has no filter of this name, or it is named twice."],
+  "InvalidFilterValue.LimitExceeded": ["cvm", "A filter has more values than the action takes."],
+  "InvalidHostId.NotFound": ["cvm", "No such host."],
+  "InvalidImageId.Malformed": ["cvm", "Not an image id."],
+  "InvalidImageId.NotFound": ["cvm", "No such image."],
+  "InvalidInstanceId.Malformed": ["cvm", "Not an instance id."],
+  "InvalidInstanceId.NotFound": ["cvm", "No such instance in this account."],
+  "InvalidKeyPair.LimitExceeded": ["cvm", "The account has as many key pairs as it may have."],
+  "InvalidKeyPairId.Malformed": ["cvm", "Not a key pair id."],
+  "InvalidKeyPairId.NotFound": ["cvm", "No such key pair in this account."],
+  "InvalidKeyPairName.Duplicate": ["cvm", "The account has a key pair of this name."],
+  InvalidKeyPairNameEmpty: ["cvm", "A key pair needs a name."],
+  InvalidKeyPairNameIncludeIllegalChar: ["cvm", "Letters, digits and underscores only."],
+  InvalidKeyPairNameTooLong: ["cvm", "More than 25 characters."],
+  "InvalidParameter.AtMostOne": ["cvm", "One attribute per call."],
+  "InvalidParameter.InternetAccessibleNotSupported": ["cvm", "Public addresses and bandwidth are not offered."],
+  "InvalidParameter.InvalidParameterCoexistImageIdsFilters": ["cvm", "Give `ImageIds` or `Filters`, not both."],
+  "InvalidParameter.ParameterConflict": ["cvm", "Two login settings exclude each other."],
+  "InvalidParameter.PasswordNotSupported": ["cvm", "Passwords are not offered: use a key pair or user data."],
+  InvalidParameterCombination: [
+    "cvm",
+    "Two parameters exclude each other; or a client token came again with another request.",
+  ],
+  "InvalidParameterValue.DisasterRecoverGroupIdMalformed": ["cvm", "Not a placement group id."],
+  "InvalidParameterValue.Duplicate": ["cvm", "The same id twice, or a name that is taken."],
+  "InvalidParameterValue.DuplicateTags": ["cvm", "The same tag key twice."],
+  "InvalidParameterValue.IllegalHostName": ["cvm", "Not a host name."],
+  "InvalidParameterValue.IncorrectFormat": ["cvm", "The text has characters that are not accepted here."],
+  "InvalidParameterValue.InstanceTypeNotFound": ["cvm", "No such instance type."],
+  "InvalidParameterValue.InvalidImageForGivenInstanceType": ["cvm", "The image needs more memory than the type has."],
+  "InvalidParameterValue.InvalidTimeFormat": ["cvm", "Neither `YYYY-MM-DD hh:mm:ss` (UTC) nor ISO 8601."],
+  "InvalidParameterValue.InvalidUserDataFormat": ["cvm", "User data must be Base64."],
+  "InvalidParameterValue.KeyPairNotSupported": ["cvm", "The key pair is in use by an instance."],
+  "InvalidParameterValue.LimitExceeded": ["cvm", "More values than the action takes."],
+  "InvalidParameterValue.NotEmpty": ["cvm", "An empty value where one is needed."],
+  "InvalidParameterValue.Range": ["cvm", "A number outside its range."],
+  "InvalidParameterValue.SubnetNotExist": ["cvm", "No such subnet."],
+  "InvalidParameterValue.TagQuotaLimitExceeded": ["cvm", "More tags than an instance takes."],
+  "InvalidParameterValue.TooLong": ["cvm", "A text longer than the action takes."],
+  "InvalidParameterValue.VpcIdNotExist": ["cvm", "No such VPC."],
+  "InvalidParameterValue.VpcNotSupportIpv6Address": ["cvm", "IPv6 is not offered."],
+  InvalidParameterValueLimit: ["cvm", "`Limit` outside its range."],
+  InvalidParameterValueOffset: ["cvm", "`Offset` below 0."],
+  "InvalidProjectId.NotFound": ["cvm", "Only project 0 exists."],
+  "InvalidPublicKey.Malformed": ["cvm", "Neither an OpenSSH RSA nor an ed25519 public key, or a damaged one."],
+  "InvalidZone.MismatchRegion": ["cvm", "The region has no such zone."],
+  "LimitExceeded.DisasterRecoverGroup": ["cvm", "The account has as many placement groups as it may have."],
+  "LimitExceeded.InstanceQuota": ["cvm", "The account has as many instances as it may have."],
+  "MissingParameter.AtLeastOne": ["cvm", "At least one of several parameters is needed."],
+  "OperationDenied.InstanceOperationInProgress": [
+    "cvm",
+    "Another operation of this instance is under way; wait for its end.",
+  ],
+  "ResourceInsufficient.DisasterRecoverGroupCvmQuota": [
+    "cvm",
+    "The group has no room: too few hosts, or none free of its members.",
+  ],
+  "ResourceInsufficient.SpecifiedInstanceType": ["cvm", "No host has room for this type now."],
+  "ResourceInsufficient.ZoneSoldOutForSpecifiedInstance": [
+    "cvm",
+    "No host of the zone is large enough for this type at all.",
+  ],
+  "ResourceNotFound.InvalidPlacementSet": ["cvm", "No such placement group in this account."],
+  "UnsupportedOperation.InstanceChargeType": ["cvm", "Only `POSTPAID_BY_HOUR`; nothing is billed."],
+  "UnsupportedOperation.InstanceStateLaunchFailed": [
+    "cvm",
+    "The instance never started; only TerminateInstances is left.",
+  ],
+  "UnsupportedOperation.InstanceStatePending": ["cvm", "The instance is being created."],
+  "UnsupportedOperation.InstanceStateRebooting": ["cvm", "The instance reboots."],
+  "UnsupportedOperation.InstanceStateRunning": ["cvm", "The instance runs."],
+  "UnsupportedOperation.InstanceStateStarting": ["cvm", "The instance is being started."],
+  "UnsupportedOperation.InstanceStateStopped": ["cvm", "The instance is stopped."],
+  "UnsupportedOperation.InstanceStateStopping": ["cvm", "The instance is being stopped."],
+  "UnsupportedOperation.InstanceStateTerminating": ["cvm", "The instance is being terminated."],
+  "UnsupportedOperation.InstancesProtected": ["cvm", "Termination protection is on; switch it off first."],
+  "UnsupportedOperation.InvalidRegionDiskEncrypt": ["cvm", "Disk encryption is not offered."],
+  "UnsupportedOperation.SpotUnsupportedRegion": ["cvm", "Spot instances are not offered."],
+  "UnsupportedOperation.StoppedModeStopCharging": ["cvm", "A stopped instance keeps its resources."],
+} as const satisfies Record<string, readonly [source: "common" | "cvm", meaning: string]>;
+
+export type CvmCode = keyof typeof cvmErrorCodes;
+
+/** A request that this edge itself refuses; failures of the use cases are mapped in failure-mapping.ts. */
+export class Refusal extends Error {
+  readonly code: CvmCode;
+
+  constructor(code: CvmCode, message: string) {
+    super(message);
+    this.name = "Refusal";
+    this.code = code;
+  }
+}

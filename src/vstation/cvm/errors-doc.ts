@@ -1,0 +1,53 @@
+/**
+ * Writes docs/errors-cvm.md from the tables: `node src/vstation/cvm/errors-doc.ts > docs/errors-cvm.md`.
+ * A test fails when the file is behind.
+ */
+import { failureKinds, type FailureCode } from "../../core/failure-codes.ts";
+import { cvmErrorCodes, type CvmCode } from "./error-codes.ts";
+import { cvmCodeOf } from "./failure-mapping.ts";
+
+const sources = {
+  common: "API layer",
+  cvm: "CVM",
+} as const;
+
+/** The whole file, with its last newline. */
+export function errorsDocument(): string {
+  return `# Error codes of the CVM API
+
+Written by \`node src/vstation/cvm/errors-doc.ts\`; change the tables beside it, not this file.
+
+An error is \`{"Response": {"Error": {"Code", "Message"}, "RequestId"}}\` with HTTP status 200. Clients match \`Code\`; \`Message\` is
+for people and may change. "API layer" codes are the
+[common ones](https://www.tencentcloud.com/document/product/213/33281#common-error-codes) of Tencent Cloud API 3.0, "CVM" codes are
+constants of the official Go SDK. A request that is answered with an error has changed nothing, with one exception: after
+\`InternalError\` the outcome may be unknown; send the same \`ClientToken\` again, or read first.
+
+## Codes
+
+| code | of | meaning here |
+|---|---|---|
+${rows(Object.entries(cvmErrorCodes).map(([code, [source, meaning]]) => [`\`${code}\``, sources[source], meaning]))}
+
+## From a failure to a code
+
+What the use cases throw (\`src/core/failure-codes.ts\`), as the native API names it, and what CVM clients see.
+
+| failure | kind | code |
+|---|---|---|
+${rows((Object.keys(failureKinds) as FailureCode[]).map((failure) => [`\`${failure}\``, failureKinds[failure], codesOf(failure)]))}
+`;
+}
+
+function codesOf(failure: FailureCode): string {
+  const entry = cvmCodeOf[failure];
+  if (typeof entry === "string") return `\`${entry}\``;
+  const cases = Object.entries(entry.of).map(([key, code]: [string, CvmCode]) => `${key}: \`${code}\``);
+  return `by ${entry.by}: ${[...cases, `else \`${entry.otherwise}\``].join("; ")}`;
+}
+
+function rows(cells: string[][]): string {
+  return cells.map((row) => `| ${row.join(" | ")} |`).join("\n");
+}
+
+if (import.meta.main) process.stdout.write(errorsDocument());

@@ -1,0 +1,33 @@
+/** The `Filters` of the Describe actions: a list of {Name, Values}, each name at most once; every filter must hold, any value does. */
+import type { Filter } from "tencentcloud-sdk-nodejs-cvm/tencentcloud/services/cvm/v20170312/cvm_models.js";
+import { check, list, structure, text } from "./parameters.ts";
+
+/** More than the API's own limit on any documented value. */
+const valueLength = 256;
+
+/** Filters by these names; "tag:" among them stands for `tag:<key>`. */
+export function filters(names: readonly string[], maximumValues: number) {
+  const name = check(
+    text(valueLength, "InvalidFilter"),
+    "InvalidFilter",
+    `must be one of ${names.map((each) => (each === "tag:" ? "tag:<key>" : each)).join(", ")}`,
+    (value) => names.includes(value) || (names.includes("tag:") && value.startsWith("tag:") && value.length > 4),
+  );
+  const values = check(
+    list(text(valueLength), maximumValues, "InvalidFilterValue.LimitExceeded"),
+    "InvalidParameterValue.NotEmpty",
+    "is empty",
+    (given) => given.length > 0,
+  );
+  return check(
+    list(structure<Filter>()({ Name: name, Values: values }), 10),
+    "InvalidFilter",
+    "names a filter twice",
+    (given) => new Set(given.map((filter) => filter.Name)).size === given.length,
+  ).optional();
+}
+
+/** The values by the filter's name. */
+export function filterValues(given: readonly { Name: string; Values: string[] }[] | undefined): Map<string, string[]> {
+  return new Map((given ?? []).map((filter) => [filter.Name, filter.Values]));
+}

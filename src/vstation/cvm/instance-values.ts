@@ -1,0 +1,78 @@
+/** The values that more than one instance action takes, each checked the same way everywhere. */
+import type {
+  Tag,
+  TagSpecification,
+} from "tencentcloud-sdk-nodejs-cvm/tencentcloud/services/cvm/v20170312/cvm_models.js";
+import { check, line, list, oneOf, structure, text } from "./parameters.ts";
+
+const userDataBytes = 16 * 1024;
+
+/** Base64 of at most 16 KB, as it was given. */
+export function userData() {
+  const base64 = check(
+    // Four characters for three bytes; one more group so that the exact check below decides.
+    text((userDataBytes / 3 + 2) * 4),
+    "InvalidParameterValue.InvalidUserDataFormat",
+    "is not Base64",
+    (value) => value.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(value),
+  );
+  return check(
+    base64,
+    "InvalidParameterValue.TooLong",
+    `holds more than ${userDataBytes} bytes`,
+    (value) => Buffer.byteLength(value, "base64") <= userDataBytes,
+  );
+}
+
+const pattern = /\{R:\d{1,9}(?:,F:[0-8])?\}/g;
+
+/** A host name for Linux, in which `{R:x}` and `{R:x,F:y}` stand for digits. */
+export function hostName() {
+  return check(
+    text(60, "InvalidParameterValue.IllegalHostName"),
+    "InvalidParameterValue.IllegalHostName",
+    "is not a host name of 2 to 60 letters, digits, hyphens and dots, neither of which may begin, end or be repeated",
+    (value) =>
+      value === "" || (value.length >= 2 && /^[a-z0-9]+(?:[-.][a-z0-9]+)*$/i.test(value.replace(pattern, "0"))),
+  );
+}
+
+/** A client token: what it names is kept, so it must name something. */
+export function clientToken() {
+  const short = check(
+    text(64, "InvalidClientToken.TooLong"),
+    "InvalidParameterValue.IncorrectFormat",
+    "must be ASCII",
+    (value) => /^[\x20-\x7e]*$/.test(value),
+  );
+  return check(short, "InvalidParameterValue.NotEmpty", "is empty", (value) => value !== "");
+}
+
+const tag = structure<Tag>()({
+  Key: check(
+    line(127),
+    "FailedOperation.IllegalTagKey",
+    "is empty or begins or ends with a space",
+    (value) => value !== "" && value.trim() === value,
+  ),
+  Value: line(255),
+});
+
+/** Tags to be bound at creation; only instances have tags. */
+export function instanceTags() {
+  const specification = structure<TagSpecification>()({
+    ResourceType: oneOf(["instance"]),
+    Tags: list(tag, 50, "InvalidParameterValue.TagQuotaLimitExceeded"),
+  });
+  const specifications = list(specification, 10);
+  const few = check(
+    specifications,
+    "InvalidParameterValue.TagQuotaLimitExceeded",
+    "has more than 50 tags",
+    (given) => given.flatMap((each) => each.Tags).length <= 50,
+  );
+  return check(few, "InvalidParameterValue.DuplicateTags", "holds a tag key twice", (given) => {
+    const keys = given.flatMap((each) => each.Tags.map((one) => one.Key));
+    return new Set(keys).size === keys.length;
+  });
+}

@@ -1,0 +1,84 @@
+/** An instance as CVM shows it. Every structure that clients dereference without looking is present, whatever the state. */
+import type { Instance } from "tencentcloud-sdk-nodejs-cvm/tencentcloud/services/cvm/v20170312/cvm_models.js";
+import type { OperationKind, OperationState } from "../../core/instance.ts";
+import type { InstanceView, OperationView } from "../cloud.ts";
+import { utcSeconds, type AnswerOf } from "./action.ts";
+import type { ActionName } from "./known-actions.ts";
+
+const operationNames: Readonly<Record<OperationKind, ActionName>> = {
+  "instance.run": "RunInstances",
+  "instance.start": "StartInstances",
+  "instance.stop": "StopInstances",
+  "instance.reboot": "RebootInstances",
+  "instance.terminate": "TerminateInstances",
+  // What CVM's words come nearest to: VStation started it again by itself.
+  "instance.recover": "StartInstances",
+};
+
+const operationStates: Readonly<Record<OperationState, "OPERATING" | "SUCCESS" | "FAILED">> = {
+  PENDING: "OPERATING",
+  RUNNING: "OPERATING",
+  SUCCEEDED: "SUCCESS",
+  FAILED: "FAILED",
+};
+
+type Shown = NonNullable<AnswerOf<"DescribeInstances">["InstanceSet"]>[number];
+
+export function shownInstance(view: InstanceView): Shown {
+  return {
+    // No HostId: that field is about hosts that a tenant has bought.
+    Placement: { Zone: view.zone, ProjectId: 0 },
+    InstanceId: view.id,
+    InstanceName: view.name,
+    InstanceState: view.state,
+    InstanceType: view.instanceType,
+    CPU: view.vcpus,
+    Memory: view.memoryMiB / 1024,
+    InstanceChargeType: "POSTPAID_BY_HOUR",
+    RestrictState: "NORMAL",
+    StopChargingMode: view.state === "STOPPED" ? "KEEP_CHARGING" : "NOT_APPLICABLE",
+    SystemDisk: { DiskType: "LOCAL_BASIC", DiskId: view.systemDisk.id, DiskSize: view.systemDisk.sizeGiB },
+    DataDisks: [],
+    PrivateIpAddresses: [view.ip],
+    PublicIpAddresses: [],
+    IPv6Addresses: [],
+    PublicIPv6Addresses: [],
+    RdmaIpAddresses: [],
+    InternetAccessible: { InternetMaxBandwidthOut: 0, PublicIpAssigned: false },
+    VirtualPrivateCloud: { VpcId: view.vpcId, SubnetId: view.subnetId, AsVpcGateway: false },
+    SecurityGroupIds: [],
+    LoginSettings: { KeyIds: view.keyIds },
+    ImageId: view.imageId,
+    Uuid: view.uuid,
+    CreatedTime: utcSeconds(view.createdAt),
+    Tags: Object.entries(view.tags).map(([Key, Value]) => ({ Key, Value })),
+    DisasterRecoverGroupId: view.groupId ?? "",
+    DisasterRecoverGroupIds: view.groupId === null ? [] : [view.groupId],
+    DisableApiTermination: view.terminationProtection,
+    EnableJumboFrame: false,
+    IsolatedSource: "NOTISOLATED",
+    CamRoleName: "",
+    HpcClusterId: "",
+    DedicatedClusterId: "",
+    ...latestOperation(view.latestOperation, view.attention),
+  };
+}
+
+/** CVM's only channel for how an accepted request ended; what needs attention since then is said in the same place. */
+function latestOperation(operation: OperationView | null, attention: string | null): Partial<Instance> {
+  if (operation === null) {
+    return {
+      LatestOperation: "",
+      LatestOperationState: "SUCCESS",
+      LatestOperationRequestId: "",
+      LatestOperationErrorMsg: attention ?? "",
+    };
+  }
+  const { error } = operation;
+  return {
+    LatestOperation: operationNames[operation.kind],
+    LatestOperationState: operationStates[operation.state],
+    LatestOperationRequestId: operation.requestId,
+    LatestOperationErrorMsg: error === null ? (attention ?? "") : `${error.code}: ${error.message}`,
+  };
+}

@@ -1,0 +1,78 @@
+/** Key pairs. They have no project, no tags and no description; the private key is in the answer to CreateKeyPair and nowhere else. */
+import type { KeyView } from "../cloud.ts";
+import { action, utcSeconds, type AnswerOf } from "./action.ts";
+import { Refusal } from "./error-codes.ts";
+import { filters, filterValues } from "./filters.ts";
+import { check, idsToChange, idsToRead, integer, page, refused, text } from "./parameters.ts";
+
+type Shown = NonNullable<AnswerOf<"DescribeKeyPairs">["KeyPairSet"]>[number];
+
+const ProjectId = integer(0, 0, "InvalidProjectId.NotFound");
+const TagSpecification = refused("UnsupportedOperation", "asks for tags, which only instances have here");
+
+const KeyName = check(
+  check(text(25, "InvalidKeyPairNameTooLong"), "InvalidKeyPairNameEmpty", "is empty", (name) => name !== ""),
+  "InvalidKeyPairNameIncludeIllegalChar",
+  "may hold letters, digits and underscores only",
+  (name) => /^\w+$/.test(name),
+);
+
+export const createKeyPair = action("CreateKeyPair")(
+  { KeyName, ProjectId, TagSpecification },
+  async ({ cloud, caller }, request) => {
+    const { key, privateKey } = await cloud.keys.create(caller, request.KeyName);
+    return { KeyPair: { ...shownKey(key), PrivateKey: privateKey } };
+  },
+);
+
+export const importKeyPair = action("ImportKeyPair")(
+  { KeyName, ProjectId, PublicKey: text(8192, "InvalidPublicKey.Malformed"), TagSpecification },
+  async ({ cloud, caller }, request) => {
+    const key = await cloud.keys.import(caller, request.KeyName, request.PublicKey);
+    return { KeyId: key.id };
+  },
+);
+
+export const describeKeyPairs = action("DescribeKeyPairs")(
+  {
+    KeyIds: idsToRead("key", 100).optional(),
+    Filters: filters(["project-id", "key-name", "tag-key", "tag-value", "tag:"], 5),
+    ...page,
+  },
+  async ({ cloud, caller }, request) => {
+    const ids = request.KeyIds ?? [];
+    const { "key-name": names, "project-id": projects, ...others } = Object.fromEntries(filterValues(request.Filters));
+    if (ids.length > 0 && (request.Filters ?? []).length > 0) {
+      throw new Refusal("InvalidParameterCombination", "Give `KeyIds` or `Filters`, not both.");
+    }
+    // What is left asks for tags, and no key pair has one.
+    if (Object.keys(others).length > 0 || projects?.includes("0") === false) return { TotalCount: 0, KeyPairSet: [] };
+    const { total, items } = await cloud.keys.list(
+      caller,
+      { ...(ids.length > 0 ? { ids } : {}), ...(names === undefined ? {} : { names }) },
+      { offset: request.Offset, limit: request.Limit },
+    );
+    return { TotalCount: total, KeyPairSet: items.map(shownKey) };
+  },
+);
+
+export const deleteKeyPairs = action("DeleteKeyPairs")(
+  { KeyIds: idsToChange("key", 100) },
+  async ({ cloud, caller }, request) => {
+    await cloud.keys.delete(caller, request.KeyIds);
+    return {};
+  },
+);
+
+function shownKey(key: KeyView): Shown {
+  return {
+    KeyId: key.id,
+    KeyName: key.name,
+    ProjectId: 0,
+    Description: "",
+    PublicKey: key.publicKey,
+    AssociatedInstanceIds: key.instanceIds,
+    CreatedTime: utcSeconds(key.createdAt),
+    Tags: [],
+  };
+}
