@@ -12,10 +12,11 @@
  *      ^------------------ stop --------------'
  */
 import { spawn } from "node:child_process";
-import { closeSync, constants, existsSync, openSync, renameSync, statSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync, readFileSync, renameSync, statSync } from "node:fs";
 import { Socket } from "node:net";
 import { backoff, sleep } from "../src/lib/retry.ts";
 import { childVariable, gone, handlesOf, homeVariable, initOf, signal } from "./processes.ts";
+import { settingsFile } from "./home.ts";
 import { run } from "./run.ts";
 
 export interface ChildSpec {
@@ -120,7 +121,7 @@ export class Child {
         env: {
           PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
           LANG: "C.UTF-8",
-          ...ourSettings(),
+          ...ourSettings(this.#context.home),
           ...spec.env,
           [homeVariable]: this.#context.home,
           [childVariable]: spec.name,
@@ -223,9 +224,16 @@ export async function endChild(
   if (!(await gone(all, 20_000))) throw new Error(`process ${pid} cannot be ended, not even by SIGKILL`);
 }
 
-/** What is set for VStation and Compute in the supervisor's environment: log level, crash points. */
-function ourSettings(): Record<string, string | undefined> {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => /^VSTATION_(?!LAB_)/.test(name)));
+/**
+ * What is set for VStation and Compute in the supervisor's environment and, above it, in the home's settings file, which is read
+ * at each start: log level, crash points.
+ */
+function ourSettings(home: string): Record<string, string | undefined> {
+  const file = settingsFile(home);
+  const lines = existsSync(file) ? readFileSync(file, "utf8").split("\n") : [];
+  const entries = lines.map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)] as const);
+  const ours = ([name]: readonly [string, unknown]): boolean => /^VSTATION_(?!LAB_)/.test(name);
+  return Object.fromEntries([...Object.entries(process.env).filter(ours), ...entries.filter(ours)]);
 }
 
 function rotate(file: string): void {

@@ -95,6 +95,11 @@ export class Home {
   }
 }
 
+/** Lines NAME=VALUE that VStation and Compute get in their environment at each start, above the supervisor's own. */
+export function settingsFile(home: string): string {
+  return join(home, "settings.env");
+}
+
 /** Writes a file so that a reader, or a crash, sees the old text or the new one. */
 export function writeWhole(file: string, text: string, mode: number): void {
   const temporary = `${file}.${process.pid}.new`;

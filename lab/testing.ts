@@ -8,7 +8,7 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, watch } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { Home } from "./home.ts";
+import { Home, settingsFile, writeWhole } from "./home.ts";
 import { hostPlanOf, planOf, type Plan } from "./plan.ts";
 import { gone, handlesOf, initOf, processesInside, signal } from "./processes.ts";
 import type { LabStatus } from "./status.ts";
@@ -69,6 +69,12 @@ export class TestLab {
       child.once("error", reject);
       child.once("close", (code) => resolve({ code: code ?? -1, stdout, stderr }));
     });
+  }
+
+  /** What VStation and Compute get in their environment from their next start on; names begin with VSTATION_. */
+  settings(settings: Readonly<Record<string, string>>): void {
+    const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
+    writeWhole(settingsFile(this.home.path), lines.join(""), 0o600);
   }
 
   get plan(): Plan {

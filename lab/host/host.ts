@@ -13,7 +13,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ComputeConfig } from "../../src/compute/config.ts";
 import type { ChildSpec } from "../child.ts";
-import { keep, newToken, stableUuid, writeWhole, type Home } from "../home.ts";
+import { keep, newToken, settingsFile, stableUuid, writeWhole, type Home } from "../home.ts";
 import { underlayMtu, type HostPlan, type Plan } from "../plan.ts";
 
 /** What each lab host says it has. */
@@ -60,6 +60,7 @@ export function hostSpec(home: Home, plan: Plan, host: HostPlan): ChildSpec {
       HOST_SERVICES: join(import.meta.dirname, "services.sh"),
       HOST_NODE: join(root, "node_modules/.bin/node"),
       HOST_COMPUTE: join(root, "src/compute/main.ts"),
+      HOST_SETTINGS: settingsFile(home.path),
     },
     logFile: join(dir, "log/host.log"),
     namespaced: true,

@@ -1,4 +1,5 @@
 # What runs on a lab host: libvirtd and Compute, each started again when it ends, neither ever taking a guest along.
+# Each start reads $HOST_SETTINGS, lines NAME=VALUE for its environment.
 # One line per service in $HOST_DIR/status tells who runs: "<pid here> <since, epoch s> <restarts> <last end> <lives below 30 s in a row>".
 # On SIGTERM the host shuts down as a machine does: Compute, then libvirtd, then a short chance for every guest's QEMU to
 # write out what it holds. What is left when this script ends, the kernel kills with the namespace.
@@ -16,7 +17,11 @@ keep() {
   # The loop dies by the shutdown's SIGTERM only between two lives; its service is ended by name before.
   while :; do
     began=$(date +%s)
-    "$@" >> "$log/$name.log" 2>&1 3<&- &
+    (
+      set -a
+      [ ! -f "$HOST_SETTINGS" ] || . "$HOST_SETTINGS"
+      exec "$@" >> "$log/$name.log" 2>&1 3<&-
+    ) &
     pid=$!
     echo "$pid $began $restarts $last $short" > "$status/.$name.new" && mv "$status/.$name.new" "$status/$name"
     wait "$pid"
