@@ -9,7 +9,7 @@
  * guests end; then the hosts, all at once; then the database. The next start brings the instances back, because that is
  * what VStation still wants.
  */
-import { appendFileSync, cpSync, existsSync, rmSync } from "node:fs";
+import { appendFileSync, constants, cpSync, existsSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { formatError } from "../src/lib/errors.ts";
 import { sleep } from "../src/lib/retry.ts";
@@ -278,8 +278,15 @@ function isHost(child: string): boolean {
   return /^host\d+$/.test(child);
 }
 
+/** Never replaces one: instances' disks are overlays of what lies in the home, whatever the cache holds by now. */
 function copyImages(from: string, to: string): void {
-  cpSync(from, to, { recursive: true, force: false });
+  for (const name of readdirSync(from)) {
+    if (existsSync(join(to, name))) continue;
+    const partial = join(to, `.${name}.new`);
+    rmSync(partial, { recursive: true, force: true });
+    cpSync(join(from, name), partial, { recursive: true, mode: constants.COPYFILE_FICLONE });
+    renameSync(partial, join(to, name));
+  }
 }
 
 export function describeFailure(error: unknown, home: Home): string {

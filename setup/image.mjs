@@ -28,8 +28,8 @@ export function imageMissing() {
 }
 
 export async function makeImage() {
-  // Under another name until it is whole.
-  const fresh = `${imageCache}.new`;
+  // Under another name until it is whole; one of its own, because two set-ups may run at a time.
+  const fresh = `${imageCache}.${process.pid}`;
   rmSync(fresh, { recursive: true, force: true });
   mkdirSync(fresh, { recursive: true });
   const code = await passThrough(node, [join(root, "guest/build.ts"), fresh], { stdio: ["ignore", 2, 2] });

@@ -108,6 +108,8 @@ function install(maySource) {
       "Dpkg::Options::=--force-confold",
       "-o",
       "Dpkg::Use-Pty=0",
+      "-o",
+      "DPkg::Lock::Timeout=300",
       "install",
       "--no-install-recommends",
       "--no-remove",

@@ -16,6 +16,8 @@ ip route add default via "$HOST_GATEWAY"
 exec 4<&-
 
 mount -t proc proc /proc
+# With the machine's cgroups, tracing and what else is mounted below: none of that is this host's.
+umount -l -R /sys
 mount -t sysfs sysfs /sys
 mount -t tmpfs -o mode=755,size=64m host-run /run
 mkdir -p /run/lock /run/libvirt /run/vstation
