@@ -21,6 +21,7 @@ export type Hypervisor = Pick<
   | "onLifecycle"
   | "version"
   | "domainList"
+  | "domainLookupByUuid"
   | "domainState"
   | "domainMetadataGet"
   | "domainMetadataSet"

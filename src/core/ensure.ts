@@ -111,6 +111,8 @@ export interface Situation {
   readonly guest: Guest;
   /** Something on the disk shows that QEMU was launched for `record.incarnation`. */
   readonly trace: boolean;
+  /** Files of it lie here although there is no record of a start. */
+  readonly leftover: boolean;
   readonly held: Held;
   readonly bootId: string;
   readonly nowMs: number;
@@ -160,7 +162,7 @@ export function decide(s: Situation): Decision {
 }
 
 function decideStranger(s: Situation): Decision {
-  const there = s.guest.is !== "absent" || s.record !== null;
+  const there = s.guest.is !== "absent" || s.record !== null || s.leftover;
   return { step: waiting, phase: there ? { is: "stranger", running: isUp(s.guest) } : "nothing" };
 }
 

@@ -138,7 +138,8 @@ export class WantedStore {
     );
     crashPoint("wanted.apply.generation-written");
 
-    for (const [id, entry] of next) this.#instances.set(id, entry);
+    // An unchanged document keeps its object: whoever compares by identity sees that nothing happened.
+    for (const id of changed) this.#instances.set(id, next.get(id)!);
     for (const id of forgotten) this.#instances.delete(id);
     this.#subnets = subnets;
     this.#generation = message.generation;

@@ -1,0 +1,220 @@
+/**
+ * Puts Compute together: what is kept on the disk first, then libvirt and the network, then the link to VStation.
+ *
+ * Everything works without VStation: a Compute that starts while no server answers looks after the guests it knows of by the
+ * documents it has kept. And it works without libvirt: the link is up, the readiness report says what is missing.
+ */
+import { X509Certificate } from "node:crypto";
+import { mkdir, open, rm } from "node:fs/promises";
+import { constants } from "node:fs";
+import { cpus } from "node:os";
+import { join } from "node:path";
+import type { Inventory, Readiness, SeenInstance } from "../api/agent.ts";
+import { formatError, isFailure } from "../lib/errors.ts";
+import type { Log } from "../lib/log.ts";
+import { backoff, sleep } from "../lib/retry.ts";
+import { openLibvirt } from "../libvirt/open.ts";
+import { AskDesk } from "./asks/desk.ts";
+import type { ComputeConfig } from "./config.ts";
+import type { Hypervisor } from "./hypervisor.ts";
+import { proveAccelerator } from "./inventory/accelerator.ts";
+import { readBootId } from "./inventory/boot.ts";
+import { readInventory } from "./inventory/inventory.ts";
+import { readReadiness } from "./inventory/readiness.ts";
+import { Limit } from "./limit.ts";
+import { joinVstation, loadIdentity, type Identity } from "./link/identity.ts";
+import { Link } from "./link/link.ts";
+import { Outbox } from "./link/outbox.ts";
+import { Network } from "./network/network.ts";
+import { pathsOf } from "./paths.ts";
+import { run } from "./process.ts";
+import { buildSeed } from "./seed.ts";
+import { makeDurableDirectory } from "./storage/durable.ts";
+import { Images } from "./storage/images.ts";
+import { SpaceWatch } from "./storage/space-watch.ts";
+import type { Context } from "./vm/context.ts";
+import { Fleet } from "./vm/fleet.ts";
+import { WantedStore } from "./wanted/store.ts";
+
+export interface Agent {
+  /** Ends the process's work; guests, bridges and dnsmasq stay as they are. */
+  stop(): Promise<void>;
+}
+
+const emulator = "/usr/bin/qemu-system-x86_64";
+/** Drift of the network is repaired, and the host's own state reported, this often. */
+const driftEveryMs = 60_000;
+
+export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent> {
+  const paths = pathsOf(config);
+  await makeDurableDirectory(paths.stateDir);
+  await mkdir(paths.network, { recursive: true, mode: 0o755 });
+  const ending = new AbortController();
+  const [bootId, qemu, diskCache] = await Promise.all([
+    readBootId(paths.runDir),
+    qemuVersion(),
+    probeDiskCache(paths.stateDir),
+  ]);
+  const store = new WantedStore(paths.wanted, log);
+  const libvirt: Hypervisor = openLibvirt({ socketPath: config.libvirtSocket, log });
+  const proof = await proveAccelerator({ runDir: paths.runDir, bootId, qemuVersion: qemu, emulator, log });
+
+  const space = new SpaceWatch(paths.instances, (id) => fleet.worker(id)?.room());
+  const network = new Network({
+    directory: paths.network,
+    underlayAddress: config.network.underlayAddress,
+    underlayDevice: config.network.underlayDevice,
+    direct: config.network.direct,
+    log,
+    wanted: () => ({ subnets: store.subnets(), peers: store.peers() }),
+    guests: () => fleet.guests(),
+  });
+  const outbox: Outbox = new Outbox({
+    generation: () => store.generation,
+    isWhole: () => fleet.isKnown,
+    onReady: () => link?.flush(),
+  });
+  const context: Context = {
+    log,
+    libvirt,
+    paths,
+    bootId,
+    accelerator: proof.accelerator,
+    emulator,
+    diskCache,
+    images: new Images(config.imageDir),
+    seeds: { build: buildSeed },
+    network,
+    starts: new Limit(Math.max(4, 2 * cpus().length)),
+    wanted: (id) => store.instance(id),
+    publish: (id, seen: SeenInstance | null) => outbox.set(id, seen),
+    onRoom: (id) => space.waitFor(id),
+    nowMs: () => Date.now(),
+  };
+  const fleet: Fleet = new Fleet(context, () => [...store.instances()].map(([id]) => id));
+  await store.load();
+  await fleet.load();
+  fleet.start();
+  void syncNetwork(network, log);
+
+  let identity: Identity | undefined;
+  const describe = async (): Promise<{ inventory: Inventory; readiness: Readiness }> => {
+    const libvirtVersion = await libvirt.version({ deadlineMs: 3_000 }).then(
+      (v) => v.libvirt,
+      () => "",
+    );
+    const versions = { libvirt: libvirtVersion, qemu };
+    const [inventory, readiness] = await Promise.all([
+      readInventory(config, versions),
+      readReadiness({
+        config,
+        proof,
+        versions,
+        libvirtConnected: libvirtVersion !== "",
+        foreignDomains: fleet.foreign,
+        wentBack: store.wentBack,
+        certificateEnds: identity ? new Date(new X509Certificate(identity.certificate).validTo) : null,
+        widestMtu: Math.max(0, ...store.subnets().map((s) => s.mtu)),
+      }),
+    ]);
+    return { inventory, readiness };
+  };
+  const desk = new AskDesk({ libvirt, paths, fleet, log, readiness: async () => (await describe()).readiness });
+
+  let link: Link | undefined;
+  const linked = (async () => {
+    identity = await joinUntilIn(config, paths.identity, log, ending.signal);
+    if (identity === undefined) return;
+    link = new Link({
+      servers: config.vstation.servers,
+      identity,
+      bootId,
+      underlayAddress: config.network.underlayAddress,
+      overcommit: config.overcommit,
+      log,
+      outbox,
+      generations: () => ({ wanted: store.generation, peers: store.peersGeneration }),
+      describe,
+      applyWanted: async (message) => {
+        const change = await store.apply(message);
+        fleet.wantedChanged(change.instances);
+        outbox.changed();
+        if (change.subnets) await syncNetwork(network, log);
+      },
+      applyPeers: async (message) => {
+        if (await store.applyPeers(message)) void syncNetwork(network, log);
+      },
+      ask: (ask, reply) => desk.answer(ask, reply),
+      consoleInput: (session, data) => desk.consoles.input(session, data),
+      consoleClose: (session) => desk.consoles.close(session),
+      onLost: () => desk.consoles.closeAll(),
+    });
+    await link.run();
+  })();
+  const drift = setInterval(() => {
+    void syncNetwork(network, log);
+    void link?.report().catch((error: unknown) => log.error({ err: error }, "could not report the host's state"));
+  }, driftEveryMs);
+
+  return {
+    async stop() {
+      clearInterval(drift);
+      ending.abort();
+      link?.close();
+      space.close();
+      desk.consoles.closeAll();
+      await Promise.all([linked, fleet.stop()]);
+      await libvirt.close();
+    },
+  };
+}
+
+/** A pass that fails is told and made again by the next drift check; a guest that needs it asks for its own. */
+async function syncNetwork(network: Network, log: Log): Promise<void> {
+  try {
+    await network.sync();
+  } catch (error) {
+    log.error({ err: error }, "the host's network could not be brought to what is wanted");
+  }
+}
+
+/** The identity that lies here, or a new one; a refusal is told and tried again, because a person may put a new token there. */
+async function joinUntilIn(
+  config: ComputeConfig,
+  directory: string,
+  log: Log,
+  signal: AbortSignal,
+): Promise<Identity | undefined> {
+  const { servers, caFingerprint, joinTokenFile } = config.vstation;
+  for (let attempt = 0; !signal.aborted; attempt++) {
+    try {
+      const known = await loadIdentity(directory, caFingerprint);
+      return known ?? (await joinVstation({ directory, name: config.name, servers, caFingerprint, joinTokenFile }));
+    } catch (error) {
+      if (isFailure(error)) log.warn({ code: error.code, reason: formatError(error) }, "could not join VStation yet");
+      else log.error({ err: error }, "could not join VStation yet");
+    }
+    await sleep(backoff(attempt, 250, 15_000), signal).catch(() => undefined);
+  }
+  return undefined;
+}
+
+async function qemuVersion(): Promise<string> {
+  const text = await run(emulator, ["--version"]);
+  return /version (\S+)/.exec(text)?.[1] ?? "unknown";
+}
+
+/** QEMU's `cache=none` needs direct I/O, which not every file system has (tmpfs before Linux 6.6, 9p). */
+async function probeDiskCache(directory: string): Promise<"none" | "writeback"> {
+  const file = join(directory, ".direct-io");
+  try {
+    const handle = await open(file, constants.O_CREAT | constants.O_RDWR | constants.O_DIRECT, 0o600);
+    await handle.close();
+    return "none";
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EINVAL") return "writeback";
+    throw error;
+  } finally {
+    await rm(file, { force: true });
+  }
+}

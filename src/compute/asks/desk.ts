@@ -1,0 +1,90 @@
+/** Answers VStation's questions; each is answered once and remembered nowhere. */
+import { open, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Ask, Readiness } from "../../api/agent.ts";
+import { Failure } from "../../lib/errors.ts";
+import type { InstanceId } from "../../lib/ids.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Hypervisor } from "../hypervisor.ts";
+import type { Reply } from "../link/link.ts";
+import { instanceDirectory, type Paths } from "../paths.ts";
+import type { Fleet } from "../vm/fleet.ts";
+import { Consoles } from "./consoles.ts";
+
+export interface DeskOptions {
+  readonly libvirt: Hypervisor;
+  readonly paths: Paths;
+  readonly fleet: Pick<Fleet, "worker">;
+  readonly log: Log;
+  readonly readiness: () => Promise<Readiness>;
+}
+
+export class AskDesk {
+  readonly #options: DeskOptions;
+  readonly consoles: Consoles;
+
+  constructor(options: DeskOptions) {
+    this.#options = options;
+    this.consoles = new Consoles(options.libvirt, options.log);
+  }
+
+  async answer(ask: Ask, reply: Reply): Promise<unknown> {
+    switch (ask.kind) {
+      case "readiness":
+        return this.#options.readiness();
+      case "console.log":
+        return readConsoleLog(instanceDirectory(this.#options.paths, ask.instanceId), ask.instanceId, ask.bytes);
+      case "console.open": {
+        const worker = this.#options.fleet.worker(ask.instanceId);
+        if (worker?.domain == null || !worker.isUp) {
+          throw new Failure("conflict", "InstanceNotRunning", `${ask.instanceId} is not running on this host`);
+        }
+        await this.consoles.open(ask.instanceId, worker.domain, { session: ask.session, force: ask.force }, reply);
+        return {};
+      }
+    }
+  }
+}
+
+/** The end of what the guest wrote to its serial port: of the newest start, and of the one before if that is short. */
+export async function readConsoleLog(
+  directory: string,
+  id: InstanceId,
+  bytes: number,
+): Promise<{ data: string; truncated: boolean }> {
+  const names = await readdir(directory).catch((cause: unknown) => {
+    throw new Failure("not_found", "InstanceNotHere", `${id} is not on this host`, { cause });
+  });
+  const newestFirst = names.flatMap((name) => {
+    const [, incarnation, part] = /^console-(\d+)\.log(?:\.(\d+))?$/.exec(name) ?? [];
+    return incarnation === undefined ? [] : [{ name, incarnation: Number(incarnation), part: Number(part ?? -1) }];
+  });
+  newestFirst.sort((a, b) => b.incarnation - a.incarnation || a.part - b.part);
+  const parts: Buffer[] = [];
+  let left = bytes;
+  let truncated = false;
+  for (const { name } of newestFirst) {
+    const { tail, whole } = await readTail(join(directory, name), left);
+    parts.unshift(tail);
+    left -= tail.length;
+    truncated ||= !whole;
+    if (left <= 0) {
+      truncated ||= name !== newestFirst.at(-1)?.name;
+      break;
+    }
+  }
+  return { data: Buffer.concat(parts).toString("base64"), truncated };
+}
+
+async function readTail(file: string, bytes: number): Promise<{ tail: Buffer; whole: boolean }> {
+  const handle = await open(file, "r");
+  try {
+    const { size } = await handle.stat();
+    const length = Math.min(size, bytes);
+    const buffer = Buffer.alloc(length);
+    const { bytesRead } = await handle.read(buffer, 0, length, size - length);
+    return { tail: buffer.subarray(0, bytesRead), whole: length === size };
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,119 @@
+/** The readiness report: named checks, each with what was found and, where something is missing, what to do next. */
+import { readFile, readdir, statfs } from "node:fs/promises";
+import type { Readiness, ReadinessCheck } from "../../api/agent.ts";
+import { formatError } from "../../lib/errors.ts";
+import { parseId } from "../../lib/ids.ts";
+import type { ComputeConfig } from "../config.ts";
+import { run } from "../process.ts";
+import type { AcceleratorProof } from "./accelerator.ts";
+
+export interface ReadinessInput {
+  readonly config: ComputeConfig;
+  readonly proof: AcceleratorProof;
+  readonly versions: { libvirt: string; qemu: string };
+  readonly libvirtConnected: boolean;
+  readonly foreignDomains: readonly string[];
+  readonly wentBack: { held: number; offered: number } | null;
+  readonly certificateEnds: Date | null;
+  readonly widestMtu: number;
+}
+
+type Check = (input: ReadinessInput) => Promise<Omit<ReadinessCheck, "name">>;
+
+const ok = (message: string): Omit<ReadinessCheck, "name"> => ({ level: "ok", message });
+const warning = (message: string): Omit<ReadinessCheck, "name"> => ({ level: "warning", message });
+const error = (message: string): Omit<ReadinessCheck, "name"> => ({ level: "error", message });
+
+const checks: Readonly<Record<string, Check>> = {
+  accelerator: async ({ proof }) =>
+    proof.accelerator === "kvm"
+      ? ok(`KVM: ${proof.evidence}`)
+      : warning(
+          `TCG, many times slower than KVM: ${proof.evidence}. Enable virtualisation in the firmware (or nesting in the outer ` +
+            `hypervisor), load kvm_intel or kvm_amd, and start the host anew`,
+        ),
+  libvirt: async ({ libvirtConnected, versions, config }) =>
+    libvirtConnected
+      ? ok(`libvirt ${versions.libvirt}, QEMU ${versions.qemu}`)
+      : error(
+          `libvirt does not answer at ${config.libvirtSocket}: guests run on, nothing can be started; look at its service`,
+        ),
+  disk: async ({ config }) => {
+    const { bavail, blocks, bsize } = await statfs(config.stateDir);
+    const gib = ((bavail * bsize) / 2 ** 30).toFixed(1);
+    const share = bavail / Math.max(1, blocks);
+    if (share < 0.02)
+      return error(`${gib} GiB free for disks: guests will be paused; free space at ${config.stateDir}`);
+    if (share < 0.1) return warning(`${gib} GiB free for disks; free space at ${config.stateDir}`);
+    return ok(`${gib} GiB free for disks`);
+  },
+  images: async ({ config }) => {
+    const found = (await readdir(config.imageDir).catch(() => [])).filter(
+      (name) => parseId("image", name) !== undefined,
+    );
+    return found.length > 0
+      ? ok(`${found.length} found`)
+      : warning(`no image in ${config.imageDir}: import one, or let the hosts share VStation's image folder`);
+  },
+  clock: async () => {
+    const year = new Date().getFullYear();
+    return year >= 2024 ? ok("plausible") : error(`the clock says ${year}: certificates will not verify; set it`);
+  },
+  forwarding: async () =>
+    (await readFile("/proc/sys/net/ipv4/ip_forward", "utf8")).trim() === "1"
+      ? ok("the kernel forwards packets")
+      : warning("net.ipv4.ip_forward is 0; it is set when the first subnet comes, unless something forbids it"),
+  firewall: async () => {
+    await run("nft", ["list", "tables"]);
+    return ok("nftables works");
+  },
+  underlay: async ({ config, widestMtu }) => {
+    const { underlayDevice, underlayAddress } = config.network;
+    const text = await run("ip", ["-4", "-o", "addr", "show", "dev", underlayDevice]);
+    if (!text.includes(` ${underlayAddress}/`)) {
+      return error(
+        `${underlayDevice} does not have the address ${underlayAddress}: correct the configuration or the interface`,
+      );
+    }
+    const mtu = Number((await readFile(`/sys/class/net/${underlayDevice}/mtu`, "utf8")).trim());
+    return mtu >= widestMtu + 50
+      ? ok(`${underlayAddress} on ${underlayDevice}, MTU ${mtu}`)
+      : error(
+          `${underlayDevice} has an MTU of ${mtu}; VXLAN needs 50 more than the guests' ${widestMtu}: raise it to ${widestMtu + 50}`,
+        );
+  },
+  certificate: async ({ certificateEnds }) => {
+    if (certificateEnds === null) return error("this host has no certificate: it has not joined VStation");
+    const days = Math.floor((certificateEnds.getTime() - Date.now()) / 86_400_000);
+    return days > 30
+      ? ok(`valid for ${days} days`)
+      : warning(`valid for ${days} days: remove the identity folder and join again with a new token`);
+  },
+  strangers: async ({ foreignDomains }) =>
+    foreignDomains.length === 0
+      ? ok("libvirt has no domain that is not ours")
+      : warning(
+          `left alone, but not counted in the capacity: ${foreignDomains.slice(0, 5).join(", ")} (${foreignDomains.length})`,
+        ),
+  generation: async ({ wentBack }) =>
+    wentBack === null
+      ? ok("VStation's truth goes forward")
+      : error(
+          `VStation offers generation ${wentBack.offered}, but gave ${wentBack.held} before: its database was put back. Nothing is ` +
+            `changed on this host; compare, then remove the wanted folder`,
+        ),
+};
+
+export async function readReadiness(input: ReadinessInput): Promise<Readiness> {
+  const found = await Promise.all(
+    Object.entries(checks).map(async ([name, check]): Promise<ReadinessCheck> => {
+      try {
+        const { level, message } = await check(input);
+        return { name, level, message: message.slice(0, 1024) };
+      } catch (cause) {
+        return { name, level: "error", message: `could not be checked: ${formatError(cause)}`.slice(0, 1024) };
+      }
+    }),
+  );
+  return { accelerator: input.proof.accelerator, checks: found };
+}

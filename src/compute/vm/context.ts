@@ -1,0 +1,33 @@
+/** What every instance's worker shares: the host's one libvirt, one network, one set of folders. */
+import type { SeenInstance } from "../../api/agent.ts";
+import type { InstanceId } from "../../lib/ids.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Hypervisor } from "../hypervisor.ts";
+import type { Network } from "../network/network.ts";
+import type { Paths } from "../paths.ts";
+import type { Images } from "../storage/images.ts";
+import type { Limit } from "../limit.ts";
+import type { WantedEntry } from "../wanted/store.ts";
+import type { Accelerator } from "./domain-xml.ts";
+import type { Seeds } from "./prepare.ts";
+
+export interface Context {
+  readonly log: Log;
+  readonly libvirt: Hypervisor;
+  readonly paths: Paths;
+  readonly bootId: string;
+  readonly accelerator: Accelerator;
+  readonly emulator: string;
+  readonly diskCache: "none" | "writeback";
+  readonly images: Pick<Images, "find">;
+  readonly seeds: Seeds;
+  readonly network: Pick<Network, "ensureGuest" | "sync">;
+  /** How many guests are made ready and started at once. */
+  readonly starts: Limit;
+  readonly wanted: (id: InstanceId) => WantedEntry | undefined;
+  /** null: there is nothing to report about it any more. */
+  readonly publish: (id: InstanceId, seen: SeenInstance | null) => void;
+  /** A guest is paused for want of space: call back when there is room. */
+  readonly onRoom: (id: InstanceId) => void;
+  readonly nowMs: () => number;
+}

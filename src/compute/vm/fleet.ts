@@ -1,0 +1,130 @@
+/**
+ * All workers of this host: which there are, and what wakes them.
+ *
+ * An instance has a worker if VStation names it, if a record of it lies here, or if libvirt has a domain with the name of an
+ * instance; so a stranger is seen as well as a guest of ours. Every reason to look (a wanted change, an event, a reconnect)
+ * ends in a wake-up, never in an order.
+ */
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { InstanceSpec } from "../../api/agent.ts";
+import { parseId, type InstanceId } from "../../lib/ids.ts";
+import type { Subscription } from "../../libvirt/contract.ts";
+import { instanceDirectory, recordFile } from "../paths.ts";
+import { makeDurableDirectory, temporaryEnding } from "../storage/durable.ts";
+import type { Context } from "./context.ts";
+import { readRecord } from "./record.ts";
+import { Worker } from "./worker.ts";
+
+export class Fleet {
+  readonly #context: Context;
+  readonly #wantedIds: () => Iterable<InstanceId>;
+  #workers = new Map<InstanceId, Worker>();
+  #subscriptions: Subscription[] = [];
+  #listed = false;
+  /** Domains whose names are no instance's: somebody else's, left alone. */
+  foreign: readonly string[] = [];
+
+  constructor(context: Context, wantedIds: () => Iterable<InstanceId>) {
+    this.#context = context;
+    this.#wantedIds = wantedIds;
+  }
+
+  /** Reads every record on the disk. A damaged one keeps Compute from starting: guessing could start a guest twice. */
+  async load(): Promise<void> {
+    const { paths } = this.#context;
+    await makeDurableDirectory(paths.instances);
+    for (const name of await readdir(paths.instances)) {
+      const id = parseId("instance", name);
+      if (id === undefined) continue;
+      await removeTemporaries(instanceDirectory(paths, id));
+      const record = (await readRecord(recordFile(paths, id))) ?? null;
+      this.#workers.set(id, new Worker(id, this.#context, { record, leftover: true }));
+    }
+    for (const id of this.#wantedIds()) this.#worker(id);
+  }
+
+  /** From here on events wake the workers. */
+  start(): void {
+    const { libvirt } = this.#context;
+    const look = (event: { domain: { name: string } }): void => this.#onDomain(event.domain.name);
+    this.#subscriptions = [
+      libvirt.onLifecycle(look),
+      libvirt.on("io-error", look),
+      libvirt.onLink((state) => {
+        if (state === "lost" || state === "closed") for (const worker of this.#workers.values()) worker.lost();
+      }),
+      libvirt.onResync(() => this.#resync()),
+    ];
+    for (const worker of this.#workers.values()) worker.wake();
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#subscriptions.map((s) => s.close()));
+    await Promise.all([...this.#workers.values()].map((w) => w.stop()));
+  }
+
+  /** What is wanted of these has changed. */
+  wantedChanged(ids: readonly InstanceId[]): void {
+    for (const id of ids) this.#worker(id).reconsider();
+    this.#drop();
+  }
+
+  worker(id: InstanceId): Worker | undefined {
+    return this.#workers.get(id);
+  }
+
+  /** Every instance that lies here or is to come, with its machine: for the network. */
+  *guests(): Generator<readonly [InstanceId, InstanceSpec]> {
+    for (const worker of this.#workers.values()) {
+      const wanted = this.#context.wanted(worker.id)?.doc;
+      const spec = wanted && wanted.power.state !== "gone" ? wanted.spec : worker.record?.spec;
+      if (spec) yield [worker.id, spec];
+    }
+  }
+
+  /** True once every instance has been looked at since this process began: before that no report is whole. */
+  get isKnown(): boolean {
+    return this.#listed && [...this.#workers.values()].every((w) => w.isKnown);
+  }
+
+  #worker(id: InstanceId): Worker {
+    let worker = this.#workers.get(id);
+    if (worker === undefined) {
+      worker = new Worker(id, this.#context, { record: null, leftover: false });
+      this.#workers.set(id, worker);
+    }
+    return worker;
+  }
+
+  #onDomain(name: string): void {
+    const id = parseId("instance", name);
+    if (id !== undefined) this.#worker(id).lookAgain();
+    this.#drop();
+  }
+
+  async #resync(): Promise<void> {
+    const foreign: string[] = [];
+    for (const domain of await this.#context.libvirt.domainList()) {
+      const id = parseId("instance", domain.name);
+      if (id === undefined) foreign.push(domain.name);
+      else this.#worker(id);
+    }
+    this.foreign = foreign;
+    this.#listed = true;
+    for (const worker of this.#workers.values()) worker.lookAgain();
+  }
+
+  /** Lets go of workers that have nothing to look after. */
+  #drop(): void {
+    for (const [id, worker] of this.#workers) {
+      if (worker.isIdle && this.#context.wanted(id) === undefined) this.#workers.delete(id);
+    }
+  }
+}
+
+async function removeTemporaries(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (name.endsWith(temporaryEnding)) await rm(join(directory, name), { force: true });
+  }
+}

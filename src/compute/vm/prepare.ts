@@ -1,0 +1,155 @@
+/**
+ * Everything a start needs, made side by side: system disk, seed, network, and then the definition, which needs the network's names.
+ *
+ * Each part looks first and makes only what is missing, under a temporary name and a rename, so it may die anywhere and run again.
+ * The system disk is the one thing that must never be made twice: once the record says that it was made, a missing file is a
+ * loss to report (`disk_missing`), and never an occasion to hand a tenant an empty disk.
+ */
+import { access, rename, rm } from "node:fs/promises";
+import type { InstanceSpec } from "../../api/agent.ts";
+import type { Mark } from "../../core/ensure.ts";
+import { crashPoint } from "../../lib/crash-point.ts";
+import { Failure, isFailure, wrap } from "../../lib/errors.ts";
+import type { InstanceId } from "../../lib/ids.ts";
+import type { DomainRef } from "../../libvirt/contract.ts";
+import { consoleLogFile, diskFile, instanceDirectory, seedFile } from "../paths.ts";
+import { makeDurableDirectory, syncDirectory, temporaryName } from "../storage/durable.ts";
+import type { Image } from "../storage/images.ts";
+import { writeOverlay } from "../storage/qcow2.ts";
+import type { Context } from "./context.ts";
+import { domainXml } from "./domain-xml.ts";
+
+export interface Seeds {
+  /** Writes the NoCloud seed to `file`, which does not exist yet. */
+  build(
+    file: string,
+    content: { instanceId: InstanceId; hostname: string; userData: Buffer | null; publicKeys: readonly string[] },
+  ): Promise<void>;
+}
+
+export interface Preparation {
+  readonly id: InstanceId;
+  readonly spec: InstanceSpec;
+  readonly mark: Mark;
+  /** The record says that the disk was made before. */
+  readonly diskMade: boolean;
+}
+
+const gib = 2 ** 30;
+
+/** Brings disk, seed, network and definition to what the spec says; returns the defined domain. */
+export async function prepareInstance(context: Context, it: Preparation): Promise<DomainRef> {
+  const { id, spec } = it;
+  const [image] = await Promise.all([
+    context.images.find(spec.imageId),
+    makeDurableDirectory(instanceDirectory(context.paths, id)),
+  ]);
+  crashPoint("vm.prepare.directory-made");
+  const parts = await Promise.allSettled([
+    ensureDisk(context, it, image),
+    ensureSeed(context, it),
+    ensureNetwork(context, it).then((nics) => {
+      const base = image.base;
+      const xml = domainXml({
+        id,
+        title: spec.name,
+        mark: it.mark,
+        accelerator: context.accelerator,
+        emulator: context.emulator,
+        vcpus: spec.vcpus,
+        memoryMiB: spec.memoryMiB,
+        boot: image.boot,
+        systemDisk: {
+          id: spec.systemDisk.id,
+          file: diskFile(context.paths, id, spec.systemDisk.id),
+          cache: context.diskCache,
+          backing: { file: base.file, format: base.format },
+        },
+        seedFile: seedFile(context.paths, id),
+        nics,
+        consoleLog: consoleLogFile(context.paths, id, it.mark.incarnation),
+      });
+      return context.libvirt.domainDefine(xml);
+    }),
+  ]);
+  crashPoint("vm.prepare.defined");
+  // All parts have ended before one's failure is told: nothing may be at work when the next try begins.
+  for (const part of parts) if (part.status === "rejected") throw part.reason;
+  const defined = parts[2];
+  if (defined.status === "rejected") throw defined.reason;
+  return defined.value;
+}
+
+async function ensureDisk(context: Context, it: Preparation, image: Image): Promise<void> {
+  const file = diskFile(context.paths, it.id, it.spec.systemDisk.id);
+  if (await exists(file)) return;
+  if (it.diskMade) {
+    throw new Failure(
+      "conflict",
+      "DiskMissing",
+      `the system disk ${it.spec.systemDisk.id} was here and is not any more`,
+      {
+        detail: { file },
+      },
+    );
+  }
+  const size = it.spec.systemDisk.sizeGiB * gib;
+  if (size < image.base.size) {
+    throw new Failure(
+      "invalid",
+      "DiskTooSmall",
+      `the image needs a system disk of ${Math.ceil(image.base.size / gib)} GiB`,
+    );
+  }
+  const temporary = temporaryName(file);
+  try {
+    await writeOverlay(temporary, { size, backingFile: image.base.file, backingFormat: image.base.format });
+    crashPoint("vm.disk.written");
+    await rename(temporary, file);
+    crashPoint("vm.disk.renamed");
+    await syncDirectory(instanceDirectory(context.paths, it.id));
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw wrap(`making the system disk of ${it.id}`, error);
+  }
+}
+
+/** Written anew for each start: it is cheap, and the spec may have changed. */
+async function ensureSeed(context: Context, it: Preparation): Promise<void> {
+  const { hostname, userData, publicKeys } = it.spec;
+  const file = seedFile(context.paths, it.id);
+  const temporary = temporaryName(file);
+  try {
+    await context.seeds.build(temporary, {
+      instanceId: it.id,
+      hostname,
+      userData: userData === null ? null : Buffer.from(userData, "base64"),
+      publicKeys,
+    });
+    crashPoint("vm.seed.written");
+    await rename(temporary, file);
+    crashPoint("vm.seed.renamed");
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw wrap(`making the seed of ${it.id}`, error);
+  }
+}
+
+async function ensureNetwork(context: Context, it: Preparation): ReturnType<Context["network"]["ensureGuest"]> {
+  try {
+    return await context.network.ensureGuest(it.id, it.spec);
+  } catch (error) {
+    const message = isFailure(error) ? error.message : "the host's network could not be made ready";
+    throw new Failure("unavailable", "NetworkFailed", message, { cause: error });
+  }
+}
+
+async function exists(file: string): Promise<boolean> {
+  try {
+    await access(file);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw wrap(`looking for ${file}`, error);
+  }
+}

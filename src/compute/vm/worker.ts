@@ -1,0 +1,350 @@
+/**
+ * One sequential worker per instance: looks, asks the rules (core/ensure.ts) for one step, does it, and looks again.
+ *
+ * It takes no input. A message, an event, a timer or a reconnect only wakes it, so the path after a crash and the path in a quiet
+ * hour are the same. What it holds in memory may be lost at any time; what must not be lost is in the record (durable, written
+ * before the act it speaks of) and in the domain's own metadata.
+ *
+ * `#stale` says that libvirt must be asked again. Between two of its own steps a worker goes by the answers it got, so that the
+ * start of an instance costs two calls (define, create), while every event, every failure and every reconnect makes it ask.
+ * A call without an answer leaves a doubt: the next looks wait for it to clear before "off" is taken for "never started".
+ */
+import { access } from "node:fs/promises";
+import {
+  decide,
+  nothingHeld,
+  type Guest,
+  type Held,
+  type Mark,
+  type RunRecord,
+  type Situation,
+  type Step,
+} from "../../core/ensure.ts";
+import type { SeenPhase } from "../../core/seen.ts";
+import { unreachable } from "../../lib/errors.ts";
+import type { InstanceId } from "../../lib/ids.ts";
+import { backoff } from "../../lib/retry.ts";
+import type { DomainRef } from "../../libvirt/contract.ts";
+import { readGuest } from "../hypervisor.ts";
+import { consoleLogFile, recordFile } from "../paths.ts";
+import type { WantedEntry } from "../wanted/store.ts";
+import type { Context } from "./context.ts";
+import { domainUuid } from "./mark.ts";
+import { isOutcomeUnknown, messageOf, reasonOf } from "./failures.ts";
+import { prepareInstance } from "./prepare.ts";
+import { type InstanceRecord, writeRecord } from "./record.ts";
+import { eraseInstance, forgetTrace, tellMark } from "./steps.ts";
+
+/** How long an unanswered call to libvirt may still take effect. */
+const doubtMs = 30_000;
+const firstRetryMs = 1_000;
+const longestRetryMs = 60_000;
+
+export class Worker {
+  readonly id: InstanceId;
+  readonly #context: Context;
+  #record: InstanceRecord | null;
+  #domain: DomainRef | null = null;
+  #mark: Mark | null | undefined = undefined;
+  #guest: Guest = { is: "unknown" };
+  #held: Held = nothingHeld;
+  #stale = true;
+  #phase: SeenPhase | null = null;
+  #preparedFor: WantedEntry | null = null;
+  #running: Promise<void> | null = null;
+  #woken = false;
+  #timer: NodeJS.Timeout | null = null;
+  #stopped = false;
+  #leftover: boolean;
+  #nothing = false;
+
+  /** `leftover`: files of it were found here, with or without a record. */
+  constructor(id: InstanceId, context: Context, found: { record: InstanceRecord | null; leftover: boolean }) {
+    this.id = id;
+    this.#context = context;
+    this.#record = found.record;
+    this.#leftover = found.leftover;
+  }
+
+  /** Nothing of it is here and nobody names it: it may be dropped. */
+  get isIdle(): boolean {
+    return this.#nothing && this.#running === null;
+  }
+
+  get record(): InstanceRecord | null {
+    return this.#record;
+  }
+  get domain(): DomainRef | null {
+    return this.#domain;
+  }
+  /** Its state has been reported since this process began. */
+  get isKnown(): boolean {
+    return this.#phase !== null || this.#nothing;
+  }
+  get isUp(): boolean {
+    return this.#guest.is === "running" || this.#guest.is === "paused";
+  }
+
+  /** Something may have changed in libvirt. */
+  lookAgain(): void {
+    this.#stale = true;
+    this.wake();
+  }
+
+  /** libvirt went away: until it answers, nothing is known. */
+  lost(): void {
+    this.#guest = { is: "unknown" };
+    this.#stale = true;
+  }
+
+  /** What is wanted may have changed: earlier failures do not hold the next try back. */
+  reconsider(): void {
+    const { failure } = this.#held;
+    if (failure) this.#held = { ...this.#held, failure: { ...failure, retryAtMs: 0 } };
+    this.wake();
+  }
+
+  /** The storage has room again. */
+  room(): void {
+    this.#held = { ...this.#held, roomAgain: true };
+    this.wake();
+  }
+
+  wake(): void {
+    if (this.#stopped) return;
+    this.#woken = true;
+    this.#running ??= this.#run().finally(() => (this.#running = null));
+  }
+
+  /** Ends the worker between two steps; the guest is not touched. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    if (this.#timer) clearTimeout(this.#timer);
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    while (this.#woken && !this.#stopped) {
+      this.#woken = false;
+      if (this.#timer) clearTimeout(this.#timer);
+      this.#timer = null;
+      try {
+        await this.#settle();
+      } catch (error) {
+        // Not a step's failure (those are held and shown) but one of looking: try again, and say so.
+        this.#context.log.error({ err: error, instance: this.id }, "could not look after an instance");
+        this.#sleep(firstRetryMs);
+      }
+    }
+  }
+
+  /** Steps until the rules say wait. */
+  async #settle(): Promise<void> {
+    while (!this.#stopped) {
+      if (this.#stale) await this.#look();
+      const entry = this.#context.wanted(this.id);
+      const situation = await this.#situation(entry);
+      const { step, phase } = decide(situation);
+      if (phase !== null) this.#publish(phase === "nothing" ? null : phase, entry);
+      else if (this.#phase === null && this.#record === null && entry) {
+        // Of an instance with a record nothing is said before it was looked at: it may be running.
+        this.#publish({ is: "preparing", step: "waiting for libvirt" }, entry);
+      }
+      if (step.do === "wait") {
+        if (step.untilMs !== null) this.#sleep(step.untilMs - this.#context.nowMs());
+        this.#nothing = phase === "nothing";
+        if (situation.guest.is === "paused" && situation.guest.why === "out_of_space") this.#context.onRoom(this.id);
+        return;
+      }
+      await this.#attempt(step, entry);
+    }
+  }
+
+  async #situation(entry: WantedEntry | undefined): Promise<Situation> {
+    const run = this.#record?.run ?? null;
+    // Any change of the document asks for a new preparation; it may have changed the machine.
+    const held = this.#preparedFor === (entry ?? null) ? this.#held : { ...this.#held, prepared: null };
+    return {
+      wanted: entry ? { epoch: entry.doc.epoch, power: entry.doc.power } : null,
+      knownEpoch: entry?.knownEpoch ?? 0,
+      record: run,
+      guest: this.#guest,
+      trace: run?.stage === "intent" && (await this.#hasTrace(run.incarnation)),
+      leftover: this.#leftover,
+      held,
+      bootId: this.#context.bootId,
+      nowMs: this.#context.nowMs(),
+    };
+  }
+
+  async #look(): Promise<void> {
+    this.#stale = false;
+    const { libvirt } = this.#context;
+    try {
+      // Asked each time and not taken from a listing: "libvirt does not have it" decides too much to be remembered.
+      this.#domain ??= (await libvirt.domainLookupByUuid(domainUuid(this.id))) ?? null;
+      if (this.#domain === null) {
+        this.#mark = undefined;
+        this.#guest = { is: "absent" };
+        return;
+      }
+      this.#guest = await readGuest(libvirt, this.#domain, this.#mark);
+      if (this.#guest.is !== "unknown" && this.#guest.is !== "absent") this.#mark = this.#guest.mark;
+      if (this.#guest.is === "absent") {
+        this.#domain = null;
+        this.#mark = undefined;
+      }
+    } catch (error) {
+      this.#guest = { is: "unknown" };
+      this.#stale = true;
+      this.#context.log.warn({ err: error, instance: this.id }, "libvirt did not say how the domain is");
+      this.#sleep(2 * firstRetryMs);
+    }
+  }
+
+  async #attempt(step: Exclude<Step, { do: "wait" }>, entry: WantedEntry | undefined): Promise<void> {
+    try {
+      await this.#do(step, entry);
+      if (step.do !== "record" && step.do !== "prepare") this.#held = { ...this.#held, failure: null };
+    } catch (error) {
+      const attempts = (this.#held.failure?.attempts ?? 0) + 1;
+      const unknown = isOutcomeUnknown(error);
+      this.#stale = true;
+      this.#context.log.warn({ err: error, instance: this.id, step: step.do, attempts, unknown }, "a step failed");
+      const now = this.#context.nowMs();
+      this.#held = {
+        ...this.#held,
+        prepared: null,
+        doubtUntilMs: unknown ? now + doubtMs : this.#held.doubtUntilMs,
+        failure: {
+          reason: reasonOf(error),
+          message: messageOf(error),
+          attempts,
+          retryAtMs: now + backoff(attempts - 1, firstRetryMs, longestRetryMs),
+        },
+      };
+      if (step.do === "start" && !unknown) await forgetTrace(this.#context, this.id, step.incarnation);
+    }
+  }
+
+  async #do(step: Exclude<Step, { do: "wait" }>, entry: WantedEntry | undefined): Promise<void> {
+    const { libvirt, starts } = this.#context;
+    switch (step.do) {
+      case "record":
+        return this.#write(step.record, entry);
+      case "prepare":
+        return starts.run(() => this.#prepare(step.incarnation, entry));
+      case "start":
+        await starts.run(async () => {
+          this.#domain = await libvirt.domainCreate(this.#known());
+        });
+        this.#guest = { is: "running", mark: this.#mark ?? null };
+        return;
+      case "press":
+        this.#held = { ...this.#held, pressedAtMs: this.#context.nowMs() };
+        return libvirt.domainShutdown(this.#known(), { by: "acpi" });
+      case "destroy":
+        await libvirt.domainDestroy(this.#known(), { graceful: false });
+        this.#guest = { is: "off", mark: this.#mark ?? null, why: "destroyed" };
+        return;
+      case "reset":
+        this.#held = { ...this.#held, resetDue: false };
+        return this.#reset();
+      case "resume":
+        this.#held = { ...this.#held, roomAgain: false };
+        await libvirt.domainResume(this.#known());
+        this.#stale = true;
+        return;
+      case "erase":
+        await eraseInstance(this.#context, this.id, this.#domain);
+        this.#record = null;
+        this.#leftover = false;
+        this.#domain = null;
+        this.#mark = undefined;
+        this.#guest = { is: "absent" };
+        this.#held = { ...nothingHeld, erased: true };
+        await this.#context.network.sync();
+        return;
+      default:
+        return unreachable(step);
+    }
+  }
+
+  async #write(run: RunRecord, entry: WantedEntry | undefined): Promise<void> {
+    const spec = entry?.doc.spec ?? this.#record?.spec;
+    if (spec === undefined) throw new Error(`no document to write a record of ${this.id} from`);
+    const before = this.#record?.run;
+    const record = { spec, run };
+    await writeRecord(recordFile(this.#context.paths, this.id), record);
+    this.#record = record;
+    if (run.resetsIntended > run.resets && run.resetsIntended !== before?.resetsIntended) {
+      this.#held = { ...this.#held, resetDue: true };
+    }
+    if (run.stop === null) this.#held = { ...this.#held, pressedAtMs: null };
+    if (run.stage === "ended" && before?.stage !== "ended") this.#held = { ...this.#held, failure: null };
+    if (run.stage === "started" && run.resets > (before?.resets ?? 0) && before?.stage === "started") {
+      await tellMark(this.#context, this.#known(), {
+        epoch: run.epoch,
+        incarnation: run.incarnation,
+        resets: run.resets,
+      });
+    }
+  }
+
+  async #prepare(incarnation: number, entry: WantedEntry | undefined): Promise<void> {
+    if (entry === undefined) throw new Error(`no document to prepare ${this.id} from`);
+    const mark = { epoch: entry.doc.epoch, incarnation, resets: 0 };
+    const diskMade = this.#record?.run.diskMade ?? false;
+    this.#domain = await prepareInstance(this.#context, { id: this.id, spec: entry.doc.spec, mark, diskMade });
+    this.#mark = mark;
+    this.#guest = { is: "off", mark, why: "unknown" };
+    this.#preparedFor = entry;
+    this.#held = { ...this.#held, prepared: incarnation, erased: false };
+  }
+
+  async #reset(): Promise<void> {
+    try {
+      await this.#context.libvirt.domainReset(this.#known());
+    } catch (error) {
+      if (!isOutcomeUnknown(error)) this.#held = { ...this.#held, resetDue: true };
+      throw error;
+    }
+  }
+
+  #known(): DomainRef {
+    if (this.#domain === null) throw new Error(`no domain of ${this.id} is known`);
+    return this.#domain;
+  }
+
+  async #hasTrace(incarnation: number): Promise<boolean> {
+    try {
+      await access(consoleLogFile(this.#context.paths, this.id, incarnation));
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+      throw error;
+    }
+  }
+
+  #publish(phase: SeenPhase | null, entry: WantedEntry | undefined): void {
+    this.#phase = phase;
+    if (phase === null) return this.#context.publish(this.id, null);
+    const stranger = phase.is === "stranger";
+    const epoch = Math.max(
+      this.#record?.run.epoch ?? 0,
+      this.#mark?.epoch ?? 0,
+      stranger ? 0 : (entry?.doc.epoch ?? 0),
+    );
+    this.#context.publish(this.id, {
+      id: this.id,
+      epoch,
+      generation: stranger ? 0 : (entry?.doc.generation ?? 0),
+      phase,
+    });
+  }
+
+  #sleep(ms: number): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.wake(), Math.max(0, ms));
+  }
+}

@@ -1,0 +1,278 @@
+/**
+ * The other end of Compute's connection, as a test holds it: a CA, the join route, and one WebSocket per host that speaks the contract.
+ * It decides nothing; the test says what is wanted and looks at what was seen.
+ */
+import { randomBytes, type webcrypto } from "node:crypto";
+import { createServer, type Server } from "node:https";
+import type { AddressInfo } from "node:net";
+import type { TLSSocket } from "node:tls";
+import "./reflect.ts";
+import * as x509 from "@peculiar/x509";
+import { WebSocketServer, type WebSocket } from "ws";
+import {
+  agentProtocol,
+  fromComputeSchema,
+  joinRequestSchema,
+  type Ask,
+  type FromCompute,
+  type Peer,
+  type SeenInstance,
+  type SeenPhase,
+  type ToCompute,
+  type WantedInstance,
+  type WantedSubnet,
+} from "../../../src/api/agent.ts";
+import { newId, type InstanceId } from "../../../src/lib/ids.ts";
+import { until } from "./until.ts";
+
+const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
+const validity = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 86_400_000) };
+
+/** What a host has said, and what it is told. */
+export class FakeHostSession {
+  socket: WebSocket | null = null;
+  hello: Extract<FromCompute, { type: "hello" }> | null = null;
+  hellos = 0;
+  readonly seen = new Map<InstanceId, SeenInstance>();
+  /** Every phase that was ever reported, in order. */
+  readonly history: { id: InstanceId; phase: SeenPhase; at: number }[] = [];
+  fulls = 0;
+  seenGeneration = 0;
+  readonly output = new Map<string, string>();
+  readonly closedConsoles = new Map<string, string>();
+  /** Reports are answered unless this is false. */
+  acknowledge = true;
+  generation = 0;
+  readonly instances = new Map<InstanceId, WantedInstance>();
+  subnets: WantedSubnet[] = [];
+  peers: Peer[] = [];
+  #asks = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
+  #nextAsk = 1;
+
+  /** Changes what is wanted and tells the host, if it is connected. */
+  want(...instances: (Omit<WantedInstance, "generation"> & { generation?: number })[]): void {
+    this.generation++;
+    for (const one of instances) this.instances.set(one.id, { ...one, generation: this.generation });
+    this.#send({
+      type: "wanted",
+      generation: this.generation,
+      full: false,
+      subnets: this.subnets,
+      instances: instances.flatMap((one) => this.instances.get(one.id) ?? []),
+    });
+  }
+
+  /** Drops an instance from what is wanted and says everything anew. */
+  forget(id: InstanceId): void {
+    this.generation++;
+    this.instances.delete(id);
+    this.sendWhole();
+  }
+
+  sendWhole(): void {
+    this.#send({
+      type: "wanted",
+      generation: this.generation,
+      full: true,
+      subnets: this.subnets,
+      instances: [...this.instances.values()],
+    });
+  }
+
+  setPeers(peers: Peer[]): void {
+    this.generation++;
+    this.peers = peers;
+    this.#send({ type: "peers", generation: this.generation, full: true, peers });
+  }
+
+  ask(ask: Ask): Promise<unknown> {
+    const id = this.#nextAsk++;
+    return new Promise((resolve, reject) => {
+      this.#asks.set(id, { resolve, reject });
+      this.#send({ type: "ask", id, ask });
+    });
+  }
+
+  type(session: string, text: string): void {
+    this.#send({ type: "console.input", session, data: Buffer.from(text).toString("base64") });
+  }
+
+  phase(id: InstanceId): SeenPhase | undefined {
+    return this.seen.get(id)?.phase;
+  }
+
+  async untilPhase(id: InstanceId, is: SeenPhase["is"], patienceMs = 60_000): Promise<SeenPhase> {
+    await until(() => this.phase(id)?.is === is, `${id} to be ${is}`, patienceMs).catch((error: unknown) => {
+      throw new Error(`${id} is ${JSON.stringify(this.seen.get(id))}, not ${is}`, { cause: error });
+    });
+    return this.phase(id) as SeenPhase;
+  }
+
+  connected(socket: WebSocket): void {
+    this.socket = socket;
+    socket.on("message", (data) => this.#receive(fromComputeSchema.parse(JSON.parse((data as Buffer).toString()))));
+    socket.on("close", () => {
+      if (this.socket === socket) this.socket = null;
+    });
+  }
+
+  #receive(message: FromCompute): void {
+    switch (message.type) {
+      case "hello":
+        this.hello = message;
+        this.hellos++;
+        this.#send({ type: "welcome", protocol: agentProtocol, hostId: newId("host"), heartbeatMs: 1000 });
+        if (message.wantedGeneration < this.generation) this.sendWhole();
+        if (message.peersGeneration < this.generation) {
+          this.#send({ type: "peers", generation: this.generation, full: true, peers: this.peers });
+        }
+        return;
+      case "seen":
+        if (message.full) {
+          this.fulls++;
+          this.seen.clear();
+        }
+        this.seenGeneration = message.wantedGeneration;
+        for (const one of message.instances) {
+          this.seen.set(one.id, one);
+          this.history.push({ id: one.id, phase: one.phase, at: performance.now() });
+        }
+        if (this.acknowledge) this.#send({ type: "ack", seq: message.seq });
+        return;
+      case "answer":
+        this.#asks.get(message.id)?.resolve(message.answer);
+        return;
+      case "refusal":
+        this.#asks.get(message.id)?.reject(new Error(`${message.code}: ${message.message}`));
+        return;
+      case "console.output":
+        this.output.set(
+          message.session,
+          (this.output.get(message.session) ?? "") + Buffer.from(message.data, "base64").toString("latin1"),
+        );
+        return;
+      case "console.closed":
+        this.closedConsoles.set(message.session, message.reason);
+        return;
+      case "report":
+        return;
+    }
+  }
+
+  #send(message: ToCompute): void {
+    this.socket?.send(JSON.stringify(message));
+  }
+}
+
+export class FakeVstation {
+  readonly port: number;
+  readonly caFingerprint: string;
+  readonly #server: Server;
+  readonly #sessions = new Map<string, FakeHostSession>();
+  readonly #tokens = new Set<string>();
+  joins = 0;
+
+  private constructor(server: Server, port: number, caFingerprint: string) {
+    this.#server = server;
+    this.port = port;
+    this.caFingerprint = caFingerprint;
+  }
+
+  static async start(address: string): Promise<FakeVstation> {
+    const caKeys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+    const ca = await x509.X509CertificateGenerator.createSelfSigned({
+      serialNumber: "01",
+      name: "CN=test CA",
+      ...validity,
+      keys: caKeys,
+      signingAlgorithm: algorithm,
+      extensions: [
+        new x509.BasicConstraintsExtension(true, 0, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
+      ],
+    });
+    const sign = (
+      name: string,
+      publicKey: webcrypto.CryptoKey,
+      extensions: x509.Extension[],
+    ): Promise<x509.X509Certificate> =>
+      x509.X509CertificateGenerator.create({
+        serialNumber: randomBytes(8).toString("hex"),
+        subject: name,
+        issuer: ca.subject,
+        ...validity,
+        publicKey,
+        signingKey: caKeys.privateKey,
+        signingAlgorithm: algorithm,
+        extensions,
+      });
+    const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+    const certificate = await sign("CN=vstation", keys.publicKey, [
+      new x509.SubjectAlternativeNameExtension([{ type: "ip", value: address }]),
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+    ]);
+    const pkcs8 = Buffer.from(await crypto.subtle.exportKey("pkcs8", keys.privateKey)).toString("base64");
+    const server = createServer({
+      key: `-----BEGIN PRIVATE KEY-----\n${pkcs8}\n-----END PRIVATE KEY-----\n`,
+      cert: `${certificate.toString("pem")}\n${ca.toString("pem")}`,
+      ca: ca.toString("pem"),
+      requestCert: true,
+      rejectUnauthorized: false,
+    });
+    await new Promise<void>((resolve) => server.listen(0, address, resolve));
+    const print = Buffer.from(await ca.getThumbprint("SHA-256")).toString("hex");
+    const fake = new FakeVstation(server, (server.address() as AddressInfo).port, print);
+    const sockets = new WebSocketServer({ noServer: true });
+    server.on("upgrade", (request, socket, head) => {
+      const tls = request.socket as TLSSocket;
+      if (!tls.authorized || request.url !== "/agent") return void socket.destroy();
+      const name = tls.getPeerCertificate().subject.CN;
+      return sockets.handleUpgrade(request, socket, head, (ws) => fake.session(String(name)).connected(ws));
+    });
+    server.on("request", (request, response) => {
+      let body = "";
+      request.on("data", (part: Buffer) => (body += part.toString()));
+      request.on("end", () => {
+        void (async () => {
+          const join = joinRequestSchema.parse(JSON.parse(body));
+          if (!fake.#tokens.delete(join.token)) {
+            response.writeHead(403).end(JSON.stringify({ code: "JoinTokenUnknown", message: "not a token of ours" }));
+            return;
+          }
+          fake.joins++;
+          const csr = new x509.Pkcs10CertificateRequest(join.csr);
+          const issued = await sign(`CN=${join.name}`, (await csr.publicKey.export()) as webcrypto.CryptoKey, [
+            new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth]),
+          ]);
+          response.end(
+            JSON.stringify({ hostId: newId("host"), certificate: issued.toString("pem"), ca: ca.toString("pem") }),
+          );
+        })().catch((error: unknown) => response.writeHead(500).end(String(error)));
+      });
+    });
+    return fake;
+  }
+
+  newToken(): string {
+    const token = randomBytes(24).toString("hex");
+    this.#tokens.add(token);
+    return token;
+  }
+
+  session(name: string): FakeHostSession {
+    let session = this.#sessions.get(name);
+    if (session === undefined) this.#sessions.set(name, (session = new FakeHostSession()));
+    return session;
+  }
+
+  /** Ends every connection, as a VStation that is killed does. */
+  disconnect(): void {
+    for (const session of this.#sessions.values()) session.socket?.terminate();
+  }
+
+  async stop(): Promise<void> {
+    this.disconnect();
+    this.#server.closeAllConnections();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
+}

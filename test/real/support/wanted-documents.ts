@@ -1,0 +1,45 @@
+/** Documents as VStation would send them, for tests that only care about one thing in them. */
+import type { WantedInstance, WantedSubnet } from "../../../src/api/agent.ts";
+import { newId, type ImageId, type SubnetId } from "../../../src/lib/ids.ts";
+
+export const tinyImage = "img-tiny0001" as ImageId;
+
+export const testSubnet: WantedSubnet = {
+  id: "subnet-test0001" as SubnetId,
+  cidr: "10.77.0.0/16",
+  gateway: "10.77.0.1",
+  gatewayMac: "02:77:00:00:00:01",
+  vni: 77,
+  mtu: 1500,
+  dns: [],
+};
+
+let lastAddress = 10;
+
+/** A running tiny instance of the first incarnation. */
+export function tinyInstance(changes: Partial<WantedInstance["spec"]> = {}): Omit<WantedInstance, "generation"> {
+  const number = lastAddress++;
+  return {
+    id: newId("instance"),
+    epoch: 1,
+    spec: {
+      name: "a test's",
+      hostname: `guest-${number}`,
+      vcpus: 1,
+      memoryMiB: 192,
+      imageId: tinyImage,
+      systemDisk: { id: newId("disk"), sizeGiB: 2 },
+      nics: [
+        {
+          mac: `52:54:00:77:00:${number.toString(16).padStart(2, "0")}`,
+          ip: `10.77.0.${number}`,
+          subnetId: testSubnet.id,
+        },
+      ],
+      userData: null,
+      publicKeys: [],
+      ...changes,
+    },
+    power: { state: "running", incarnation: 1, resets: 0 },
+  };
+}
