@@ -301,9 +301,22 @@ export interface OpenOptions {
   readonly keepalive?: { readonly intervalMs: number; readonly count: number };
 }
 
+export interface Outstanding {
+  /** Calls somebody waits for. */
+  readonly waiting: number;
+  /** Calls nobody waits for any more that the daemon has not answered. */
+  readonly abandoned: number;
+  /** Connections of open streams. */
+  readonly streams: number;
+  /** Registrations of events, wanted or standing. */
+  readonly topics: number;
+}
+
 /** The whole client. Made by `openLibvirt(options: OpenOptions): Libvirt` in open.ts, which returns at once and connects behind it. */
 export interface Libvirt extends HostVerbs, DomainVerbs, MigrationVerbs, EventVerbs {
   readonly counters: Readonly<Counters>;
+  /** What has not ended yet; all zero (topics: the subscribed ones) when nothing runs. */
+  readonly outstanding: Outstanding;
   /** Any procedure of the tables in protocol/, for what has no verb here. */
   call<A, R>(procedure: Procedure<A, R>, args: A, options?: CallOptions): Promise<R>;
   /** Resolves when connected (at once if so); rejects with `unavailable` when the deadline passes first. */

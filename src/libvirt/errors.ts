@@ -17,6 +17,7 @@ const named = {
   27: ["XmlError", "invalid"],
   28: ["DomExist", "conflict"],
   29: ["OperationDenied", "forbidden"],
+  35: ["XmlDetail", "invalid"],
   38: ["SystemError", "internal"],
   39: ["Rpc", "internal"],
   42: ["NoDomain", "not_found"],

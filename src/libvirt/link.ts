@@ -45,6 +45,11 @@ export class Link {
     return this.#state;
   }
 
+  /** Calls on the present connection that have not ended. */
+  get outstanding(): Connection["outstanding"] {
+    return this.#connection?.outstanding ?? { waiting: 0, abandoned: 0, streams: 0 };
+  }
+
   /** The connection to use now. Throws `unavailable` "LibvirtNotConnected" when there is none. */
   use(what: string): Connection {
     if (this.#state !== "connected" || !this.#connection) throw notConnected(what, this.#lastFailure);

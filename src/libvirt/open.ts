@@ -82,21 +82,21 @@ export function openLibvirt(options: OpenOptions): Libvirt {
       changed: () => {},
     }));
 
-  const callOn =
-    (find: (options: CallOptions | undefined) => Promise<Link> | Link): Call =>
+  // A call goes out within the turn that made it: nothing is awaited before `use`.
+  const on =
+    (link: Link): Call =>
     async (procedure, args, callOptions, deadlineMs) => {
-      const link = await find(callOptions);
       const withDefault = deadlineMs === undefined ? callOptions : { deadlineMs, ...callOptions };
       return await link.use(procedure.name).call(procedure, args, withDefault);
     };
-  const call = callOn(() => main);
-  const callMigration = callOn(async (callOptions) => {
+  const call = on(main);
+  const callMigration: Call = async (procedure, args, callOptions, deadlineMs) => {
     // When the daemon is away this must fail as fast as everything else, so the main link decides.
-    main.use("a migration");
+    main.use(procedure.name);
     const link = migrationLink();
     await link.ready({ ...callOptions, deadlineMs: Math.min(callOptions?.deadlineMs ?? Infinity, 10_000) });
-    return link;
-  });
+    return await on(link)(procedure, args, callOptions, deadlineMs);
+  };
 
   async function openStream<A, R>(
     procedure: Procedure<A, R>,
@@ -145,6 +145,15 @@ export function openLibvirt(options: OpenOptions): Libvirt {
     ...guestVerbs(call, openStream),
     ...migrationVerbs(callMigration, call),
     counters,
+    get outstanding() {
+      const links = [main.outstanding, ...(migrations ? [migrations.outstanding] : [])];
+      return {
+        waiting: links.reduce((sum, one) => sum + one.waiting, 0),
+        abandoned: links.reduce((sum, one) => sum + one.abandoned, 0),
+        streams: streams.size,
+        topics: subscriptions.size,
+      };
+    },
     call: (procedure, args, callOptions) => call(procedure, args, callOptions),
     get link() {
       return main.state;

@@ -215,12 +215,17 @@ export class Subscriptions {
         if (wanted) await this.#register(topic, connection);
         else await this.#deregister(topic, connection);
       } catch (error) {
+        // With the connection gone there is nothing to report: the next one starts from the beginning.
+        if (!connection.open) return;
         this.#options.log.error({ topic: topic.name, error: formatError(error) }, "libvirt event registration failed");
-        if (isLibvirtError(error)) topic.refusedBy = connection;
-        else
-          connection.fail(
-            new Failure("unavailable", "LibvirtRegistration", `${topic.name} is in doubt`, { cause: error }),
-          );
+        if (isLibvirtError(error)) {
+          topic.refusedBy = connection;
+        } else {
+          const cause = new Failure("unavailable", "LibvirtRegistration", `${topic.name} is in doubt`, {
+            cause: error,
+          });
+          connection.fail(cause);
+        }
         return;
       }
     }

@@ -110,12 +110,15 @@ export class PrivateLibvirtd {
     if (!nsenter || nsenter.exitCode !== null || nsenter.signalCode !== null) return;
     const gone = once(nsenter, "exit");
     process.kill(this.#daemonPid, signal);
+    // nsenter stops itself when its child is stopped, and must go on to see it end.
+    nsenter.kill("SIGCONT");
     await gone;
   }
 
   /** Sends a signal such as SIGSTOP or SIGCONT. */
   signal(signal: NodeJS.Signals): void {
     process.kill(this.#daemonPid, signal);
+    if (signal === "SIGCONT") this.#nsenter?.kill(signal);
   }
 
   /** The process id, within the namespace, of a guest's QEMU that runs now. Equal ids mean the same process. */
@@ -132,6 +135,7 @@ export class PrivateLibvirtd {
 
   /** Ends everything in the namespace and removes its files. */
   async stop(): Promise<void> {
+    await this.killDaemon();
     if (this.#init.exitCode === null && this.#init.signalCode === null) {
       const gone = once(this.#init, "exit");
       if (this.#initPid > 0) process.kill(this.#initPid, "SIGKILL");
