@@ -32,9 +32,13 @@ export async function makeImage() {
   const fresh = `${imageCache}.${process.pid}`;
   rmSync(fresh, { recursive: true, force: true });
   mkdirSync(fresh, { recursive: true });
-  const code = await passThrough(node, [join(root, "guest/build.ts"), fresh], { stdio: ["ignore", 2, 2] });
-  if (code !== 0) throw new Stop(`building the guest image ended with status ${code}; see above`);
-  rmSync(imageCache, { recursive: true, force: true });
-  renameSync(fresh, imageCache);
+  try {
+    const code = await passThrough(node, [join(root, "guest/build.ts"), fresh], { stdio: ["ignore", 2, 2] });
+    if (code !== 0) throw new Stop(`building the guest image ended with status ${code}; see above`);
+    rmSync(imageCache, { recursive: true, force: true });
+    renameSync(fresh, imageCache);
+  } finally {
+    rmSync(fresh, { recursive: true, force: true });
+  }
   writeFileSync(stamp, sourceHash());
 }

@@ -26,6 +26,7 @@ const needed = [
   { name: "gcc" },
   { name: "libc6-dev" },
   { name: "cpio" },
+  { name: "e2fsprogs" },
   { name: "xz-utils" },
   { name: "zstd" },
 ];
