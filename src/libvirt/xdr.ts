@@ -31,28 +31,33 @@ export class XdrWriter {
 
   uint(value: number): void {
     if (!Number.isInteger(value) || value < 0 || value > 0xffff_ffff) throw new XdrError(`not a uint: ${value}`);
-    this.#bytes.writeUInt32BE(value, this.#room(4));
+    const at = this.#room(4);
+    this.#bytes.writeUInt32BE(value, at);
   }
 
   int(value: number): void {
     if (!Number.isInteger(value) || value < -0x8000_0000 || value > 0x7fff_ffff) {
       throw new XdrError(`not an int: ${value}`);
     }
-    this.#bytes.writeInt32BE(value, this.#room(4));
+    const at = this.#room(4);
+    this.#bytes.writeInt32BE(value, at);
   }
 
   hyper(value: bigint): void {
     if (BigInt.asIntN(64, value) !== value) throw new XdrError(`not a hyper: ${value}`);
-    this.#bytes.writeBigInt64BE(value, this.#room(8));
+    const at = this.#room(8);
+    this.#bytes.writeBigInt64BE(value, at);
   }
 
   uhyper(value: bigint): void {
     if (BigInt.asUintN(64, value) !== value) throw new XdrError(`not an unsigned hyper: ${value}`);
-    this.#bytes.writeBigUInt64BE(value, this.#room(8));
+    const at = this.#room(8);
+    this.#bytes.writeBigUInt64BE(value, at);
   }
 
   double(value: number): void {
-    this.#bytes.writeDoubleBE(value, this.#room(8));
+    const at = this.#room(8);
+    this.#bytes.writeDoubleBE(value, at);
   }
 
   /** Raw bytes, padded with zeros to a multiple of four, without a length. */
@@ -68,7 +73,7 @@ export class XdrWriter {
     this.fixed(bytes);
   }
 
-  /** Makes room for `size` bytes and says where they start. */
+  /** Makes room for `size` bytes and says where they start. It may replace `#bytes`, so it comes before any use of that. */
   #room(size: number): number {
     const at = this.#used;
     const needed = at + size;
