@@ -27,6 +27,8 @@ export interface RunWish {
   /** Plain text. */
   readonly userData?: string;
   readonly clientToken?: string;
+  /** A disaster-recover group that it joins. */
+  readonly groupId?: string;
 }
 
 type SdkClient = InstanceType<typeof cvm.v20170312.Client>;
@@ -55,6 +57,7 @@ export class CloudClient {
       InstanceName: wish.name,
       InstanceCount: wish.count ?? 1,
       ...(wish.userData === undefined ? {} : { UserData: Buffer.from(wish.userData).toString("base64") }),
+      ...(wish.groupId === undefined ? {} : { DisasterRecoverGroupIds: [wish.groupId] }),
       ...(wish.clientToken === undefined ? {} : { ClientToken: wish.clientToken }),
     });
     return (answer.InstanceIdSet ?? []).map((text) => asId("instance", text));

@@ -1,0 +1,93 @@
+/**
+ * Every case of the fault loops, derived from the source's crash points and from what may be killed. Pure.
+ *
+ * A crash case ends a program at one named point on one path and fails if that path never came by. Which paths come by is said
+ * here per family of points ("vm.erase": whatever the third word), so a new point in a known family is covered the moment
+ * it is written, and one in a new family fails the unit test until a line is added. A kill or freeze case hits a part at a
+ * random moment that its seed repeats.
+ */
+import type { CrashPoint } from "./points.ts";
+
+/** Paths of an instance, of a program that comes back, and of a new host. */
+export const scenarios = [
+  "run",
+  "start",
+  "stop",
+  "reboot",
+  "terminate",
+  "recover",
+  "relocate",
+  "restart",
+  "join",
+] as const;
+export type Scenario = (typeof scenarios)[number];
+
+/** Requests that can be hit in the middle; `join` and `restart` begin with a kill of their own. */
+export const requests = ["run", "start", "stop", "reboot", "terminate"] as const satisfies readonly Scenario[];
+export type Request = (typeof requests)[number];
+
+export const victims = ["vstation", "compute", "libvirtd", "postgres", "qemu"] as const;
+export type Victim = (typeof victims)[number];
+
+export type FaultCase =
+  | { readonly kind: "crash"; readonly point: CrashPoint; readonly scenario: Scenario }
+  | { readonly kind: "kill" | "freeze"; readonly victim: Victim; readonly scenario: Request; readonly seed: number };
+
+/** Family of points -> paths that pass every point of it. */
+export const reach: Readonly<Record<string, readonly [Scenario, ...Scenario[]]>> = {
+  "agents.hello": ["restart", "join"],
+  "agents.join": ["join"],
+  "agents.seen": ["run", "stop", "recover", "terminate"],
+  "agents.wanted": ["run", "stop", "terminate"],
+  "cvm.action": ["run", "stop", "terminate"],
+  "link.join": ["join"],
+  "network.guest": ["run"],
+  "network.pass": ["run", "restart"],
+  "placement.batch": ["run"],
+  "placement.lease": ["restart"],
+  "placement.relocate": ["relocate"],
+  "reconciler.batch": ["run", "start", "stop", "reboot", "terminate", "recover"],
+  "store.instance-insert": ["run"],
+  "store.transaction": ["run", "start", "stop", "reboot", "terminate"],
+  "vm.disk": ["run"],
+  "vm.erase": ["terminate"],
+  "vm.prepare": ["run", "start"],
+  "vm.seed": ["run", "start"],
+  "wanted.apply": ["run", "start", "stop", "reboot", "terminate"],
+  "wanted.peers": ["run", "terminate"],
+};
+
+export function familyOf(point: CrashPoint): string {
+  return point.name.split(".").slice(0, 2).join(".");
+}
+
+/** Points that no line of {@link reach} speaks of. */
+export function uncovered(points: readonly CrashPoint[]): CrashPoint[] {
+  return points.filter((point) => reach[familyOf(point)] === undefined);
+}
+
+export function crashCases(points: readonly CrashPoint[]): FaultCase[] {
+  return points.flatMap((point) =>
+    (reach[familyOf(point)] ?? []).map((scenario) => ({ kind: "crash", point, scenario }) as const),
+  );
+}
+
+/** One round of kills and freezes: every victim on every request, each with a seed of its own. */
+export function randomCases(round: number): FaultCase[] {
+  return (["kill", "freeze"] as const).flatMap((kind) =>
+    victims.flatMap((victim) => requests.map((scenario) => ({ kind, victim, scenario, seed: round }) as const)),
+  );
+}
+
+/** How rows and `--only` name it. */
+export function caseName(it: FaultCase): string {
+  if (it.kind === "crash") return `crash/${it.point.name}/${it.scenario}`;
+  return `${it.kind}/${it.victim}/${it.scenario}/${it.seed}`;
+}
+
+/** A number that depends on the whole case: the same case draws the same moments each time. */
+export function seedOf(it: FaultCase): number {
+  let hash = 2166136261;
+  for (const byte of Buffer.from(caseName(it))) hash = Math.imul(hash ^ byte, 16777619) >>> 0;
+  return hash;
+}

@@ -1,0 +1,92 @@
+/** The faults themselves: a program that ends itself at a named point, a part that is killed or frozen at a random moment. */
+import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { LabSession } from "../../bench/lab-session.ts";
+import { gone, signal } from "../../lab/processes.ts";
+import { sleep } from "../../src/lib/retry.ts";
+import { qemusOf } from "./bed.ts";
+import type { Victim } from "./cases.ts";
+import type { CrashPoint } from "./points.ts";
+import { expectThat, until } from "./until.ts";
+
+/** A crash that waits for its moment. */
+export interface ArmedCrash {
+  /** From now on the first passage through the point ends the program. */
+  release(): void;
+  /** Throws unless the program has ended itself there. */
+  check(): void;
+  /** Nobody is told to crash any more. */
+  disarm(): void;
+}
+
+let crashes = 0;
+
+/**
+ * Starts the program anew with the point armed but held: the marker that lets later passages through exists already, until
+ * {@link ArmedCrash.release} takes it away. So the crash falls into the request and not into the program's own start.
+ */
+export async function armCrash(lab: LabSession, point: CrashPoint): Promise<ArmedCrash> {
+  const marker = join(lab.lab.home.path, `crash-${++crashes}-${process.pid}`);
+  writeFileSync(marker, "held\n");
+  lab.lab.settings({ VSTATION_CRASH_AT: point.name, VSTATION_CRASH_ONCE: marker });
+  await restart(lab, point.program);
+  return {
+    release: () => rmSync(marker),
+    check: () => expectThat(existsSync(marker), `nothing passed ${point.name}: the path does not lead there`),
+    disarm: () => {
+      lab.lab.settings({});
+      writeFileSync(marker, "held\n");
+    },
+  };
+}
+
+/** Kills a program on every machine that has one and returns when all are back and every host is ready. */
+export async function restart(lab: LabSession, program: CrashPoint["program"]): Promise<void> {
+  for (const part of partsOf(lab, program)) await lab.lab.kill(part);
+  await allBack(lab);
+}
+
+/** Every part runs, and VStation has heard from every host since. */
+export async function allBack(lab: LabSession): Promise<void> {
+  await until("every part is back", 120_000, async () => {
+    for (const victim of ["vstation", "postgres", "libvirtd", "compute"] as const) {
+      for (const part of partsOf(lab, victim)) expectThat(lab.lab.pidOf(part) !== undefined, `${part} is away`);
+    }
+    const states = await lab.lab.hosts();
+    for (const host of lab.hosts) {
+      expectThat(states.get(host.name) === "ready", `${host.name} is ${states.get(host.name) ?? "not known"}`);
+    }
+  });
+}
+
+function partsOf(lab: LabSession, what: Exclude<Victim, "qemu">): string[] {
+  return what === "vstation" || what === "postgres" ? [what] : lab.hosts.map((host) => `${host.name}/${what}`);
+}
+
+/** SIGKILL to a part, on all hosts that have it; a guest's QEMU may not be there, which is no failure. */
+export async function strike(lab: LabSession, victim: Victim, subject: () => string | undefined): Promise<void> {
+  const pids = pidsOf(lab, victim, subject());
+  for (const pid of pids) signal(pid, "SIGKILL");
+  await gone(pids, 20_000);
+}
+
+/** SIGSTOP, a while, SIGCONT: the part that was thought dead comes back and goes on where it was. */
+export async function freeze(
+  lab: LabSession,
+  victim: Victim,
+  subject: () => string | undefined,
+  forMs: number,
+): Promise<void> {
+  const pids = pidsOf(lab, victim, subject());
+  for (const pid of pids) signal(pid, "SIGSTOP");
+  try {
+    await sleep(forMs);
+  } finally {
+    for (const pid of pids) signal(pid, "SIGCONT");
+  }
+}
+
+function pidsOf(lab: LabSession, victim: Victim, subject: string | undefined): number[] {
+  if (victim === "qemu") return qemusOf(lab).flatMap(({ guest, pid }) => (guest === subject ? [pid] : []));
+  return partsOf(lab, victim).flatMap((part) => lab.lab.pidOf(part) ?? []);
+}

@@ -1,0 +1,197 @@
+/**
+ * One case: prepare, hurt, and look whether every promise held.
+ *
+ *   Kept    the request ended as it should, although something ended in the middle of it
+ *   Once    no instance ever had two processes
+ *   Clean   afterwards nothing is left of the instance anywhere
+ *   and the witnesses, whom nothing concerned, are the same processes with the same guests
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { hostOf } from "../../bench/delivery/guest.ts";
+import { LabSession, type LabHost } from "../../bench/lab-session.ts";
+import { leftBehind, traces } from "../../lab/traces.ts";
+import { TestLab } from "../../lab/testing.ts";
+import type { InstanceId } from "../../src/lib/ids.ts";
+import { sleep } from "../../src/lib/retry.ts";
+import { identityOf, patienceMs, qemusOf, watchForTwins, type Bed } from "./bed.ts";
+import { seedOf, type FaultCase, type Request, type Scenario } from "./cases.ts";
+import { bootIdOf } from "./guest.ts";
+import { allBack, armCrash, freeze, restart, strike } from "./inject.ts";
+import type { CrashPoint } from "./points.ts";
+import { awaitOutcome, prepareSubject, removeSubject, runSubject, sendRequest } from "./requests.ts";
+import { seeded } from "./seeded.ts";
+import { differencesOf, snapshot } from "./snapshot.ts";
+import { expectThat, until } from "./until.ts";
+
+/** Moments and freezes are drawn from so many ms: a start lasts about as long before its guest is alone. */
+const momentsMs = 2500;
+const freezesMs = 8000;
+
+/** Runs one case on the bed; throws with what was broken. The bed is fit for the next case only if this returns. */
+export async function runCase(bed: Bed, it: FaultCase): Promise<void> {
+  if (it.kind === "crash" && it.scenario === "join") return joinCase(it.point);
+  const { lab } = bed;
+  const before = await snapshot(lab);
+  const stopWatching = watchForTwins(lab);
+  try {
+    if (it.kind !== "crash") await randomCase(lab, it);
+    else await crashCase(lab, it.point, it.scenario);
+    await allBack(lab);
+    await bed.checkWitnesses();
+    await until("nothing is left", 60_000, async () => {
+      const left = differencesOf(before, await snapshot(lab));
+      expectThat(left.length === 0, left.join("\n"));
+    });
+  } finally {
+    stopWatching();
+  }
+}
+
+async function crashCase(lab: LabSession, point: CrashPoint, scenario: Scenario): Promise<void> {
+  switch (scenario) {
+    case "run":
+    case "start":
+    case "stop":
+    case "reboot":
+    case "terminate":
+      return requestCrash(lab, point, scenario);
+    case "recover":
+      return recoverCrash(lab, point);
+    case "relocate":
+      return relocateCrash(lab, point);
+    case "restart":
+      return restartCrash(lab, point);
+    case "join":
+      throw new Error("a join needs a lab of its own");
+  }
+}
+
+async function requestCrash(lab: LabSession, point: CrashPoint, request: Request): Promise<void> {
+  const subject = await prepareSubject(lab, request);
+  const crash = await armCrash(lab, point);
+  try {
+    crash.release();
+    const id = await sendRequest(lab, request, subject);
+    await awaitOutcome(lab, request, id, subject, false);
+    crash.check();
+    crash.disarm();
+    await removeSubject(lab, id);
+  } finally {
+    crash.disarm();
+  }
+}
+
+/** The guest ends by itself, and the program that has to notice ends too. */
+async function recoverCrash(lab: LabSession, point: CrashPoint): Promise<void> {
+  const subject = await runSubject(lab);
+  const crash = await armCrash(lab, point);
+  try {
+    crash.release();
+    await strike(lab, "qemu", () => subject.id);
+    await until(`${subject.id} was started again`, patienceMs, async () => {
+      expectThat((await bootIdOf(subject.ip)) !== subject.bootId, "it is the same boot");
+    });
+    crash.check();
+  } finally {
+    crash.disarm();
+  }
+  await removeSubject(lab, subject.id);
+}
+
+/** The host that placement likes best cannot make the instance's files; the next one gets it. */
+async function relocateCrash(lab: LabSession, point: CrashPoint): Promise<void> {
+  const favourite = await favouriteHost(lab);
+  const folder = join(favourite.dir, "state/instances");
+  const crash = await armCrash(lab, point);
+  try {
+    await favourite.run(["mount", "--bind", folder, folder]);
+    await favourite.run(["mount", "-o", "remount,bind,ro", folder]);
+    try {
+      crash.release();
+      const id = await sendRequest(lab, "run", undefined);
+      await awaitOutcome(lab, "run", id, undefined, false);
+      crash.check();
+      const host = (await lab.cloud.hosts()).find((each) => each.name === favourite.name);
+      expectThat((await lab.cloud.instance(id)).hostId !== host?.id, `${id} runs where nothing can be written`);
+      await favourite.run(["umount", folder]);
+      await removeSubject(lab, id);
+    } finally {
+      if (isMounted(favourite, folder)) await favourite.run(["umount", folder]);
+    }
+  } finally {
+    crash.disarm();
+  }
+}
+
+/** Where the next instance would go: where the last one went, once that one is gone. */
+async function favouriteHost(lab: LabSession): Promise<LabHost> {
+  const { id } = await runSubject(lab);
+  const host = await hostOf(lab, await lab.cloud.instance(id));
+  await removeSubject(lab, id);
+  return host;
+}
+
+function isMounted(host: LabHost, folder: string): boolean {
+  return readFileSync(`/proc/${host.init}/mounts`, "utf8").includes(` ${folder} `);
+}
+
+/** The program ends itself in its own start, under running guests, and must come up the next time without touching one. */
+async function restartCrash(lab: LabSession, point: CrashPoint): Promise<void> {
+  const subject = await runSubject(lab);
+  const qemu = identityOf(lab, subject.id);
+  const crash = await armCrash(lab, point);
+  try {
+    crash.release();
+    await restart(lab, point.program);
+    crash.check();
+  } finally {
+    crash.disarm();
+  }
+  expectThat(identityOf(lab, subject.id) === qemu, `${subject.id} does not run in the process it ran in`);
+  expectThat((await bootIdOf(subject.ip)) === subject.bootId, `${subject.id} was started again`);
+  await removeSubject(lab, subject.id);
+}
+
+/** A host's first contact: a lab of its own, in which the point is armed before anything starts. */
+async function joinCase(point: CrashPoint): Promise<void> {
+  const before = await traces();
+  const testLab = new TestLab();
+  const marker = `${testLab.home.path}/crash`;
+  testLab.settings({ VSTATION_CRASH_AT: point.name, VSTATION_CRASH_ONCE: marker });
+  let n: number | undefined;
+  try {
+    await testLab.start({ hosts: 1 });
+    n = testLab.plan.n;
+    const lab = await LabSession.begin({ home: testLab.home.path, hosts: 1 });
+    expectThat(existsSync(marker), `nothing passed ${point.name}: a join does not lead there`);
+    await removeSubject(lab, (await runSubject(lab)).id);
+  } finally {
+    await testLab.destroy();
+  }
+  const left = leftBehind(before, await traces(), testLab.home.path, n);
+  expectThat(left.length === 0, left.join("\n"));
+}
+
+/** A part is killed or frozen at a random moment of a request; which moment, the case's own seed says. */
+async function randomCase(lab: LabSession, it: Exclude<FaultCase, { kind: "crash" }>): Promise<void> {
+  const random = seeded(seedOf(it));
+  const subject = await prepareSubject(lab, it.scenario);
+  const known = new Set(qemusOf(lab).map(({ guest }) => guest));
+  // Of a request that makes an instance, its QEMU is the one that was not there before.
+  const victim = (): string | undefined => subject?.id ?? qemusOf(lab).find(({ guest }) => !known.has(guest))?.guest;
+  const hurt = async (): Promise<void> => {
+    await sleep(random() * momentsMs);
+    if (it.kind === "kill") await strike(lab, it.victim, victim);
+    else await freeze(lab, it.victim, victim, random() * freezesMs);
+  };
+  const [id] = await Promise.all([
+    sendRequest(lab, it.scenario, subject).then(async (sent): Promise<InstanceId> => {
+      await awaitOutcome(lab, it.scenario, sent, subject, it.victim === "qemu");
+      return sent;
+    }),
+    hurt(),
+  ]);
+  await allBack(lab);
+  await removeSubject(lab, id);
+}
