@@ -17,6 +17,7 @@ import { formatError } from "../src/lib/errors.ts";
 import { Home, writeWhole } from "./home.ts";
 import { takeLock } from "./lock.ts";
 import { isAlive, signal, statOf } from "./processes.ts";
+import { writeStatusOff } from "./status.ts";
 import { describeFailure, Supervisor, sweep, type LabOptions } from "./supervisor.ts";
 
 const supervisorSchema = z.strictObject({ pid: z.int(), startTime: z.string() });
@@ -153,6 +154,7 @@ async function stop(home: Home): Promise<number> {
     return 1;
   }
   await sweep(home);
+  writeStatusOff(home);
   await lock.release();
   process.stdout.write(`the lab in ${home.path} is off\n`);
   return 0;

@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync, watch, type FSWatcher } from "node:fs";
 import { join } from "node:path";
 import { crashLoopAfter, type ChildStatus } from "./child.ts";
+import { writeWhole, type Home } from "./home.ts";
 
 export type LabState = "starting" | "ready" | "stopping" | "off";
 
@@ -11,6 +12,21 @@ export interface LabStatus {
   readonly endpoint: string | null;
   readonly credentialsFile: string;
   readonly children: Readonly<Record<string, ChildStatus>>;
+}
+
+export function writeStatus(home: Home, status: LabStatus): void {
+  writeWhole(home.statusFile, `${JSON.stringify(status, undefined, 2)}\n`, 0o644);
+}
+
+/** For a lab that was powered off without its supervisor. */
+export function writeStatusOff(home: Home): void {
+  writeStatus(home, {
+    state: "off",
+    supervisor: null,
+    endpoint: null,
+    credentialsFile: home.credentialsFile,
+    children: {},
+  });
 }
 
 /** A host's services in its own words (see host/services.sh): `pid since restarts last-end

@@ -15,12 +15,12 @@ import { formatError } from "../src/lib/errors.ts";
 import { sleep } from "../src/lib/retry.ts";
 import { Child, endChild, type ChildContext, type ChildStatus } from "./child.ts";
 import { edgeDown, edgeFlood, edgeUp } from "./edge.ts";
-import { writeWhole, type Home, type Memory } from "./home.ts";
+import type { Home, Memory } from "./home.ts";
 import { defaultShape, hostSpec, prepareHost, type Shape } from "./host/host.ts";
 import { hostPlanOf, type HostPlan, type Plan } from "./plan.ts";
 import { postgresReady, postgresSpec } from "./postgres.ts";
 import { gone, handlesOf, initOf, isAlive, processesOf, signal } from "./processes.ts";
-import { servicesOf, watchServices, type LabState, type LabStatus } from "./status.ts";
+import { servicesOf, watchServices, writeStatus, type LabState } from "./status.ts";
 import { caFingerprint, freePort, hostStates, readCredentials, vstationSpec, writeVStationConfig } from "./vstation.ts";
 
 export interface LabOptions {
@@ -234,14 +234,13 @@ export class Supervisor {
       const status = children[name];
       if (status?.state === "running" && Date.now() - Date.parse(status.since) > 30_000) this.#looping.delete(name);
     }
-    const status: LabStatus = {
+    writeStatus(this.#home, {
       state: this.#state,
       supervisor: this.#state === "off" ? null : process.pid,
       endpoint: this.#endpoint,
       credentialsFile: this.#home.credentialsFile,
       children,
-    };
-    writeWhole(this.#home.statusFile, `${JSON.stringify(status, undefined, 2)}\n`, 0o644);
+    });
     for (const look of this.#watchers) look();
   }
 

@@ -27,7 +27,10 @@ export async function provide({ repeat, lab, yes }) {
   if (image) say("  - the tiny guest image");
 
   const installer = ["node", join(root, "setup/install.mjs"), ...(source ? ["--source"] : [])];
-  const prefix = packages.length === 0 ? [] : rootPrefix("Installing Debian packages", installer.join(" "));
+  const prefix =
+    packages.length === 0
+      ? []
+      : rootPrefix("Installing Debian packages", installer.join(" "), ", then repeat the command");
   // Asked for again when the lab is started; here, so that nothing is installed for somebody who cannot use it.
   if (lab) rootPrefix("Running lab hosts", repeat);
   if (source) {

@@ -9,12 +9,12 @@ import { Stop } from "./say.mjs";
 export const isRoot = process.getuid?.() === 0;
 
 /** The prefix of a command that needs root: nothing, or sudo. Stops with the exact command where there is neither.
- * @param {string} why @param {string} command what to run as root instead */
-export function rootPrefix(why, command) {
+ * @param {string} why @param {string} command what to run as root instead @param {string} [after] what to do then */
+export function rootPrefix(why, command, after = "") {
   if (isRoot) return [];
   const sudo = output("sudo", ["-V"]) !== undefined;
   if (sudo && (isatty(0) || output("sudo", ["-n", "true"]) !== undefined)) return ["sudo"];
-  throw new Stop(`${why} needs root. Run this as root and then repeat the command:\n\n  ${command}\n`);
+  throw new Stop(`${why} needs root, and sudo is of no help here. Run as root${after}:\n\n  ${command}\n`);
 }
 
 /** A yes to something that changes the machine's own settings: by --yes, by CI=true, or typed.

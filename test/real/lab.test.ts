@@ -1,0 +1,152 @@
+/**
+ * The lab as a user meets it: two homes side by side, every part killed in turn, its supervisor killed, powered off without a
+ * trace. What runs is the real thing throughout; processes are found and compared by the kernel's own numbers.
+ */
+import { copyFileSync, writeFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { TestLab } from "../../lab/testing.ts";
+import { leftBehind, traces, type Traces } from "../../lab/traces.ts";
+
+const parts = [
+  "postgres",
+  "vstation",
+  "host1",
+  "host1/libvirtd",
+  "host1/compute",
+  "host2",
+  "host2/libvirtd",
+  "host2/compute",
+];
+
+/** part -> pid of everything that runs; throws while a part is missing. */
+function running(lab: TestLab): Map<string, number> {
+  return new Map(
+    parts.map((part) => {
+      const pid = lab.pidOf(part);
+      if (pid === undefined) throw new Error(`${part} is not running`);
+      return [part, pid];
+    }),
+  );
+}
+
+/** Waits until every part runs, the killed ones anew, and VStation sees every host ready. */
+function whole(
+  lab: TestLab,
+  before: ReadonlyMap<string, number> = new Map(),
+  killed: readonly string[] = [],
+): Promise<Map<string, number>> {
+  return vi.waitFor(
+    async () => {
+      const now = running(lab);
+      for (const part of killed) expect(now.get(part)).not.toBe(before.get(part));
+      expect([...(await lab.hosts()).values()]).toEqual(["ready", "ready"]);
+      return now;
+    },
+    { timeout: 60_000, interval: 100 },
+  );
+}
+
+/** All but these: they belong to what was killed. */
+function others(pids: ReadonlyMap<string, number>, killed: string): Map<string, number> {
+  return new Map([...pids].filter(([part]) => part !== killed && !part.startsWith(`${killed}/`)));
+}
+
+describe("a lab", () => {
+  const lab = new TestLab();
+  let before: Traces;
+
+  beforeAll(async () => {
+    before = await traces();
+    await lab.start({ hosts: 2 });
+  });
+  afterAll(() => lab.destroy());
+
+  it("says what to do next, in one last line", async () => {
+    await lab.stop();
+    const { stdout } = await lab.start();
+    const last = stdout.trim().split("\n").at(-1);
+    expect(last).toContain(lab.credentials.endpoint);
+    expect(last).toContain(lab.home.credentialsFile);
+    expect(last).toContain("./vstation");
+  });
+
+  it("installs nothing and says nothing of set-up the second time", async () => {
+    await lab.stop();
+    const { stderr } = await lab.start();
+    expect(stderr).toBe("");
+  });
+
+  it.each(["postgres", "vstation", "host1/libvirtd", "host1/compute", "host1"])(
+    "loses %s to SIGKILL, gets it back, and nothing else is touched",
+    async (part) => {
+      const pids = await whole(lab);
+      await lab.kill(part);
+      const now = await whole(lab, pids, [part]);
+      expect(others(now, part)).toEqual(others(pids, part));
+    },
+  );
+
+  it("names a part that cannot live, and mends when the cause is gone", async () => {
+    const pids = await whole(lab);
+    const config = lab.home.vstationConfigFile;
+    copyFileSync(config, `${config}.good`);
+    writeFileSync(config, "{}");
+    await lab.kill("vstation");
+    const broken = await lab.until((status) => status.children["vstation"]?.state === "crash loop");
+    expect(broken.children["vstation"]?.lastEnd).toBe("exit status 1");
+    copyFileSync(`${config}.good`, config);
+    const now = await whole(lab, pids, ["vstation"]);
+    expect(others(now, "vstation")).toEqual(others(pids, "vstation"));
+  });
+
+  it("refuses a second supervisor on its home", async () => {
+    const { code, stdout } = await lab.run(["start", "--home", lab.home.path, "--detach"]);
+    expect(code).toBe(1);
+    expect(stdout).toContain("already running");
+  });
+
+  it("lives on without its supervisor, and the next one takes over what runs", async () => {
+    const pids = await whole(lab);
+    await lab.kill("supervisor");
+    expect(running(lab)).toEqual(pids);
+    const { stdout } = await lab.start();
+    expect(stdout).toContain("host1 was running and goes on");
+    expect(running(lab)).toEqual(pids);
+    // Taken over means looked after: what dies now comes back.
+    await lab.kill("vstation");
+    await lab.kill("host2");
+    const now = await whole(lab, pids, ["vstation", "host2"]);
+    expect(now.get("postgres")).toBe(pids.get("postgres"));
+    expect(now.get("host1/compute")).toBe(pids.get("host1/compute"));
+  });
+
+  it("shares the machine with another lab", async () => {
+    const pids = await whole(lab);
+    const other = new TestLab();
+    try {
+      await other.start({ hosts: 2 });
+      expect(other.plan.n).not.toBe(lab.plan.n);
+      expect(other.credentials.endpoint).not.toBe(lab.credentials.endpoint);
+      await other.kill("host1");
+      await whole(other);
+      const { n } = other.plan;
+      await other.stop();
+      expect(leftBehind(before, await traces(), other.home.path, n)).toEqual([]);
+    } finally {
+      await other.destroy();
+    }
+    expect(running(lab)).toEqual(pids);
+  });
+
+  it("leaves nothing behind when it is powered off, with or without its supervisor", async () => {
+    const { n } = lab.plan;
+    await lab.stop();
+    expect(leftBehind(before, await traces(), lab.home.path, n)).toEqual([]);
+    await lab.start();
+    expect(leftBehind(before, await traces(), lab.home.path, n)).not.toEqual([]);
+    await lab.kill("supervisor");
+    await lab.stop();
+    expect(leftBehind(before, await traces(), lab.home.path, n)).toEqual([]);
+    expect(lab.status()).toMatchObject({ state: "off", supervisor: null });
+  });
+});
