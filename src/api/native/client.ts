@@ -88,15 +88,15 @@ export function problemFrom(response: Response, text: string): Failure {
 
 /** The whole text, or a failure once it is larger than any answer of ours. */
 async function boundedText(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
+  const decoder = new TextDecoder();
+  let text = "";
   for await (const chunk of response.body ?? []) {
-    size += chunk.byteLength;
-    if (size > maxAnswer)
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length > maxAnswer) {
       throw new Failure("internal", "AnswerTooLarge", "the answer is larger than any of VStation's");
-    chunks.push(chunk);
+    }
   }
-  return Buffer.concat(chunks).toString("utf8");
+  return text + decoder.decode();
 }
 
 function answerFrom(route: Route, name: string, text: string): unknown {

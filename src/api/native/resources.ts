@@ -59,11 +59,13 @@ export const instanceSchema = z
   })
   .meta({ id: "Instance" });
 
+const numa = inventorySchema.shape.numa.element.shape;
+
 /** The agent's documents, opened: an older client meets a newer host's field and goes on. */
 const inventory = z.object({
   ...inventorySchema.shape,
   cpu: z.object(inventorySchema.shape.cpu.shape),
-  numa: z.array(z.object(inventorySchema.shape.numa.element.shape)),
+  numa: z.array(z.object({ ...numa, hugepages: z.array(z.object(numa.hugepages.element.shape)) })),
   versions: z.object(inventorySchema.shape.versions.shape),
 });
 export const readinessAnswer = z

@@ -4,11 +4,15 @@ import type { Cloud } from "../cloud.ts";
 
 const maxToken = 512;
 
+/** The token of an Authorization header, if it has the form of one. */
+export function tokenOf(authorization: string | undefined): string | undefined {
+  const [scheme, token, ...rest] = (authorization ?? "").split(" ");
+  return scheme?.toLowerCase() === "bearer" && rest.length === 0 ? token : undefined;
+}
+
 /** Throws `unauthenticated` unless the header carries the operator's token. */
 export function requireToken(cloud: Cloud, authorization: string | undefined): void {
-  const [scheme, token, ...rest] = (authorization ?? "").split(" ");
-  const given = scheme?.toLowerCase() === "bearer" && rest.length === 0 ? token : undefined;
-  requireTokenItself(cloud, given);
+  requireTokenItself(cloud, tokenOf(authorization));
 }
 
 export function requireTokenItself(cloud: Cloud, token: string | undefined): void {

@@ -129,8 +129,9 @@ export function createNativeHandler(
   };
 }
 
-function requestIdOf(given: string | undefined): string {
-  return given !== undefined && /^[\w-]{8,64}$/.test(given) ? given : randomUUID();
+/** The client's own id where it has the form of one, else a new one. */
+export function requestIdOf(given: string | string[] | undefined): string {
+  return typeof given === "string" && /^[\w-]{8,64}$/.test(given) ? given : randomUUID();
 }
 
 function honoPath(path: string): string {

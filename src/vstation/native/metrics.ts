@@ -15,7 +15,6 @@ export interface NativeMetrics {
   begin(route: string): (status: number) => void;
   /** Passes a stream on and counts it while it is open. */
   counted(kind: StreamKind, stream: ReadableStream<Uint8Array>): ReadableStream<Uint8Array>;
-  opened(kind: StreamKind): () => void;
 }
 
 export type StreamKind = "events" | "console";
@@ -40,12 +39,7 @@ export function createNativeMetrics(registry: Registry, cloud: Cloud, changes: C
     help: "Requests of the native API being answered",
     registers,
   });
-  const streams = new Gauge({
-    name: "vstation_native_streams",
-    help: "Open event streams and consoles",
-    labelNames: ["kind"],
-    registers,
-  });
+  const opened = streamCounter(registry);
   registry.registerMetric(
     new Gauge({
       name: "vstation_native_long_polls",
@@ -58,16 +52,7 @@ export function createNativeMetrics(registry: Registry, cloud: Cloud, changes: C
   );
   zoneMetrics(registry, cloud);
 
-  const opened = (kind: StreamKind): (() => void) => {
-    streams.inc({ kind });
-    let open = true;
-    return () => {
-      if (open) streams.dec({ kind });
-      open = false;
-    };
-  };
   return {
-    opened,
     begin(route) {
       const start = performance.now();
       inFlight.inc();
@@ -97,6 +82,30 @@ export function createNativeMetrics(registry: Registry, cloud: Cloud, changes: C
         },
       });
     },
+  };
+}
+
+const streamsName = "vstation_native_streams";
+
+/** Counts open streams; the returned function says that one is open, and its answer that it is closed. */
+export function streamCounter(registry: Registry): (kind: StreamKind) => () => void {
+  const known = registry.getSingleMetric(streamsName);
+  const streams =
+    known instanceof Gauge
+      ? known
+      : new Gauge({
+          name: streamsName,
+          help: "Open event streams and consoles",
+          labelNames: ["kind"],
+          registers: [registry],
+        });
+  return (kind) => {
+    streams.inc({ kind });
+    let open = true;
+    return () => {
+      if (open) streams.dec({ kind });
+      open = false;
+    };
   };
 }
 
