@@ -5,6 +5,7 @@
  * visible. Reading is level-triggered: an event only says that a domain should be looked at again.
  */
 import type { Guest, Mark, OffWhy } from "../core/ensure.ts";
+import { unreachable } from "../lib/errors.ts";
 import type { DomainRef, Libvirt } from "../libvirt/contract.ts";
 import { isLibvirtError } from "../libvirt/errors.ts";
 import type { DomainStatus } from "../libvirt/states.ts";
@@ -87,6 +88,8 @@ function guestOf(status: DomainStatus, mark: Mark | null): Guest {
     // libvirt has no word for it: nor have we, and on unknown there is only waiting.
     case "nostate":
       return { is: "unknown" };
+    default:
+      return unreachable(status);
   }
 }
 

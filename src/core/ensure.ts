@@ -17,6 +17,7 @@
  * guest is `unknown`, and on unknown there is only waiting.
  */
 
+import { unreachable } from "../lib/errors.ts";
 import type { SeenPhase, SeenReason } from "./seen.ts";
 
 /** What the domain's own metadata says about its start. */
@@ -116,6 +117,8 @@ export interface Situation {
   readonly held: Held;
   readonly bootId: string;
   readonly nowMs: number;
+  /** The same moment in ISO form. */
+  readonly nowIso: string;
 }
 
 export type Step =
@@ -179,6 +182,8 @@ function decideUp(s: Situation, wanted: Wanted, mark: Mark): Decision {
       return decideStopping(s, record, wanted.power.how, mark);
     case "gone":
       return attempt(s, { do: "destroy" }, { is: "stopping", incarnation: mark.incarnation });
+    default:
+      return unreachable(wanted.power);
   }
 }
 
@@ -192,7 +197,7 @@ function adopt(s: Situation, wanted: Wanted, mark: Mark): RunRecord {
       ...record,
       epoch: wanted.epoch,
       stage: started ? record.stage : "started",
-      startedAt: record.startedAt ?? new Date(s.nowMs).toISOString(),
+      startedAt: record.startedAt ?? s.nowIso,
       bootId: s.bootId,
       end: started ? record.end : null,
     };
@@ -202,7 +207,7 @@ function adopt(s: Situation, wanted: Wanted, mark: Mark): RunRecord {
     incarnation: mark.incarnation,
     stage: "started",
     diskMade: true,
-    startedAt: new Date(s.nowMs).toISOString(),
+    startedAt: s.nowIso,
     bootId: s.bootId,
     resets: mark.resets,
     resetsIntended: mark.resets,
@@ -221,7 +226,7 @@ function decideRunning(
     is: "running",
     incarnation: mark.incarnation,
     resets: record.resets,
-    startedAt: record.startedAt ?? new Date(s.nowMs).toISOString(),
+    startedAt: record.startedAt ?? s.nowIso,
   };
   // Another incarnation than the wanted one runs. Ending it would be bookkeeping that kills a VM: show it and wait.
   if (mark.incarnation !== power.incarnation) return { step: waiting, phase };
@@ -271,6 +276,8 @@ function decideDown(s: Situation, wanted: Wanted): Decision {
       if (s.held.erased) return { step: waiting, phase: { is: "gone" } };
       if (inDoubt(s)) return waitOutDoubt(s);
       return attempt(s, { do: "erase" }, null);
+    default:
+      return unreachable(wanted.power);
   }
 }
 
@@ -351,7 +358,8 @@ function ended(record: RunRecord, end: End): Decision {
 function endOf(s: Situation, record: RunRecord): End {
   if (record.bootId !== s.bootId) return { reason: "host_restarted", message: "the host started anew" };
   if (s.guest.is !== "off") return { reason: "host_restarted", message: "libvirt does not know the domain any more" };
-  switch (s.guest.why) {
+  const { why } = s.guest;
+  switch (why) {
     case "shutdown":
       return { reason: "guest_shutdown", message: "the guest powered itself off" };
     case "destroyed":
@@ -361,6 +369,8 @@ function endOf(s: Situation, record: RunRecord): End {
     case "failed":
     case "unknown":
       return { reason: "guest_crashed", message: "its QEMU process ended while nobody watched" };
+    default:
+      return unreachable(why);
   }
 }
 

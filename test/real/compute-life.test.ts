@@ -33,7 +33,7 @@ test("a guest runs, answers on its address, and is gone without a trace", async 
   const phase = await session.untilPhase(wanted.id, "running");
   expect(phase).toMatchObject({ incarnation: 1, resets: 0 });
   await until(
-    () => host.sh(`ping -c1 -W1 ${wanted.spec.nics[0]?.ip} >/dev/null && echo up || true`).trim() === "up",
+    () => host.sh(`busybox ping -c1 -W1 ${wanted.spec.nics[0]?.ip} >/dev/null && echo up || true`).trim() === "up",
     "ping",
   );
   session.want({ ...wanted, power: { state: "gone" } });

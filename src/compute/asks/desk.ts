@@ -2,7 +2,7 @@
 import { open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Ask, Readiness } from "../../api/agent.ts";
-import { Failure } from "../../lib/errors.ts";
+import { Failure, unreachable } from "../../lib/errors.ts";
 import type { InstanceId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Hypervisor } from "../hypervisor.ts";
@@ -36,12 +36,14 @@ export class AskDesk {
         return readConsoleLog(instanceDirectory(this.#options.paths, ask.instanceId), ask.instanceId, ask.bytes);
       case "console.open": {
         const worker = this.#options.fleet.worker(ask.instanceId);
-        if (worker?.domain == null || !worker.isUp) {
+        if (!worker?.domain || !worker.isUp) {
           throw new Failure("conflict", "InstanceNotRunning", `${ask.instanceId} is not running on this host`);
         }
         await this.consoles.open(ask.instanceId, worker.domain, { session: ask.session, force: ask.force }, reply);
         return {};
       }
+      default:
+        return unreachable(ask);
     }
   }
 }

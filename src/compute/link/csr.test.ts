@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { createPublicKey } from "node:crypto";
 import { existsSync } from "node:fs";
 import { describe, expect, test } from "vitest";
@@ -25,6 +25,8 @@ describe.skipIf(!existsSync("/usr/bin/openssl"))("signingRequest, judged by open
     const bytes = Buffer.from(pem.replaceAll(/-----[^-]+-----|\s/g, ""), "base64");
     bytes[bytes.indexOf("h1") + 1] = 0x32;
     const broken = `-----BEGIN CERTIFICATE REQUEST-----\n${bytes.toString("base64")}\n-----END CERTIFICATE REQUEST-----\n`;
-    expect(() => execFileSync("openssl", ["req", "-noout", "-verify"], { input: broken, stdio: "pipe" })).toThrow();
+    // Some versions say so with status 0: what it says is what counts.
+    const said = spawnSync("openssl", ["req", "-noout", "-verify"], { input: broken, encoding: "utf8" });
+    expect(said.stderr).toMatch(/verif\w* failure/i);
   });
 });

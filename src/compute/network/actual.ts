@@ -81,7 +81,7 @@ export async function readNetwork(): Promise<ActualNetwork> {
   const tunnels = new Map<string, Map<string, string>>();
   const ports = new Map<string, Set<string>>();
   for (const entry of fdb) {
-    if (ours.get(entry.ifname)?.vxlan == null) continue;
+    if (!ours.get(entry.ifname)?.vxlan) continue;
     if (entry.master === undefined) {
       if (entry.dst !== undefined) into(tunnels, entry.ifname, () => new Map()).set(entry.mac, entry.dst);
     } else if (entry.state === "static") {

@@ -57,7 +57,8 @@ function vxlanLink(
   const name = subnet.vxlan;
   const { address, device } = plan.underlay;
   const same =
-    is?.vxlan != null &&
+    is !== undefined &&
+    is.vxlan !== null &&
     is.vxlan.id === subnet.vni &&
     is.vxlan.local === address &&
     is.vxlan.device === device &&

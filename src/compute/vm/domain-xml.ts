@@ -164,12 +164,10 @@ function nic(it: DomainNic): string[] {
 }
 
 /** Characters that XML 1.0 cannot carry at all are dropped; they can only come from a tenant's name. */
-// oxlint-disable-next-line no-control-regex
-const unprintable =
-  /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
-
 function text(value: string): string {
-  return value.replaceAll(unprintable, "").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  const printable = Array.from(value.toWellFormed()).filter((c) => c >= " " || c === "\t" || c === "\n" || c === "\r");
+  const kept = printable.filter((c) => c !== "\ufffe" && c !== "\uffff").join("");
+  return kept.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
 
 function attribute(value: string): string {

@@ -162,6 +162,7 @@ export class Worker {
 
   async #situation(entry: WantedEntry | undefined): Promise<Situation> {
     const run = this.#record?.run ?? null;
+    const nowMs = this.#context.nowMs();
     // Any change of the document asks for a new preparation; it may have changed the machine.
     const held = this.#preparedFor === (entry ?? null) ? this.#held : { ...this.#held, prepared: null };
     return {
@@ -173,7 +174,8 @@ export class Worker {
       leftover: this.#leftover,
       held,
       bootId: this.#context.bootId,
-      nowMs: this.#context.nowMs(),
+      nowMs,
+      nowIso: new Date(nowMs).toISOString(),
     };
   }
 

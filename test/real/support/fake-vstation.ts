@@ -6,6 +6,7 @@ import { randomBytes, type webcrypto } from "node:crypto";
 import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
+// oxlint-disable-next-line import/no-unassigned-import -- it changes a global, before the next import reads it
 import "./reflect.ts";
 import * as x509 from "@peculiar/x509";
 import { WebSocketServer, type WebSocket } from "ws";
