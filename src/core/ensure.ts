@@ -8,7 +8,7 @@
  * The rule that everything else serves: **a start never happens twice**. A start is three moments: the intent is made durable
  * (`stage: "intent"`), libvirt is told, the outcome is made durable (`stage: "started"`). When Compute died in between, two
  * kinds of evidence decide: the domain runs (then it was started), or a *trace* of that very incarnation lies on the disk (its
- * serial log, named by incarnation, which exists from the moment libvirt prepares the process). No guest and no trace: the
+ * serial log, named by incarnation, which exists from the moment libvirt prepares QEMU). No guest and no trace: the
  * start never reached QEMU and may be made. No guest but a trace: it may have run, so it is over (`exited`), and VStation alone
  * decides on the next incarnation. Resets are counted the same way, at most once each.
  *
@@ -73,7 +73,7 @@ export interface RunRecord {
 
 /** What this process remembers between two looks; all of it may be lost. */
 export interface Held {
-  /** The incarnation for which disk, seed, network and definition were made ready by this process. */
+  /** The incarnation for which this process has made disk, seed, network and definition ready. */
   readonly prepared: number | null;
   readonly failure: {
     readonly reason: SeenReason;
@@ -89,7 +89,7 @@ export interface Held {
   readonly pressedAtMs: number | null;
   /** The storage has room again for a guest that was paused for want of it. */
   readonly roomAgain: boolean;
-  /** Everything of it has been removed by this process. */
+  /** This process has removed everything of it. */
   readonly erased: boolean;
 }
 
