@@ -11,7 +11,7 @@ export function filters(names: readonly string[], maximumValues: number) {
     text(valueLength, "InvalidFilter"),
     "InvalidFilter",
     `must be one of ${names.map((each) => (each === "tag:" ? "tag:<key>" : each)).join(", ")}`,
-    (value) => names.includes(value) || (names.includes("tag:") && value.startsWith("tag:") && value.length > 4),
+    (value) => names.includes(value.startsWith("tag:") && value.length > 4 ? "tag:" : value) && value !== "tag:",
   );
   const values = check(
     list(text(valueLength), maximumValues, "InvalidFilterValue.LimitExceeded"),

@@ -143,12 +143,17 @@ export const page = {
 
 /** Documented, without effect here, and harmless so: whatever it says is accepted. */
 export function ignored(): z.ZodType<undefined> {
-  return z.unknown().transform(() => undefined);
+  return z
+    .unknown()
+    .transform(() => undefined)
+    .optional();
 }
 
 /** Documented and not offered: a value that asks for something is refused, one that asks for nothing is as good as none. */
 export function refused(code: CvmCode = "UnsupportedOperation", why = "asks for something that is not offered here") {
-  return check(z.unknown(), code, why, asksForNothing).transform(() => undefined);
+  return check(z.unknown(), code, why, asksForNothing)
+    .transform(() => undefined)
+    .optional();
 }
 
 function asksForNothing(value: unknown): boolean {

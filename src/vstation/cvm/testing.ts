@@ -1,0 +1,359 @@
+/**
+ * For the tests of this folder only: a client's signer, a server around the handler, and a `Cloud` that lives in memory.
+ *
+ * The fake is a tool for wire rules, never for a claim about instances: it accepts what it is given, keeps it in maps, and
+ * answers with the failures that a test sets. What instances really do is shown in test/real.
+ */
+import { createHash, createHmac } from "node:crypto";
+import { createServer, request as httpRequest, type IncomingHttpHeaders, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { ImageManifest } from "../../core/image-manifest.ts";
+import { failure } from "../../core/failure-codes.ts";
+import { instanceTypes } from "../../core/instance-types.ts";
+import { newId, type AccountId, type GroupId, type ImageId, type InstanceId, type KeyId } from "../../lib/ids.ts";
+import { createLog } from "../../lib/log.ts";
+import type { Cloud, GroupView, InstanceRunRequest, InstanceView, KeyView, Page } from "../cloud.ts";
+import { createCvmHandler, cvmServerOptions, type CvmOptions } from "./handler.ts";
+
+export const testKey = {
+  secretId: "AKIDtest0123456789",
+  secretKey: "test/secret+key",
+  accountId: "acct-test0001" as AccountId,
+};
+export const testPlace = {
+  region: "lab",
+  zones: ["lab-1", "lab-2"],
+  subnet: { id: "subnet-lab00001", vpcId: "vpc-lab00001" } as CvmOptions["subnet"],
+};
+export const testImage = "img-tiny0001" as ImageId;
+
+const manifest: ImageManifest = {
+  id: testImage,
+  name: "Tiny test guest",
+  format: 1,
+  architecture: "x86_64",
+  boot: { kind: "disk", firmware: "bios" },
+  disk: { file: "disk.qcow2", format: "qcow2", virtualSizeGiB: 2 },
+  minMemoryMiB: 512,
+  osName: "Tiny 1",
+  platform: "Linux",
+  sha256: {},
+};
+
+function slice<T>(all: T[], page: Page): { total: number; items: T[] } {
+  return { total: all.length, items: all.slice(page.offset, page.offset + page.limit) };
+}
+
+/** See the head of this file. `calls` is every use case that was called, with its arguments. */
+export function fakeCloud() {
+  const instances = new Map<InstanceId, InstanceView>();
+  const keys = new Map<KeyId, KeyView>();
+  const groups = new Map<GroupId, GroupView>();
+  const tokens = new Map<string, { request: string; ids: InstanceId[] }>();
+  const calls: { name: string; args: unknown[] }[] = [];
+  const createdAt = new Date("2026-01-02T03:04:05.678Z");
+  const state: { fail: unknown; room: number } = { fail: undefined, room: 7 };
+
+  const enter = (name: string, ...args: unknown[]): void => {
+    calls.push({ name, args });
+    if (state.fail !== undefined) throw state.fail;
+  };
+  const found = (ids: InstanceId[]): InstanceView[] =>
+    ids.map((id) => {
+      const view = instances.get(id);
+      if (view === undefined)
+        throw failure("InstanceNotFound", `There is no instance ${id}.`, { detail: { instanceId: id } });
+      return view;
+    });
+  const launch = (request: InstanceRunRequest, index: number): InstanceId => {
+    const id = newId("instance");
+    const type = instanceTypes.find((each) => each.name === request.instanceType);
+    if (type === undefined) throw failure("InstanceTypeUnknown", `There is no type ${request.instanceType}.`);
+    instances.set(id, {
+      id,
+      accountId: testKey.accountId,
+      uuid: crypto.randomUUID(),
+      name: request.name ?? "unnamed",
+      state: "PENDING",
+      instanceType: type.name,
+      vcpus: type.vcpus,
+      memoryMiB: type.memoryGiB * 1024,
+      imageId: request.imageId,
+      zone: request.zone,
+      hostId: null,
+      vpcId: testPlace.subnet.vpcId,
+      subnetId: testPlace.subnet.id,
+      ip: `10.0.0.${10 + index}`,
+      mac: "52:54:00:00:00:01",
+      systemDisk: { id: newId("disk"), sizeGiB: request.systemDiskGiB ?? 50 },
+      keyIds: request.keyIds,
+      groupId: request.groupId,
+      userData: request.userData,
+      restartPolicy: request.restartPolicy,
+      terminationProtection: request.terminationProtection,
+      tags: request.tags,
+      createdAt,
+      incarnation: 1,
+      epoch: 1,
+      generation: 1,
+      stale: false,
+      attention: null,
+      latestOperation: null,
+    });
+    return id;
+  };
+
+  const cloud: Cloud = {
+    instances: {
+      async run(caller, request) {
+        enter("instances.run", caller, request);
+        if (request.imageId !== testImage) throw failure("ImageNotFound", `There is no image ${request.imageId}.`);
+        if (request.dryRun) return { instanceIds: [], operationIds: [] };
+        const known = request.clientToken === null ? undefined : tokens.get(request.clientToken);
+        if (known !== undefined) {
+          if (known.request !== JSON.stringify(request))
+            throw failure("ClientTokenMismatch", "Another request had this token.");
+          return { instanceIds: known.ids, operationIds: [] };
+        }
+        const ids = Array.from({ length: request.count }, (_, i) => launch(request, i));
+        if (request.clientToken !== null) tokens.set(request.clientToken, { request: JSON.stringify(request), ids });
+        return { instanceIds: ids, operationIds: ids.map(() => newId("operation")) };
+      },
+      async list(caller, query, page) {
+        enter("instances.list", caller, query, page);
+        return slice(
+          [...instances.values()].filter((view) => query.ids?.includes(view.id) ?? true),
+          page,
+        );
+      },
+      async start(caller, ids) {
+        enter("instances.start", caller, ids);
+        return found(ids).map(() => newId("operation"));
+      },
+      async stop(caller, ids, how) {
+        enter("instances.stop", caller, ids, how);
+        return found(ids).map(() => newId("operation"));
+      },
+      async reboot(caller, ids, how) {
+        enter("instances.reboot", caller, ids, how);
+        return found(ids).map(() => newId("operation"));
+      },
+      async terminate(caller, ids) {
+        enter("instances.terminate", caller, ids);
+        for (const view of found(ids)) instances.delete(view.id);
+        return ids.map(() => newId("operation"));
+      },
+      async modify(caller, ids, change) {
+        enter("instances.modify", caller, ids, change);
+        for (const view of found(ids)) if (change.kind === "name") view.name = change.name;
+      },
+      consoleLog: () => Promise.reject(failure("HostUnreachable", "A fake has no console.")),
+      consoleOpen: () => Promise.reject(failure("HostUnreachable", "A fake has no console.")),
+    },
+    keys: {
+      async create(caller, name) {
+        enter("keys.create", caller, name);
+        const key = { id: newId("key"), name, publicKey: "ssh-ed25519 AAAA", createdAt, instanceIds: [] };
+        keys.set(key.id, key);
+        return { key, privateKey: "-----BEGIN PRIVATE KEY-----" };
+      },
+      async import(caller, name, publicKey) {
+        enter("keys.import", caller, name, publicKey);
+        const key = { id: newId("key"), name, publicKey, createdAt, instanceIds: [] };
+        keys.set(key.id, key);
+        return key;
+      },
+      async list(caller, query, page) {
+        enter("keys.list", caller, query, page);
+        return slice(
+          [...keys.values()].filter(
+            (key) => (query.ids?.includes(key.id) ?? true) && (query.names?.includes(key.name) ?? true),
+          ),
+          page,
+        );
+      },
+      async delete(caller, ids) {
+        enter("keys.delete", caller, ids);
+        for (const id of ids) if (!keys.delete(id)) throw failure("KeyNotFound", `There is no key ${id}.`);
+      },
+    },
+    groups: {
+      async create(caller, request) {
+        enter("groups.create", caller, request);
+        const { name, affinity, type } = request;
+        const group = { id: newId("group"), name, affinity, type, capacity: 30, instanceIds: [], createdAt };
+        groups.set(group.id, group);
+        return group;
+      },
+      async list(caller, query, page) {
+        enter("groups.list", caller, query, page);
+        return slice(
+          [...groups.values()].filter((group) => query.ids?.includes(group.id) ?? true),
+          page,
+        );
+      },
+      async delete(caller, ids) {
+        enter("groups.delete", caller, ids);
+        for (const id of ids) if (!groups.delete(id)) throw failure("GroupNotFound", `There is no group ${id}.`);
+      },
+    },
+    images: {
+      async list(caller, query, page) {
+        enter("images.list", caller, query, page);
+        return slice([{ id: testImage, manifest, createdAt }], page);
+      },
+    },
+    hosts: {
+      list: () => Promise.resolve({ total: 0, items: [] }),
+      get: (id) => Promise.reject(failure("HostNotFound", id)),
+      ask: (id) => Promise.reject(failure("HostNotFound", id)),
+    },
+    operations: {
+      list: () => Promise.resolve({ total: 0, items: [] }),
+      get: (_, id) => Promise.reject(failure("OperationNotFound", id)),
+    },
+    catalogue: {
+      region: testPlace.region,
+      zones: testPlace.zones,
+      types: instanceTypes,
+      async room() {
+        enter("catalogue.room");
+        return new Map(instanceTypes.map((type) => [type.name, type.family === "T1" ? state.room : 0]));
+      },
+    },
+    events: {
+      follow: () => {
+        throw failure("Internal", "A fake has no events.");
+      },
+    },
+    accessKey: (secretId) => Promise.resolve(secretId === testKey.secretId ? testKey : undefined),
+    operatorTokenValid: () => false,
+  };
+  return { cloud, calls, state };
+}
+
+export interface TestServer {
+  port: number;
+  close(): Promise<void>;
+}
+
+/** The handler behind a plain server on loopback. */
+export async function serveFake(cloud: Cloud, options: Partial<CvmOptions> = {}): Promise<TestServer> {
+  const handler = createCvmHandler(cloud, {
+    ...testPlace,
+    log: createLog("cvm-test").child({}, { level: "silent" }),
+    now: () => new Date(),
+    ...options,
+  });
+  const server: Server = createServer(cvmServerOptions, handler);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+export interface Signing {
+  method?: string;
+  /** What is sent; what is signed follows from it. */
+  target?: string;
+  /** What is signed in their place, as clients differ. */
+  signedHost?: string;
+  signedPath?: string;
+  signedHeaders?: string[];
+  headers?: Record<string, string>;
+  body?: string | Buffer;
+  key?: { secretId: string; secretKey: string };
+  service?: string;
+  timestamp?: number;
+}
+
+const hash = (data: string | Buffer): string => createHash("sha256").update(data).digest("hex");
+const hmac = (key: string | Buffer, data: string): Buffer => createHmac("sha256", key).update(data).digest();
+
+/** The headers of a signed request, written from the documentation and not from the verifier. */
+export function signedHeaders(action: string, given: Signing = {}): Record<string, string> {
+  const { method = "POST", target = "/", body = "{}", key = testKey, service = "cvm" } = given;
+  const timestamp = given.timestamp ?? Math.floor(Date.now() / 1000);
+  const date = new Date(timestamp * 1000).toISOString().slice(0, 10);
+  const headers: Record<string, string> = {
+    host: "cvm.example",
+    "content-type": method === "GET" ? "application/x-www-form-urlencoded" : "application/json",
+    "x-tc-action": action,
+    "x-tc-version": "2017-03-12",
+    "x-tc-region": testPlace.region,
+    "x-tc-timestamp": String(timestamp),
+    ...given.headers,
+  };
+  const names = given.signedHeaders ?? ["content-type", "host"];
+  const [path = "/", query = ""] = target.split("?");
+  const lines = names.map(
+    (name) => `${name}:${name === "host" ? (given.signedHost ?? headers["host"]) : headers[name]}\n`,
+  );
+  const payload = method === "GET" ? "" : body;
+  const canonical = [method, given.signedPath ?? path, query, lines.join(""), names.join(";"), hash(payload)].join(
+    "\n",
+  );
+  const scope = `${date}/${service}/tc3_request`;
+  const text = ["TC3-HMAC-SHA256", timestamp, scope, hash(canonical)].join("\n");
+  const signing = hmac(hmac(hmac(`TC3${key.secretKey}`, date), service), "tc3_request");
+  const signature = hmac(signing, text).toString("hex");
+  const credential = `Credential=${key.secretId}/${scope}`;
+  return {
+    ...headers,
+    authorization: `TC3-HMAC-SHA256 ${credential}, SignedHeaders=${names.join(";")}, Signature=${signature}`,
+  };
+}
+
+export interface RawAnswer {
+  status: number;
+  headers: IncomingHttpHeaders;
+  text: string;
+  response: { RequestId: string; Error?: { Code: string; Message: string } } & Record<string, unknown>;
+}
+
+/** Sends exactly this; what comes back is read as far as it goes. */
+export function send(
+  port: number,
+  options: { method?: string; target?: string; headers: Record<string, string>; body?: string | Buffer },
+): Promise<RawAnswer> {
+  return new Promise((resolve, reject) => {
+    const request = httpRequest({
+      host: "127.0.0.1",
+      port,
+      method: options.method ?? "POST",
+      path: options.target ?? "/",
+      headers: options.headers,
+      agent: false,
+    });
+    request.on("error", reject);
+    request.on("response", (answer) => {
+      const chunks: Buffer[] = [];
+      answer.on("data", (chunk: Buffer) => chunks.push(chunk));
+      answer.on("error", reject);
+      answer.on("end", () => {
+        const text = Buffer.concat(chunks).toString();
+        const response = text === "" ? {} : (JSON.parse(text) as { Response: RawAnswer["response"] }).Response;
+        resolve({
+          status: answer.statusCode ?? 0,
+          headers: answer.headers,
+          text,
+          response: response as RawAnswer["response"],
+        });
+      });
+    });
+    request.end(options.body);
+  });
+}
+
+/** A signed call as a client makes it. */
+export function call(port: number, action: string, parameters: unknown = {}, given: Signing = {}): Promise<RawAnswer> {
+  const body = given.body ?? JSON.stringify(parameters);
+  const headers = signedHeaders(action, { ...given, body });
+  const { method = "POST", target = "/" } = given;
+  return send(port, { method, target, headers, ...(method === "GET" ? {} : { body }) });
+}
