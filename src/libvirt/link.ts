@@ -23,8 +23,8 @@ export interface LinkOptions {
   changed(state: LinkState, first: boolean): void;
 }
 
-/** A connection that held this long was good: after it the back-off starts from the beginning. */
-const stableMs = 10_000;
+/** A local socket costs nothing to try, and a host without its libvirt is a host that nobody looks after: be back soon. */
+const defaultBackoffMs = { base: 50, ceiling: 1_000 };
 
 export class Link {
   readonly #options: LinkOptions;
@@ -78,11 +78,11 @@ export class Link {
 
   async #run(): Promise<void> {
     const { log, name, connection } = this.#options;
-    const { base, ceiling } = this.#options.backoffMs ?? { base: 100, ceiling: 5_000 };
+    const { base, ceiling } = this.#options.backoffMs ?? defaultBackoffMs;
     for (let attempt = 0; !this.#stop.signal.aborted; attempt++) {
-      const since = performance.now();
       try {
         await this.#live();
+        attempt = 0;
         if (this.#stop.signal.aborted) break;
         log.warn({ link: name, cause: formatError(this.#lastFailure) }, "connection to libvirt lost");
       } catch (error) {
@@ -90,7 +90,6 @@ export class Link {
         const level = attempt === 0 ? "warn" : "debug";
         log[level]({ link: name, path: connection.socketPath, error: formatError(error) }, "no connection to libvirt");
       }
-      if (performance.now() - since > stableMs) attempt = 0;
       // Aborting rejects the sleep, and the loop's own condition ends it then.
       await sleep(backoff(attempt, base, ceiling), this.#stop.signal).catch(() => undefined);
     }
