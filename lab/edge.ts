@@ -16,10 +16,15 @@ import { run, succeeds } from "./run.ts";
 const aliasSchema = z.strictObject({ vstationLab: z.string(), forwarding: z.array(z.string()) });
 type Alias = z.infer<typeof aliasSchema>;
 
-const linkSchema = z.looseObject({ ifname: z.string(), ifalias: z.string().optional() });
+const linkSchema = z.looseObject({
+  ifname: z.string(),
+  ifalias: z.string().optional(),
+  address: z.string().optional(),
+});
+type Link = z.infer<typeof linkSchema>;
 const routeSchema = z.looseObject({ dst: z.string(), dev: z.string().optional() });
 
-async function links(): Promise<z.infer<typeof linkSchema>[]> {
+async function links(): Promise<Link[]> {
   return z.array(linkSchema).parse(JSON.parse(await run("ip", ["-j", "link", "show"])));
 }
 
@@ -28,7 +33,7 @@ async function routes(): Promise<z.infer<typeof routeSchema>[]> {
   return z.array(routeSchema).parse(JSON.parse(text === "" ? "[]" : text));
 }
 
-function aliasOf(link: { ifalias?: string | undefined }): Alias | undefined {
+function aliasOf(link: Link): Alias | undefined {
   if (link.ifalias?.startsWith('{"vstationLab"') !== true) return undefined;
   const parsed = aliasSchema.safeParse(JSON.parse(link.ifalias));
   return parsed.success ? parsed.data : undefined;
@@ -38,28 +43,42 @@ async function writeAlias(bridge: string, alias: Alias): Promise<void> {
   await run("ip", ["link", "set", bridge, "alias", JSON.stringify(alias)]);
 }
 
+/** The lab number of a bridge that a lab made, and whose lab it is: nobody's if its maker was killed before it could say so. */
+function labOf(link: Link): { n: number; home: string | undefined } | undefined {
+  const n = Number(/^vs(\d+)u$/.exec(link.ifname)?.[1] ?? -1);
+  if (n < 0 || n >= planCount || link.address !== planOf(n).underlay.mac) return undefined;
+  return { n, home: aliasOf(link)?.vstationLab };
+}
+
 /**
  * Puts up the machine's side of a lab and returns its plan. `remembered` is the number of an earlier start of this home: it
  * must be free again, because instances hold addresses that derive from it.
  */
 export function edgeUp(home: string, remembered: number | undefined): Promise<Plan> {
   return withMachineLock(async () => {
-    const plan = await choose(home, remembered);
-    const mine = (await links()).find((link) => link.ifname === plan.underlay.bridge);
-    if (mine === undefined) await create(home, plan);
+    const present = await links();
+    const mine = present.map(labOf).find((lab) => lab?.home === home);
+    const plan = mine === undefined ? await choose(remembered, firstChoice(home), present) : planOf(mine.n);
+    const { bridge, mac } = plan.underlay;
+    // A fixed address: it marks the bridge as a lab's from its first moment, and stays when hosts come and go.
+    if (!present.some((link) => link.ifname === bridge)) {
+      await run("ip", ["link", "add", bridge, "address", mac, "type", "bridge"]);
+    }
+    if (mine === undefined) await writeAlias(bridge, { vstationLab: home, forwarding: [] });
     await configure(plan);
     await forward(home, plan);
     return plan;
   });
 }
 
-async function choose(home: string, remembered: number | undefined): Promise<Plan> {
-  const present = await links();
+async function choose(remembered: number | undefined, first: number, present: readonly Link[]): Promise<Plan> {
   const used = await routes();
   const obstacle = (plan: Plan): string | undefined => {
     const bridge = present.find((link) => link.ifname === plan.underlay.bridge);
-    if (bridge !== undefined && aliasOf(bridge)?.vstationLab === home) return undefined;
-    if (bridge !== undefined) return `link ${bridge.ifname} of ${aliasOf(bridge)?.vstationLab ?? "somebody else"}`;
+    const lab = bridge && labOf(bridge);
+    if (bridge !== undefined && (lab === undefined || lab.home !== undefined)) {
+      return `link ${bridge.ifname} of ${lab?.home ?? "somebody else"}`;
+    }
     const route = used.find((each) => [plan.underlay.cidr, plan.guests.cidr].some((cidr) => overlaps(each.dst, cidr)));
     return route && `route to ${route.dst} by ${route.dev ?? "another table"}`;
   };
@@ -71,7 +90,6 @@ async function choose(home: string, remembered: number | undefined): Promise<Pla
       `this home uses ${plan.underlay.cidr} and ${plan.guests.cidr}, which are taken by now (${what}): free them, or start with another --home`,
     );
   }
-  const first = firstChoice(home);
   for (let i = 0; i < planCount; i++) {
     const plan = planOf((first + i) % planCount);
     if (obstacle(plan) === undefined) return plan;
@@ -79,13 +97,6 @@ async function choose(home: string, remembered: number | undefined): Promise<Pla
   throw new Error(
     "all 64 address ranges that a lab can use (10.96.n.0/24 with 10.(128+n).0.0/16) are taken on this machine",
   );
-}
-
-async function create(home: string, plan: Plan): Promise<void> {
-  const { bridge, mac } = plan.underlay;
-  // A fixed address: else it changes with the hosts that come and go, and neighbours would send to the old one.
-  await run("ip", ["link", "add", bridge, "address", mac, "type", "bridge"]);
-  await writeAlias(bridge, { vstationLab: home, forwarding: [] });
 }
 
 /** Level-triggered: brings whatever is there to what should be, so an interrupted start is simply run again. */
@@ -174,31 +185,36 @@ async function forward(home: string, plan: Plan): Promise<void> {
   for (const device of off) writeFileSync(forwardingFile(device), "1");
 }
 
-/** Removes everything that edgeUp made. Hosts' cables go with their hosts. */
-export function edgeDown(home: string, n: number): Promise<void> {
+/**
+ * Removes everything that edgeUp made for this home, and the unfinished bridge of anybody who was killed in the middle: under
+ * the lock, nobody is still at work on one. Hosts' cables go with their hosts.
+ */
+export function edgeDown(home: string): Promise<void> {
   return withMachineLock(async () => {
-    const plan = planOf(n);
-    const present = await links();
-    const bridge = present.find((link) => link.ifname === plan.underlay.bridge);
-    const alias = bridge && aliasOf(bridge);
-    if (bridge === undefined || alias?.vstationLab !== home) return;
-    const heir = present.find((link) => link !== bridge && aliasOf(link) !== undefined);
-    const heirAlias = heir && aliasOf(heir);
-    if (heir !== undefined && heirAlias !== undefined && alias.forwarding.length > 0) {
-      await writeAlias(heir.ifname, {
-        ...heirAlias,
-        forwarding: [...new Set([...heirAlias.forwarding, ...alias.forwarding])],
-      });
-    } else {
-      for (const device of alias.forwarding) {
-        if (present.some((link) => link.ifname === device)) writeFileSync(forwardingFile(device), "0");
-      }
+    for (const lab of (await links()).map(labOf)) {
+      if (lab !== undefined && (lab.home === home || lab.home === undefined)) await remove(planOf(lab.n));
     }
-    await run("nft", ["-f", "-"], { input: `table ip ${plan.nftTable} {}\ndelete table ip ${plan.nftTable}\n` });
-    if (present.some((link) => link.ifname === plan.guests.edge.device)) {
-      await run("ip", ["link", "delete", plan.guests.edge.device]);
-    }
-    // Last: while the bridge is there, so is the register.
-    await run("ip", ["link", "delete", plan.underlay.bridge]);
   });
+}
+
+async function remove(plan: Plan): Promise<void> {
+  const present = await links();
+  const bridge = present.find((link) => link.ifname === plan.underlay.bridge);
+  if (bridge === undefined) return;
+  const switched = aliasOf(bridge)?.forwarding ?? [];
+  const heir = present.find((link) => link !== bridge && labOf(link)?.home !== undefined);
+  const heirAlias = heir && aliasOf(heir);
+  if (heir !== undefined && heirAlias !== undefined && switched.length > 0) {
+    await writeAlias(heir.ifname, { ...heirAlias, forwarding: [...new Set([...heirAlias.forwarding, ...switched])] });
+  } else {
+    for (const device of switched) {
+      if (present.some((link) => link.ifname === device)) writeFileSync(forwardingFile(device), "0");
+    }
+  }
+  await run("nft", ["-f", "-"], { input: `table ip ${plan.nftTable} {}\ndelete table ip ${plan.nftTable}\n` });
+  if (present.some((link) => link.ifname === plan.guests.edge.device)) {
+    await run("ip", ["link", "delete", plan.guests.edge.device]);
+  }
+  // Last: while the bridge is there, so is the register.
+  await run("ip", ["link", "delete", plan.underlay.bridge]);
 }

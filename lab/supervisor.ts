@@ -268,8 +268,7 @@ export async function sweep(home: Home): Promise<void> {
   for (const pid of strays) signal(pid, "SIGKILL");
   if (!(await gone(strays, 10_000)))
     throw new Error(`processes ${strays.filter((pid) => isAlive(pid)).join(", ")} cannot be ended`);
-  const memory = home.remembered();
-  if (memory !== undefined) await edgeDown(home.path, memory.n);
+  await edgeDown(home.path);
   rmSync(home.supervisorFile, { force: true });
 }
 

@@ -57,7 +57,7 @@ describe("the machine's side of a lab", () => {
       const flood = (await run("bridge", ["fdb", "show", "dev", again.guests.edge.device])).split("00:00:00:00:00:00").length - 1;
       const rules = await run("nft", ["list", "table", "ip", again.nftTable]);
       const up = forwarding("up0");
-      await edgeDown("/one", n);
+      await edgeDown("/one");
       const left = leftBehind(before, await traces(), "/one", n);
       tell({ n, same: first === second && again.n === n, flood, masked: rules.split("masquerade").length - 1, up, down: forwarding("up0"), left });
     `);
@@ -69,9 +69,9 @@ describe("the machine's side of a lab", () => {
       const one = await edgeUp("/one", undefined);
       const two = await edgeUp("/two", undefined);
       const states = [forwarding("up0")];
-      await edgeDown("/one", one.n);
+      await edgeDown("/one");
       states.push(forwarding("up0"));
-      await edgeDown("/two", two.n);
+      await edgeDown("/two");
       states.push(forwarding("up0"));
       tell({ differ: one.n !== two.n, states });
     `);
@@ -82,7 +82,7 @@ describe("the machine's side of a lab", () => {
     const told = await alone(`
       await run("sysctl", ["-qw", "net.ipv4.conf.up0.forwarding=1"]);
       const { n } = await edgeUp("/one", undefined);
-      await edgeDown("/one", n);
+      await edgeDown("/one");
       tell(forwarding("up0"));
     `);
     expect(told).toBe("1");
@@ -93,7 +93,7 @@ describe("the machine's side of a lab", () => {
     const told = await alone(`
       await run("ip", ["route", "add", "${first.underlay.cidr}", "via", "192.0.2.77"]);
       const moved = (await edgeUp("/one", undefined)).n;
-      await edgeDown("/one", moved);
+      await edgeDown("/one");
       const refused = await edgeUp("/one", ${first.n}).then(() => "", (error) => error.message);
       tell({ moved, refused });
     `);
@@ -101,10 +101,25 @@ describe("the machine's side of a lab", () => {
     expect((told as { refused: string }).refused).toContain(`route to ${first.underlay.cidr}`);
   });
 
+  it("takes over its own bridge, and clears away one whose maker was killed before it could say whose it is", async () => {
+    const [first, next] = [planOf(firstChoice("/one")), planOf((firstChoice("/one") + 1) % 64)];
+    const told = await alone(`
+      await run("ip", ["route", "add", "${first.underlay.cidr}", "via", "192.0.2.77"]);
+      const one = (await edgeUp("/one", undefined)).n;
+      // Killed before it wrote its number down: the kernel still knows it, although the first choice is free again.
+      await run("ip", ["route", "delete", "${first.underlay.cidr}"]);
+      const again = (await edgeUp("/one", undefined)).n;
+      await run("ip", ["link", "add", "${first.underlay.bridge}", "address", "${first.underlay.mac}", "type", "bridge"]);
+      await edgeDown("/one");
+      tell({ one, again, left: (await run("ip", ["-o", "link", "show"])).match(/vs\\d+/g) });
+    `);
+    expect(told).toEqual({ one: next.n, again: next.n, left: null });
+  });
+
   it("does not touch a lab of another home", async () => {
     const told = await alone(`
       const { n, underlay } = await edgeUp("/one", undefined);
-      await edgeDown("/two", n);
+      await edgeDown("/two");
       const kept = await run("ip", ["-o", "link", "show", underlay.bridge]);
       const refused = await edgeUp("/two", n).then(() => "", (error) => error.message);
       tell({ kept: kept.includes(underlay.bridge), refused });
