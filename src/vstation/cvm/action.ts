@@ -31,6 +31,7 @@ export interface Action {
   readonly name: ActionName;
   /** False for what is asked before a region is known. */
   readonly regional: boolean;
+  readonly parameters: z.ZodObject;
   /** Reads the parameters and makes the one call; throws Refusals and the use cases' Failures. */
   call(context: Context, parameters: unknown): Promise<object>;
 }
@@ -45,6 +46,7 @@ export function action<A extends ActionName>(name: A, options: { regional?: bool
     return {
       name,
       regional: options.regional ?? true,
+      parameters: schema,
       call: (context, input) => handle(context, readParameters(schema, input)),
     };
   };

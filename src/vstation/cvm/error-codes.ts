@@ -61,7 +61,7 @@ export const cvmErrorCodes = {
     "Two parameters exclude each other; or a client token came again with another request.",
   ],
   "InvalidParameterValue.DisasterRecoverGroupIdMalformed": ["cvm", "Not a placement group id."],
-  "InvalidParameterValue.Duplicate": ["cvm", "The same id twice, or a name that is taken."],
+  "InvalidParameterValue.Duplicate": ["cvm", "The same id twice."],
   "InvalidParameterValue.DuplicateTags": ["cvm", "The same tag key twice."],
   "InvalidParameterValue.IllegalHostName": ["cvm", "Not a host name."],
   "InvalidParameterValue.IncorrectFormat": ["cvm", "The text has characters that are not accepted here."],

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { failure, failureKinds, type FailureCode } from "../../core/failure-codes.ts";
 import { Failure } from "../../lib/errors.ts";
 import { Refusal, cvmErrorCodes } from "./error-codes.ts";
+import { actionsDocument } from "./actions-doc.ts";
 import { errorsDocument } from "./errors-doc.ts";
 import { cvmCodeOf, refusalOf } from "./failure-mapping.ts";
 
@@ -19,29 +20,27 @@ describe("failures", () => {
   });
 
   it("are told apart by their detail", () => {
-    const codeOf = (code: FailureCode, detail: Record<string, unknown>, action = "RunInstances"): string =>
-      refusalOf(failure(code, "why", { detail }), action).code;
+    const codeOf = (code: FailureCode, detail: Record<string, unknown>): string =>
+      refusalOf(failure(code, "why", { detail })).code;
     expect(codeOf("WrongState", { state: "STOPPED" })).toBe("UnsupportedOperation.InstanceStateStopped");
     expect(codeOf("WrongState", { state: "constructor" })).toBe("UnsupportedOperation");
     expect(codeOf("InsufficientCapacity", { reason: "group" })).toBe(
       "ResourceInsufficient.DisasterRecoverGroupCvmQuota",
     );
     expect(codeOf("InsufficientCapacity", {})).toBe("ResourceInsufficient.SpecifiedInstanceType");
-    expect(codeOf("NameTaken", {}, "ImportKeyPair")).toBe("InvalidKeyPairName.Duplicate");
-    expect(codeOf("NameTaken", {}, "CreateDisasterRecoverGroup")).toBe("InvalidParameterValue.Duplicate");
   });
 
   it("keep their message unless it is about our inside", () => {
-    expect(refusalOf(failure("Protected", "ins-1 is protected"), "x").message).toBe("ins-1 is protected");
-    expect(refusalOf(failure("Internal", "row 7 is odd"), "x").message).not.toContain("row 7");
-    expect(refusalOf(new Failure("conflict", "SomethingNew", "secret"), "x")).toMatchObject({ code: "InternalError" });
-    expect(refusalOf(new Failure("conflict", "SomethingNew", "secret"), "x").message).not.toContain("secret");
-    expect(refusalOf("text", "x").code).toBe("InternalError");
+    expect(refusalOf(failure("Protected", "ins-1 is protected")).message).toBe("ins-1 is protected");
+    expect(refusalOf(failure("Internal", "row 7 is odd")).message).not.toContain("row 7");
+    expect(refusalOf(new Failure("conflict", "SomethingNew", "secret"))).toMatchObject({ code: "InternalError" });
+    expect(refusalOf(new Failure("conflict", "SomethingNew", "secret")).message).not.toContain("secret");
+    expect(refusalOf("text").code).toBe("InternalError");
   });
 
   it("leave a refusal as it is", () => {
     const refusal = new Refusal("InvalidFilter", "no such filter");
-    expect(refusalOf(refusal, "x")).toBe(refusal);
+    expect(refusalOf(refusal)).toBe(refusal);
   });
 });
 
@@ -53,6 +52,9 @@ it("no code is in the table that nobody answers with", () => {
   expect(Object.keys(cvmErrorCodes).filter((code) => !sources.includes(`"${code}"`))).toEqual([]);
 });
 
-it("docs/errors-cvm.md is current: node src/vstation/cvm/errors-doc.ts > docs/errors-cvm.md", () => {
-  expect(readFileSync(join(import.meta.dirname, "../../../docs/errors-cvm.md"), "utf8")).toBe(errorsDocument());
+it.each([
+  ["errors-cvm.md", "errors-doc.ts", errorsDocument],
+  ["cvm-actions.md", "actions-doc.ts", actionsDocument],
+])("docs/%s is what src/vstation/cvm/%s writes", (file, _, written) => {
+  expect(readFileSync(join(import.meta.dirname, "../../../docs", file), "utf8")).toBe(written());
 });

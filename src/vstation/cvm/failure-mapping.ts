@@ -2,7 +2,7 @@
  * What a use case's failure becomes on the CVM wire. The type makes a forgotten code a compile error; docs/errors-cvm.md is
  * written from this table.
  *
- * One code may become several: then one key of the failure's detail (or the action's name) decides.
+ * One code may become several: then one key of the failure's detail decides.
  */
 import type { CapacityReason, FailureCode } from "../../core/failure-codes.ts";
 import type { InstanceState } from "../../core/instance.ts";
@@ -59,14 +59,7 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   Protected: "UnsupportedOperation.InstancesProtected",
   KeyInUse: "InvalidParameterValue.KeyPairNotSupported",
   GroupNotEmpty: "FailedOperation.PlacementSetNotEmpty",
-  NameTaken: {
-    by: "action",
-    of: {
-      CreateKeyPair: "InvalidKeyPairName.Duplicate",
-      ImportKeyPair: "InvalidKeyPairName.Duplicate",
-    },
-    otherwise: "InvalidParameterValue.Duplicate",
-  },
+  NameTaken: "InvalidKeyPairName.Duplicate",
   ClientTokenMismatch: "InvalidParameterCombination",
   ConsoleBusy: "OperationDenied.InstanceOperationInProgress",
   HostRefused: "FailedOperation",
@@ -90,14 +83,14 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
 const internal = "Internal error; the server's log has the details under this RequestId.";
 
 /** The refusal that a thrown thing becomes; what is no known failure is our own fault and says nothing of its inside. */
-export function refusalOf(error: unknown, action: string): Refusal {
+export function refusalOf(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
   if (!(error instanceof Failure) || !Object.hasOwn(cvmCodeOf, error.code))
     return new Refusal("InternalError", internal);
   const entry = cvmCodeOf[error.code as FailureCode];
   const message = error.kind === "internal" ? internal : error.message;
   if (typeof entry === "string") return new Refusal(entry, message);
-  const key = entry.by === "action" ? action : error.detail[entry.by];
+  const key = error.detail[entry.by];
   const code = typeof key === "string" && Object.hasOwn(entry.of, key) ? entry.of[key] : undefined;
   return new Refusal(code ?? entry.otherwise, message);
 }

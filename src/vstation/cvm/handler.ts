@@ -77,7 +77,7 @@ async function serve(
       response.destroy();
       return;
     }
-    const { code, message } = refusalOf(error, action);
+    const { code, message } = refusalOf(error);
     outcome = code;
     if (code === "InternalError") log.error({ err: error }, "failed");
     else log.info({ code, reason: message }, "refused");

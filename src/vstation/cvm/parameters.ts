@@ -141,19 +141,36 @@ export const page = {
   Limit: integer(1, 100, "InvalidParameterValueLimit").default(20),
 };
 
+/** What becomes of a documented parameter that is not offered; docs/cvm-actions.md is written from it. */
+export type Decision = { is: "ignored" } | { is: "refused"; code: CvmCode };
+
+const decisions = new WeakMap<z.core.$ZodType, Decision>();
+
+/** Undefined for what is offered. */
+export function decisionOf(schema: z.core.$ZodType): Decision | undefined {
+  return decisions.get(schema);
+}
+
 /** Documented, without effect here, and harmless so: whatever it says is accepted. */
 export function ignored(): z.ZodType<undefined> {
-  return z
+  const schema = z
     .unknown()
     .transform(() => undefined)
     .optional();
+  decisions.set(schema, { is: "ignored" });
+  return schema;
 }
 
 /** Documented and not offered: a value that asks for something is refused, one that asks for nothing is as good as none. */
-export function refused(code: CvmCode = "UnsupportedOperation", why = "asks for something that is not offered here") {
-  return check(z.unknown(), code, why, asksForNothing)
+export function refused(
+  code: CvmCode = "UnsupportedOperation",
+  why = "asks for something that is not offered here",
+): z.ZodType<undefined> {
+  const schema = check(z.unknown(), code, why, asksForNothing)
     .transform(() => undefined)
     .optional();
+  decisions.set(schema, { is: "refused", code });
+  return schema;
 }
 
 function asksForNothing(value: unknown): boolean {
