@@ -30,7 +30,7 @@ const quick = "cryptomgr.notests initcall_blacklist=load_system_certificate_list
 const cmdline = `console=ttyS0 quiet panic=1 ${quick}`;
 
 const bootModules = ["virtio_pci", "virtio_net", "virtio_blk", "isofs", "button", "evdev"];
-const lateModules = ["virtio_balloon", "virtio_rng"];
+const lateModules = ["virtio_balloon", "virtio_rng", "pvpanic_mmio"];
 const vfatModules = ["vfat", "nls_cp437", "nls_ascii", "nls_utf8"];
 
 export interface BuildOptions {

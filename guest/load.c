@@ -265,22 +265,29 @@ static void disk_command(const char *sub, int argc, char **argv, char *out) {
   disk_status(out);
 }
 
-uint64_t disk_begin(void) {
+static uint64_t boots;
+
+static void grow_and_count(void) {
   struct stat disk, root;
-  if (stat("/disk", &disk) || stat("/", &root) || disk.st_dev == root.st_dev) return 0;
-  uint64_t bytes = 0, boots = 0;
-  int device = open("/dev/vda", O_RDONLY | O_CLOEXEC), directory = open("/disk", O_RDONLY | O_CLOEXEC);
-  if (ioctl(device, BLKGETSIZE64, &bytes) == 0) {
-    uint64_t blocks = bytes / PAGE;
-    /* A file system of another kind or of full size already refuses; either is no reason not to start. */
-    if (ioctl(directory, EXT4_IOC_RESIZE_FS, &blocks)) errno = 0;
-  }
-  int fd = open("/disk/boots", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (stat("/disk", &disk) || stat("/", &root) || disk.st_dev == root.st_dev) return;
   char text[24] = "";
+  int directory = open("/disk", O_RDONLY | O_CLOEXEC), fd = open("/disk/boots", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (pread(fd, text, sizeof text - 1, 0) >= 0) boots = strtoull(text, NULL, 10) + 1;
   int size = snprintf(text, sizeof text, "%lu\n", boots);
   if (pwrite(fd, text, (size_t)size, 0) != size || fsync(fd) || fsync(directory)) perror("probe: /disk/boots");
+  int device = open("/dev/vda", O_RDONLY | O_CLOEXEC);
+  uint64_t bytes = 0;
+  if (ioctl(device, BLKGETSIZE64, &bytes) == 0) {
+    uint64_t blocks = bytes / PAGE;
+    /* Refused for a file system of another kind or of full size; neither is a reason not to start. */
+    if (ioctl(directory, EXT4_IOC_RESIZE_FS, &blocks)) errno = 0;
+  }
   close(fd), close(device), close(directory);
+}
+
+uint64_t disk_begin(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, grow_and_count);
   return boots;
 }
 

@@ -22,7 +22,7 @@ uint64_t now_ns(clockid_t clock);
 uint64_t number(int argc, char **argv, int i, uint64_t fallback);
 /* Serves the commands fill, dirty, checksum, victim and disk; 0 when the command is none of these. */
 int load_command(int argc, char **argv, char *out);
-/* At start: grows the file system on /disk to its device and counts this boot there; the count, 0 without a disk. */
+/* Grows the file system on /disk to its device and counts this boot there, once; the count, 0 without a disk. */
 uint64_t disk_begin(void);
 /* Before power off: no write is under way after it. */
 void disk_end(void);

@@ -1,0 +1,110 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { BeatLog, parseBeat } from "./beats.ts";
+
+const bootId = "00112233-4455-6677-8899-aabbccddeeff";
+
+describe("parseBeat", () => {
+  const datagram = () => {
+    const it = Buffer.alloc(48);
+    it.write("VSBEAT01");
+    it.writeBigUInt64LE(7n, 8);
+    it.writeBigUInt64LE(1_000_000_007n, 16);
+    it.writeBigUInt64LE(1_700_000_000_000_000_001n, 24);
+    Buffer.from("00112233445566778899aabbccddeeff", "hex").copy(it, 32);
+    return it;
+  };
+
+  test("reads every field", () => {
+    expect(parseBeat(datagram())).toEqual({
+      seq: 7,
+      monotonicNs: 1_000_000_007n,
+      realtimeNs: 1_700_000_000_000_000_001n,
+      bootId,
+    });
+  });
+
+  test("takes nothing else for a beat", () => {
+    expect(parseBeat(datagram().subarray(1))).toBeUndefined();
+    expect(parseBeat(datagram().fill("x", 0, 8))).toBeUndefined();
+    expect(parseBeat(Buffer.alloc(0))).toBeUndefined();
+  });
+});
+
+describe("BeatLog", () => {
+  const logOf = (arrivals: readonly (readonly [at: number, seq: number, boot?: string])[]) => {
+    const log = new BeatLog();
+    for (const [at, seq, boot] of arrivals) log.add(at, { seq, bootId: boot ?? bootId });
+    return log;
+  };
+
+  test("finds the longest gap and when it began", () => {
+    const report = logOf([
+      [10, 1],
+      [11, 2],
+      [61.5, 3],
+      [62.5, 4],
+    ]).report();
+    expect(report.gaps?.max).toBe(50.5);
+    expect(report.longest[0]).toEqual({ at: 11, ms: 50.5 });
+    expect(report).toMatchObject({ received: 4, lost: 0, repeated: 0, first: 10, last: 62.5, bootIds: [bootId] });
+  });
+
+  test("takes quantiles by nearest rank", () => {
+    const log = new BeatLog();
+    let at = 0;
+    for (let i = 1; i <= 1001; i++) log.add((at += i <= 991 ? 1 : i), { seq: i, bootId });
+    // 990 gaps of 1 ms, then ten from 992 to 1001 ms.
+    expect(log.report().gaps).toEqual({ p50: 1, p99: 1, p999: 1000, max: 1001 });
+  });
+
+  test("counts what did not arrive and what came twice", () => {
+    const report = logOf([
+      [0, 5],
+      [1, 6],
+      [2, 9],
+      [3, 9],
+    ]).report();
+    expect(report.repeated).toBe(1);
+    expect(report.lost).toBe(1);
+  });
+
+  test("a reboot starts a new count and is seen", () => {
+    const other = "ffffffff-4455-6677-8899-aabbccddeeff";
+    const report = logOf([
+      [0, 900],
+      [1, 901],
+      [4000, 1, other],
+      [4001, 2, other],
+    ]).report();
+    expect(report).toMatchObject({ bootIds: [bootId, other], lost: 0, repeated: 0 });
+    expect(report.gaps?.max).toBe(3999);
+  });
+
+  test("reports a range alone", () => {
+    const log = logOf([
+      [0, 1],
+      [100, 2],
+      [101, 3],
+      [103, 4],
+    ]);
+    expect(log.report({ from: 100, to: 101 }).gaps?.max).toBe(1);
+    expect(log.report({ from: 500 })).toMatchObject({ received: 0, gaps: undefined, first: undefined });
+  });
+
+  test("the gaps of any arrivals add up to their whole span, and clear forgets", () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: 1000 }), { minLength: 2, maxLength: 6000 }), (steps) => {
+        const log = new BeatLog();
+        let at = 0;
+        steps.forEach((step, seq) => log.add((at += step), { seq, bootId }));
+        const { first = 0, last = 0, longest, received } = log.report({}, Infinity);
+        expect(received).toBe(steps.length);
+        expect(longest.reduce((sum, gap) => sum + gap.ms, 0)).toBe(last - first);
+        log.clear();
+        expect(log.report().received).toBe(0);
+      }),
+      { numRuns: 20 },
+    );
+  });
+});

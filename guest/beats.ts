@@ -1,0 +1,122 @@
+/**
+ * What the guest's beats say: gaps between arrivals, losses, and repeats. Pure; beat-worker.ts receives, beat-listener.ts is the
+ * handle. Arrival times are milliseconds of the machine's monotonic clock (process.hrtime), the same in all its processes.
+ *
+ * A gap contains the beat's own interval: with one beat per millisecond, an undisturbed guest shows gaps of about 1 ms.
+ */
+
+export interface Beat {
+  seq: number;
+  monotonicNs: bigint;
+  realtimeNs: bigint;
+  bootId: string;
+}
+
+export const beatBytes = 48;
+
+/** The beat in a datagram, or undefined if it is none. Layout: struct beat in probe.c. */
+export function parseBeat(datagram: Uint8Array): Beat | undefined {
+  const it = Buffer.from(datagram.buffer, datagram.byteOffset, datagram.byteLength);
+  if (it.length !== beatBytes || it.toString("latin1", 0, 8) !== "VSBEAT01") return undefined;
+  return {
+    seq: Number(it.readBigUInt64LE(8)),
+    monotonicNs: it.readBigUInt64LE(16),
+    realtimeNs: it.readBigUInt64LE(24),
+    bootId: it.toString("hex", 32, 48).replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-"),
+  };
+}
+
+export interface Gap {
+  /** When it began: the arrival before it. */
+  at: number;
+  ms: number;
+}
+
+export interface BeatReport {
+  received: number;
+  /** Numbers between the first and the last of a boot that did not arrive (yet). */
+  lost: number;
+  /** Beats whose number was not above all before it of the same boot: reordered, doubled, or sent by a second copy of the guest. */
+  repeated: number;
+  /** In order of appearance; more than one means that the guest was booted anew. */
+  bootIds: string[];
+  first: number | undefined;
+  last: number | undefined;
+  /** Of the gaps between arrivals, in ms; undefined with fewer than two beats. */
+  gaps: { p50: number; p99: number; p999: number; max: number } | undefined;
+  /** The longest gaps, longest first. */
+  longest: Gap[];
+}
+
+interface Boot {
+  low: number;
+  high: number;
+  received: number;
+}
+
+/** Arrivals since the last clear. */
+export class BeatLog {
+  #times = new Float64Array(4096);
+  #length = 0;
+  readonly #boots = new Map<string, Boot>();
+  #repeated = 0;
+
+  add(at: number, beat: Pick<Beat, "seq" | "bootId">): void {
+    if (this.#length === this.#times.length) {
+      const grown = new Float64Array(this.#length * 2);
+      grown.set(this.#times);
+      this.#times = grown;
+    }
+    this.#times[this.#length++] = at;
+    const boot = this.#boots.get(beat.bootId);
+    if (boot === undefined) {
+      this.#boots.set(beat.bootId, { low: beat.seq, high: beat.seq, received: 1 });
+      return;
+    }
+    if (beat.seq <= boot.high) this.#repeated++;
+    boot.low = Math.min(boot.low, beat.seq);
+    boot.high = Math.max(boot.high, beat.seq);
+    boot.received++;
+  }
+
+  /** Of the beats that arrived from `from` to `to` (all by default); losses and repeats are those since the last clear. */
+  report(range: { from?: number; to?: number } = {}, longest = 10): BeatReport {
+    const { from = -Infinity, to = Infinity } = range;
+    const times = this.#times.subarray(0, this.#length).filter((at) => at >= from && at <= to);
+    const gaps: Gap[] = [];
+    for (let i = 1; i < times.length; i++) {
+      const at = times[i - 1] ?? 0;
+      gaps.push({ at, ms: (times[i] ?? 0) - at });
+    }
+    gaps.sort((a, b) => b.ms - a.ms);
+    const lengths = gaps.map((gap) => gap.ms);
+    const max = lengths[0];
+    let lost = 0;
+    for (const boot of this.#boots.values()) lost += Math.max(0, boot.high - boot.low + 1 - boot.received);
+    return {
+      received: times.length,
+      lost,
+      repeated: this.#repeated,
+      bootIds: [...this.#boots.keys()],
+      first: times[0],
+      last: times.at(-1),
+      gaps:
+        max === undefined
+          ? undefined
+          : { p50: top(lengths, 0.5), p99: top(lengths, 0.99), p999: top(lengths, 0.999), max },
+      longest: gaps.slice(0, longest),
+    };
+  }
+
+  clear(): void {
+    this.#length = 0;
+    this.#boots.clear();
+    this.#repeated = 0;
+  }
+}
+
+/** The quantile by nearest rank of values that are sorted downwards. */
+function top(descending: readonly number[], quantile: number): number {
+  const rank = Math.ceil(quantile * descending.length);
+  return descending[descending.length - rank] ?? NaN;
+}
