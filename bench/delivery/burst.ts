@@ -7,6 +7,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { beatClock } from "../../guest/beat-listener.ts";
 import type { InstanceWire } from "../../src/api/native/resources.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { sleep } from "../../src/lib/retry.ts";
@@ -14,7 +15,6 @@ import type { BenchOptions, Row } from "../bench.ts";
 import type { LabSession } from "../lab-session.ts";
 import { median, oursFirst, ratios, summarize, type Pair } from "../statistics.ts";
 import { prepareBare, type BareGuest } from "./bare.ts";
-import { monotonicMs } from "./exec-clock.ts";
 import { hostOf, imageId, instanceType } from "./guest.ts";
 
 const size = 20;
@@ -86,11 +86,11 @@ function report(ours: readonly Ours[], bare: readonly number[]): Burst {
 }
 
 async function launch(lab: LabSession, options: BenchOptions): Promise<Ours & { ids: InstanceId[] }> {
-  const sent = monotonicMs();
+  const sent = beatClock();
   const ids = await lab.cloud.run({ name: "burst", count: size, imageId, instanceType });
   try {
     await lab.cloud.succeeded(ids, patienceMs);
-    const running = monotonicMs();
+    const running = beatClock();
     const instances = await Promise.all(ids.map((id) => lab.cloud.instance(id)));
     const consoles = await Promise.all(
       instances.map(async (instance) => {
@@ -112,7 +112,7 @@ async function bareBurst(lab: LabSession, identities: readonly InstanceWire[]): 
     for (const [i, identity] of identities.entries()) {
       guests.push(await prepareBare(await hostOf(lab, identity), identity, `b${i}`));
     }
-    const began = monotonicMs();
+    const began = beatClock();
     for (const guest of guests) guest.start();
     const consoles = guests.map((guest) => guest.console);
     const stop = new AbortController();
@@ -129,12 +129,12 @@ async function bareBurst(lab: LabSession, identities: readonly InstanceWire[]): 
 
 /** Resolves with the time at which the last of these consoles showed that its guest is ready. */
 async function allReady(consoles: readonly string[], signal: AbortSignal): Promise<number> {
-  const end = monotonicMs() + patienceMs;
+  const end = beatClock() + patienceMs;
   let waiting = consoles;
   for (;;) {
     waiting = waiting.filter((file) => !existsSync(file) || !readFileSync(file, "latin1").includes("tiny: ready"));
-    if (waiting.length === 0) return monotonicMs();
-    if (monotonicMs() > end) throw new Error(`not ready within ${patienceMs} ms: ${waiting.join(", ")}`);
+    if (waiting.length === 0) return beatClock();
+    if (beatClock() > end) throw new Error(`not ready within ${patienceMs} ms: ${waiting.join(", ")}`);
     await sleep(lookMs, signal);
   }
 }

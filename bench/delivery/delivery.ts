@@ -6,6 +6,7 @@
  * one, so the difference is everything: API, placement, database, host, libvirt and its talk with QEMU.
  * `control` is the part before QEMU's execve.
  */
+import { beatClock, BeatListener } from "../../guest/beat-listener.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import type { InstanceWire } from "../../src/api/native/resources.ts";
 import type { Bench, BenchOptions, Report, Row } from "../bench.ts";
@@ -13,8 +14,7 @@ import { LabSession } from "../lab-session.ts";
 import { differences, median, oursFirst, ratios, summarize, type Pair, type Summary } from "../statistics.ts";
 import { prepareBare } from "./bare.ts";
 import { measureBurst, type Burst } from "./burst.ts";
-import { ExecClock, monotonicMs } from "./exec-clock.ts";
-import { FirstBeat } from "./first-beat.ts";
+import { ExecClock } from "./exec-clock.ts";
 import { hostOf, imageId, instanceType } from "./guest.ts";
 
 const patienceMs = 120_000;
@@ -23,7 +23,9 @@ const patienceMs = 120_000;
 interface Field {
   readonly lab: LabSession;
   readonly clock: ExecClock;
-  readonly beats: FirstBeat;
+  /** Of the instances, and of the template and the bare guests: two ports, so that nobody's packets are another's. */
+  readonly beats: BeatListener;
+  readonly bareBeats: BeatListener;
   /** A stopped instance whose identity the bare guests take. */
   readonly template: InstanceWire;
 }
@@ -40,15 +42,12 @@ export const delivery: Bench = {
     const lab = await LabSession.begin({ home: options.home, hosts: 3 });
     try {
       const clock = await ExecClock.open();
+      const beats = await BeatListener.open({ host: lab.address });
+      const bareBeats = await BeatListener.open({ host: lab.address });
       try {
-        const beats = await FirstBeat.listen(lab.address);
-        try {
-          return await measure(lab, clock, beats, options);
-        } finally {
-          beats.close();
-        }
+        return await measure({ lab, clock, beats, bareBeats }, options);
       } finally {
-        await clock.close();
+        await Promise.all([clock.close(), beats.close(), bareBeats.close()]);
       }
     } finally {
       await lab.end();
@@ -56,10 +55,11 @@ export const delivery: Bench = {
   },
 };
 
-async function measure(lab: LabSession, clock: ExecClock, beats: FirstBeat, options: BenchOptions): Promise<Report> {
+async function measure(tools: Omit<Field, "template">, options: BenchOptions): Promise<Report> {
+  const { lab } = tools;
   const rounds = options.rounds ?? (options.quick ? 4 : 20);
-  const template = await makeTemplate(lab, beats);
-  const field: Field = { lab, clock, beats, template };
+  const template = await makeTemplate(lab, tools.bareBeats);
+  const field: Field = { ...tools, template };
   try {
     // The first of each side warms caches (image, libvirt's knowledge of QEMU, code) and is not counted.
     await deliver(field);
@@ -84,21 +84,20 @@ async function measure(lab: LabSession, clock: ExecClock, beats: FirstBeat, opti
   }
 }
 
-function userData(field: Pick<Field, "lab" | "beats">): string {
-  return `tiny.beat=${field.lab.address}:${field.beats.port}\n`;
+function userData(lab: LabSession, beats: BeatListener): string {
+  return `tiny.beat=${lab.address}:${beats.port}\n`;
 }
 
-async function makeTemplate(lab: LabSession, beats: FirstBeat): Promise<InstanceWire> {
+async function makeTemplate(lab: LabSession, beats: BeatListener): Promise<InstanceWire> {
   const [id] = await lab.cloud.run({
     name: "bench-template",
     imageId,
     instanceType,
-    userData: userData({ lab, beats }),
+    userData: userData(lab, beats),
   });
   if (id === undefined) throw new Error("RunInstances returned no id");
+  await beats.next(patienceMs);
   await lab.cloud.succeeded([id], patienceMs);
-  const { ip } = await lab.cloud.instance(id);
-  await beats.from(ip, patienceMs);
   await lab.cloud.stop("HARD", id);
   await lab.cloud.succeeded([id], patienceMs);
   return lab.cloud.instance(id);
@@ -108,15 +107,13 @@ async function makeTemplate(lab: LabSession, beats: FirstBeat): Promise<Instance
 async function deliver(field: Field): Promise<Ours> {
   const { lab, clock, beats } = field;
   clock.clear();
-  const sent = monotonicMs();
-  const [id] = await lab.cloud.run({ name: "bench", imageId, instanceType, userData: userData(field) });
+  const first = beats.next(patienceMs);
+  const sent = beatClock();
+  const [id] = await lab.cloud.run({ name: "bench", imageId, instanceType, userData: userData(lab, beats) });
   if (id === undefined) throw new Error("RunInstances returned no id");
   try {
-    const { ip } = await lab.cloud.instance(id);
-    const heard = await beats.from(ip, patienceMs);
-    const executed = clock.timeOf(await qemuOf(lab, id));
-    beats.forget(ip);
-    return { controlMs: executed - sent, firstPacketMs: heard - sent };
+    const heard = await first;
+    return { controlMs: clock.timeOf(await qemuOf(lab, id)) - sent, firstPacketMs: heard.at - sent };
   } finally {
     await lab.cloud.terminate(id);
     await lab.cloud.settled([id], patienceMs);
@@ -124,15 +121,15 @@ async function deliver(field: Field): Promise<Ours> {
 }
 
 /** The bare guest, from its execve to its first packet. */
-async function boot({ lab, clock, beats, template }: Field, tag: string): Promise<number> {
+async function boot({ lab, clock, bareBeats, template }: Field, tag: string): Promise<number> {
   const host = await hostOf(lab, template);
   const guest = await prepareBare(host, template, tag);
   try {
     clock.clear();
-    beats.forget(template.ip);
+    const first = bareBeats.next(patienceMs);
     guest.start();
-    const heard = await Promise.race([beats.from(template.ip, patienceMs), guest.died]);
-    return heard - clock.timeOf(guest.pid());
+    const heard = await Promise.race([first, guest.died]);
+    return heard.at - clock.timeOf(guest.pid());
   } finally {
     await guest.end();
   }

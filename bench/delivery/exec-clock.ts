@@ -16,13 +16,8 @@ export interface Exec {
   /** As the machine's own pid namespace numbers it. */
   readonly pid: number;
   readonly file: string;
-  /** ms on CLOCK_MONOTONIC, comparable with {@link monotonicMs}. */
+  /** ms on CLOCK_MONOTONIC, as `beatClock` in guest/beat-listener.ts. */
   readonly at: number;
-}
-
-/** Now on CLOCK_MONOTONIC, in ms with fractions. */
-export function monotonicMs(): number {
-  return Number(process.hrtime.bigint()) / 1e6;
 }
 
 export class ExecClock {

@@ -39,6 +39,7 @@ export const reach: Readonly<Record<string, readonly [Scenario, ...Scenario[]]>>
   "agents.join": ["join"],
   "agents.seen": ["run", "stop", "recover", "terminate"],
   "agents.wanted": ["run", "stop", "terminate"],
+  "app.power": ["start", "stop", "reboot", "terminate"],
   "cvm.action": ["run", "stop", "terminate"],
   "link.join": ["join"],
   "network.guest": ["run"],

@@ -1,0 +1,34 @@
+/**
+ * The short version of `npm run test:faults`: every part killed by SIGKILL in the middle of a request, and a few crash points. Which
+ * moments and which points, the source decides: another source draws others, the same source the same.
+ */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Bed } from "../faults/bed.ts";
+import { caseName, crashCases, victims, type FaultCase } from "../faults/cases.ts";
+import { crashPoints } from "../faults/points.ts";
+import { sourceHash } from "../faults/rows.ts";
+import { runCase } from "../faults/run-case.ts";
+import { pick, seeded } from "../faults/seeded.ts";
+
+const seed = Number.parseInt(sourceHash().slice(0, 8), 16);
+const random = seeded(seed);
+
+const kills = victims.map((victim): FaultCase => ({ kind: "kill", victim, scenario: "run", seed: seed % 1000 }));
+/** A join has a lab of its own and takes as long as three others: that is for the long loops. */
+const crashes = crashCases(crashPoints()).filter((each) => each.kind === "crash" && each.scenario !== "join");
+const drawn = Array.from({ length: 3 }, () => pick(random, crashes));
+
+let bed: Bed | undefined;
+beforeAll(async () => {
+  bed = await Bed.begin();
+});
+afterAll(async () => {
+  await bed?.end();
+});
+
+describe("a request ends as it should, and nobody else notices, when", () => {
+  it.each([...kills, ...drawn].map((each) => [caseName(each), each] as const))("%s", async (_, each) => {
+    expect(bed).toBeDefined();
+    if (bed !== undefined) await runCase(bed, each);
+  });
+});
