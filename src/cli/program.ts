@@ -2,6 +2,7 @@
 import { Command, CommanderError } from "commander";
 import { Failure } from "../lib/errors.ts";
 import { addCatalogue } from "./commands/catalogue.ts";
+import { addConsole, addEvents } from "./commands/console.ts";
 import { addHost } from "./commands/host.ts";
 import { addInstanceActions } from "./commands/instance-actions.ts";
 import { addInstanceReads } from "./commands/instance-list.ts";
@@ -23,9 +24,11 @@ export function buildProgram(io: Io): Command {
   const instance = program.command("instance").alias("i").description("virtual machines");
   addInstanceActions(instance, io);
   addInstanceReads(instance, io);
+  addConsole(instance, io);
   addHost(program, io);
   addOperation(program, io);
   addCatalogue(program, io);
+  addEvents(program, io);
   return program;
 }
 
