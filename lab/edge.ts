@@ -1,6 +1,6 @@
 /**
  * What a lab changes on the machine itself, and how it is taken back: the underlay bridge, the machine's own tunnel end in the
- * guests' subnet, one nft table that masks the underlay towards the outside, and forwarding between them.
+ * guests' subnet, the firewall rules that both need (firewall.ts), and forwarding between them.
  *
  * Everything lives in the kernel only and carries the lab's number `n`, so nothing on disk can go stale and a killed
  * supervisor's rest can be removed by anyone who knows `n`. The bridge's alias is the register: whose lab it is, and which
@@ -9,6 +9,7 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import * as z from "zod";
+import { closeFirewall, openFirewall } from "./firewall.ts";
 import { withMachineLock } from "./lock.ts";
 import { firstChoice, guestMtu, overlaps, planCount, planOf, underlayMtu, type Plan } from "./plan.ts";
 import { run, succeeds } from "./run.ts";
@@ -100,7 +101,8 @@ async function choose(remembered: number | undefined, first: number, present: re
 }
 
 /** Level-triggered: brings whatever is there to what should be, so an interrupted start is simply run again. */
-async function configure({ underlay, guests, nftTable }: Plan): Promise<void> {
+async function configure(plan: Plan): Promise<void> {
+  const { underlay, guests } = plan;
   const { device, ip, mac } = guests.edge;
   // No delay before a new port forwards, and no router solicitations into the lab.
   await run("ip", [
@@ -142,17 +144,7 @@ async function configure({ underlay, guests, nftTable }: Plan): Promise<void> {
   }
   await run("ip", ["address", "replace", `${ip}/16`, "dev", device]);
   await run("ip", ["link", "set", device, "up"]);
-  await run("nft", ["-f", "-"], {
-    input: `table ip ${nftTable} {}
-delete table ip ${nftTable}
-table ip ${nftTable} {
-  chain outgoing {
-    type nat hook postrouting priority srcnat;
-    ip saddr ${underlay.cidr} ip daddr != ${underlay.cidr} oifname != "${underlay.bridge}" masquerade
-  }
-}
-`,
-  });
+  await openFirewall(plan);
 }
 
 /** Where the machine's own tunnel end sends what it cannot place yet: to every host. Repeated per host, harmless when there. */
@@ -211,7 +203,7 @@ async function remove(plan: Plan): Promise<void> {
       if (present.some((link) => link.ifname === device)) writeFileSync(forwardingFile(device), "0");
     }
   }
-  await run("nft", ["-f", "-"], { input: `table ip ${plan.nftTable} {}\ndelete table ip ${plan.nftTable}\n` });
+  await closeFirewall(plan);
   if (present.some((link) => link.ifname === plan.guests.edge.device)) {
     await run("ip", ["link", "delete", plan.guests.edge.device]);
   }

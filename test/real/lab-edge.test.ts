@@ -101,6 +101,23 @@ describe("the machine's side of a lab", () => {
     expect((told as { refused: string }).refused).toContain(`route to ${first.underlay.cidr}`);
   });
 
+  it("gets through a firewall that drops what is forwarded, and takes its exceptions back", async () => {
+    const told = await alone(`
+      await run("nft", ["-f", "-"], { input: \`table ip filter {
+        chain FORWARD { type filter hook forward priority filter; policy drop; ip saddr 198.51.100.1 accept; }
+      }\` });
+      const rules = () => run("nft", ["list", "table", "ip", "filter"]);
+      const before = await rules();
+      const { n } = await edgeUp("/one", undefined);
+      const first = await rules();
+      await edgeUp("/one", n);
+      const second = await rules();
+      await edgeDown("/one");
+      tell({ open: first.split("\\n").filter((line) => line.includes("vs" + n + "u")).length, same: first === second, back: before === await rules() });
+    `);
+    expect(told).toEqual({ open: 2, same: true, back: true });
+  });
+
   it("takes over its own bridge, and clears away one whose maker was killed before it could say whose it is", async () => {
     const [first, next] = [planOf(firstChoice("/one")), planOf((firstChoice("/one") + 1) % 64)];
     const told = await alone(`
