@@ -13,6 +13,7 @@ export const scenarios = [
   "run",
   "start",
   "stop",
+  "shutdown",
   "reboot",
   "terminate",
   "recover",
@@ -23,7 +24,14 @@ export const scenarios = [
 export type Scenario = (typeof scenarios)[number];
 
 /** Requests that can be hit in the middle; `join` and `restart` begin with a kill of their own. */
-export const requests = ["run", "start", "stop", "reboot", "terminate"] as const satisfies readonly Scenario[];
+export const requests = [
+  "run",
+  "start",
+  "stop",
+  "shutdown",
+  "reboot",
+  "terminate",
+] as const satisfies readonly Scenario[];
 export type Request = (typeof requests)[number];
 
 export const victims = ["vstation", "compute", "libvirtd", "postgres", "qemu"] as const;
@@ -50,10 +58,15 @@ export const reach: Readonly<Record<string, readonly [Scenario, ...Scenario[]]>>
   "reconciler.batch": ["run", "start", "stop", "reboot", "terminate", "recover"],
   "store.instance-insert": ["run"],
   "store.transaction": ["run", "start", "stop", "reboot", "terminate"],
+  "vm.destroy": ["stop", "terminate"],
   "vm.disk": ["run"],
   "vm.erase": ["terminate"],
   "vm.prepare": ["run", "start"],
+  "vm.press": ["shutdown"],
+  "vm.record": ["run", "start", "stop", "shutdown", "reboot", "terminate", "recover"],
+  "vm.reset": ["reboot"],
   "vm.seed": ["run", "start"],
+  "vm.start": ["run", "start", "recover"],
   "wanted.apply": ["run", "start", "stop", "reboot", "terminate"],
   "wanted.peers": ["run", "terminate"],
 };

@@ -59,6 +59,7 @@ export async function sendRequest(
   const send: Record<Exclude<Request, "run">, () => Promise<void>> = {
     start: () => cloud.start(id),
     stop: () => cloud.stop("HARD", id),
+    shutdown: () => cloud.stop("SOFT", id),
     reboot: () => cloud.reboot("HARD", id),
     terminate: () => cloud.terminate(id),
   };
@@ -76,6 +77,7 @@ const kinds: Record<Request, OperationKind> = {
   run: "instance.run",
   start: "instance.start",
   stop: "instance.stop",
+  shutdown: "instance.stop",
   reboot: "instance.reboot",
   terminate: "instance.terminate",
 };
@@ -137,6 +139,7 @@ export async function awaitOutcome(
       });
       return;
     case "stop":
+    case "shutdown":
       await until(`${id} is off`, patienceMs, () => inState(lab, id, "STOPPED"));
       return;
     case "terminate":

@@ -53,6 +53,7 @@ async function crashCase(lab: LabSession, point: CrashPoint, scenario: Scenario)
     case "run":
     case "start":
     case "stop":
+    case "shutdown":
     case "reboot":
     case "terminate":
       return requestCrash(lab, point, scenario);

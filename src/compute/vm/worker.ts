@@ -21,6 +21,7 @@ import {
   type Step,
 } from "../../core/ensure.ts";
 import type { SeenPhase } from "../../core/seen.ts";
+import { crashPoint } from "../../lib/crash-point.ts";
 import { unreachable } from "../../lib/errors.ts";
 import type { InstanceId } from "../../lib/ids.ts";
 import { backoff } from "../../lib/retry.ts";
@@ -205,8 +206,11 @@ export class Worker {
   }
 
   async #attempt(step: Exclude<Step, { do: "wait" }>, entry: WantedEntry | undefined): Promise<void> {
+    const began = performance.now();
     try {
       await this.#do(step, entry);
+      const ms = Math.round((performance.now() - began) * 10) / 10;
+      this.#context.log.debug({ instance: this.id, step: step.do, ms }, "a step is done");
       if (step.do !== "record" && step.do !== "prepare") this.#held = { ...this.#held, failure: null };
     } catch (error) {
       const attempts = (this.#held.failure?.attempts ?? 0) + 1;
@@ -233,25 +237,33 @@ export class Worker {
     const { libvirt, starts } = this.#context;
     switch (step.do) {
       case "record":
-        return this.#write(step.record, entry);
+        await this.#write(step.record, entry);
+        crashPoint("vm.record.written");
+        return;
       case "prepare":
         return starts.run(() => this.#prepare(step.incarnation, entry));
       case "start":
         await starts.run(async () => {
           this.#domain = await libvirt.domainCreate(this.#known());
+          crashPoint("vm.start.created");
         });
         this.#guest = { is: "running", mark: this.#mark ?? null };
         return;
       case "press":
         this.#held = { ...this.#held, pressedAtMs: this.#context.nowMs() };
-        return libvirt.domainShutdown(this.#known(), { by: "acpi" });
+        await libvirt.domainShutdown(this.#known(), { by: "acpi" });
+        crashPoint("vm.press.sent");
+        return;
       case "destroy":
         await libvirt.domainDestroy(this.#known(), { graceful: false });
+        crashPoint("vm.destroy.done");
         this.#guest = { is: "off", mark: this.#mark ?? null, why: "destroyed" };
         return;
       case "reset":
         this.#held = { ...this.#held, resetDue: false };
-        return this.#reset();
+        await this.#reset();
+        crashPoint("vm.reset.done");
+        return;
       case "resume":
         this.#held = { ...this.#held, roomAgain: false };
         await libvirt.domainResume(this.#known());
