@@ -2,13 +2,16 @@
 import { Command, CommanderError } from "commander";
 import { Failure } from "../lib/errors.ts";
 import { addCatalogue } from "./commands/catalogue.ts";
+import { addCompletion } from "./commands/completion.ts";
 import { addConsole, addEvents } from "./commands/console.ts";
+import { addDoctor } from "./commands/doctor.ts";
 import { addHost } from "./commands/host.ts";
 import { addInstanceActions } from "./commands/instance-actions.ts";
 import { addInstanceReads } from "./commands/instance-list.ts";
 import { addOperation } from "./commands/operation.ts";
 import { Exit, exitCodes, explain } from "./exit.ts";
 import type { Io } from "./io.ts";
+import { version } from "./version.ts";
 
 export function buildProgram(io: Io): Command {
   const program = new Command("vstation");
@@ -16,6 +19,7 @@ export function buildProgram(io: Io): Command {
     .description("operate a VStation zone: instances, hosts, operations")
     .option("--home <folder>", "folder that has credentials.json; else $VSTATION_HOME, else .vstation")
     .option("--json", "one JSON document for programs instead of text for people")
+    .version(version, "-V, --version", "the release")
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({ writeOut: (text) => io.out(text), writeErr: (text) => io.err(text) })
     .showHelpAfterError("(--help shows how)")
@@ -29,6 +33,8 @@ export function buildProgram(io: Io): Command {
   addOperation(program, io);
   addCatalogue(program, io);
   addEvents(program, io);
+  addDoctor(program, io);
+  addCompletion(program, io);
   return program;
 }
 
