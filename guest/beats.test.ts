@@ -28,6 +28,9 @@ describe("parseBeat", () => {
     expect(parseBeat(datagram().subarray(1))).toBeUndefined();
     expect(parseBeat(datagram().fill("x", 0, 8))).toBeUndefined();
     expect(parseBeat(Buffer.alloc(0))).toBeUndefined();
+    const absurd = datagram();
+    absurd.writeBigUInt64LE(1n << 40n, 8);
+    expect(parseBeat(absurd)).toBeUndefined();
   });
 });
 
@@ -65,8 +68,20 @@ describe("BeatLog", () => {
       [2, 9],
       [3, 9],
     ]).report();
-    expect(report.repeated).toBe(1);
-    expect(report.lost).toBe(1);
+    expect(report).toMatchObject({ repeated: 1, lost: 2, late: 0 });
+  });
+
+  test("what is late is neither lost nor repeated, and a second copy of a guest is", () => {
+    const late = logOf([1, 3, 2, 5, 4].map((seq, at) => [at, seq] as const)).report();
+    expect(late).toMatchObject({ repeated: 0, lost: 0, late: 2 });
+    const doubled = logOf([1, 2, 3, 3, 4, 4, 5, 5].map((seq, at) => [at, seq] as const)).report();
+    expect(doubled).toMatchObject({ repeated: 3, lost: 0 });
+  });
+
+  test("numbers far apart are told apart", () => {
+    const seqs = [0, 31, 32, 33, 5_000_000, 32_767, 32_768, 1_048_576];
+    expect(logOf(seqs.map((seq, at) => [at, seq] as const)).report().repeated).toBe(0);
+    expect(logOf([...seqs, ...seqs].map((seq, at) => [at, seq] as const)).report().repeated).toBe(seqs.length);
   });
 
   test("a reboot starts a new count and is seen", () => {

@@ -18,6 +18,7 @@ export const beatBytes = 48;
 export function parseBeat(datagram: Uint8Array): Beat | undefined {
   const it = Buffer.from(datagram.buffer, datagram.byteOffset, datagram.byteLength);
   if (it.length !== beatBytes || it.toString("latin1", 0, 8) !== "VSBEAT01") return undefined;
+  if (it.readBigUInt64LE(8) >= maxSeq) return undefined;
   return {
     seq: Number(it.readBigUInt64LE(8)),
     monotonicNs: it.readBigUInt64LE(16),
@@ -36,8 +37,10 @@ export interface BeatReport {
   received: number;
   /** Numbers between the first and the last of a boot that did not arrive (yet). */
   lost: number;
-  /** Beats whose number was not above all before it of the same boot: reordered, doubled, or sent by a second copy of the guest. */
+  /** Beats whose number had come before in the same boot: doubled on the way, or sent by a second copy of the guest. */
   repeated: number;
+  /** Beats that came after one with a higher number. */
+  late: number;
   /** In order of appearance; more than one means that the guest was booted anew. */
   bootIds: string[];
   first: number | undefined;
@@ -51,8 +54,13 @@ export interface BeatReport {
 interface Boot {
   low: number;
   high: number;
-  received: number;
+  distinct: number;
+  /** A bit for each number. */
+  seen: Uint32Array;
 }
+
+/** Three days of a beat each millisecond; beyond it the bits of one boot would take more than 32 MiB. */
+const maxSeq = 2 ** 28;
 
 /** Arrivals since the last clear. */
 export class BeatLog {
@@ -60,6 +68,7 @@ export class BeatLog {
   #length = 0;
   readonly #boots = new Map<string, Boot>();
   #repeated = 0;
+  #late = 0;
 
   add(at: number, beat: Pick<Beat, "seq" | "bootId">): void {
     if (this.#length === this.#times.length) {
@@ -68,15 +77,15 @@ export class BeatLog {
       this.#times = grown;
     }
     this.#times[this.#length++] = at;
-    const boot = this.#boots.get(beat.bootId);
-    if (boot === undefined) {
-      this.#boots.set(beat.bootId, { low: beat.seq, high: beat.seq, received: 1 });
-      return;
-    }
-    if (beat.seq <= boot.high) this.#repeated++;
-    boot.low = Math.min(boot.low, beat.seq);
-    boot.high = Math.max(boot.high, beat.seq);
-    boot.received++;
+    const { seq, bootId } = beat;
+    let boot = this.#boots.get(bootId);
+    if (boot === undefined)
+      this.#boots.set(bootId, (boot = { low: seq, high: seq, distinct: 0, seen: new Uint32Array(1024) }));
+    if (seq < boot.high) this.#late++;
+    boot.low = Math.min(boot.low, seq);
+    boot.high = Math.max(boot.high, seq);
+    if (take(boot, seq)) boot.distinct++;
+    else this.#repeated++;
   }
 
   /** Of the beats that arrived from `from` to `to` (all by default); losses and repeats are those since the last clear. */
@@ -92,11 +101,12 @@ export class BeatLog {
     const lengths = gaps.map((gap) => gap.ms);
     const max = lengths[0];
     let lost = 0;
-    for (const boot of this.#boots.values()) lost += Math.max(0, boot.high - boot.low + 1 - boot.received);
+    for (const boot of this.#boots.values()) lost += boot.high - boot.low + 1 - boot.distinct;
     return {
       received: times.length,
       lost,
       repeated: this.#repeated,
+      late: this.#late,
       bootIds: [...this.#boots.keys()],
       first: times[0],
       last: times.at(-1),
@@ -112,7 +122,22 @@ export class BeatLog {
     this.#length = 0;
     this.#boots.clear();
     this.#repeated = 0;
+    this.#late = 0;
   }
+}
+
+/** Marks a number as come; false if it had. */
+function take(boot: Boot, seq: number): boolean {
+  const at = seq >>> 5;
+  if (at >= boot.seen.length) {
+    const grown = new Uint32Array(2 ** Math.ceil(Math.log2(at + 1)));
+    grown.set(boot.seen);
+    boot.seen = grown;
+  }
+  const bit = 1 << (seq & 31);
+  const before = boot.seen[at] ?? 0;
+  boot.seen[at] = before | bit;
+  return (before & bit) === 0;
 }
 
 /** The quantile by nearest rank of values that are sorted downwards. */

@@ -47,6 +47,13 @@ static int page_is_right(uint64_t page) {
   return 1;
 }
 
+/* Breaks one word behind the checksum's back, so that a test can see that it would notice. */
+static int corrupt(uint64_t page) {
+  if (page >= mem.pages) return EINVAL;
+  mem.words[page * WORDS + 7] ^= 1u << 9;
+  return 0;
+}
+
 static void *dirty_loop(void *unused) {
   (void)unused;
   uint64_t begin = now_ns(CLOCK_MONOTONIC), done = 0, next = 0, seed = begin | 1;
@@ -306,6 +313,7 @@ int load_command(int argc, char **argv, char *out) {
   } else if (!strcmp(verb, "dirty")) {
     if (!strcmp(sub, "start")) failed = dirty_start(number(argc, argv, 2, 0), number(argc, argv, 3, 0), argc > 4 && *argv[4] == 'r');
     else if (!strcmp(sub, "stop")) dirty_stop();
+    else if (!strcmp(sub, "corrupt")) failed = corrupt(number(argc, argv, 2, 0));
     else if (strcmp(sub, "status")) failed = EINVAL;
     if (failed) answer_error(out, "dirty", failed);
     else dirty_status(out);

@@ -22,6 +22,8 @@ const info = z.object({
   boots: z.int(),
   cpus: z.int(),
   memoryMiB: z.int(),
+  /** Of the file system on the system disk; 0 without one. */
+  diskMiB: z.int(),
   kernel: z.string(),
   uptimeMs: z.int(),
 });
@@ -161,6 +163,11 @@ export class ProbeClient {
 
   async dirtyStatus(): Promise<DirtyStatus> {
     return await this.ask("dirty status", dirty);
+  }
+
+  /** Breaks one word of a page, so that a test can see its checksum fail. */
+  async dirtyCorrupt(page: number): Promise<void> {
+    await this.ask(`dirty corrupt ${page}`, dirty);
   }
 
   /** Compares every page with what was last written to it; refused, with `firstBadPage`, when one differs. */

@@ -21,6 +21,7 @@
 #include <sys/prctl.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 
@@ -135,13 +136,16 @@ static void info(char *out) {
     if (fscanf(file, "%63[a-zA-Z0-9._-]", instance) != 1) strcpy(instance, "none");
     fclose(file);
   }
+  uint64_t boots = disk_begin();
+  struct statvfs disk = {0};
+  if (boots > 0) statvfs("/disk", &disk);
   uname(&name);
   sysinfo(&memory);
   answer(out,
          "{\"ok\":true,\"ip\":\"%s\",\"hostname\":\"%s\",\"instanceId\":\"%s\",\"bootId\":\"%s\",\"boots\":%lu,\"cpus\":%ld,"
-         "\"memoryMiB\":%lu,\"kernel\":\"%s\",\"uptimeMs\":%lu}",
-         ip, name.nodename, instance, boot_id, disk_begin(), sysconf(_SC_NPROCESSORS_ONLN),
-         memory.totalram * memory.mem_unit >> 20, name.release, now_ns(CLOCK_BOOTTIME) / 1000000);
+         "\"memoryMiB\":%lu,\"diskMiB\":%lu,\"kernel\":\"%s\",\"uptimeMs\":%lu}",
+         ip, name.nodename, instance, boot_id, boots, sysconf(_SC_NPROCESSORS_ONLN), memory.totalram * memory.mem_unit >> 20,
+         disk.f_blocks * disk.f_frsize >> 20, name.release, now_ns(CLOCK_BOOTTIME) / 1000000);
 }
 
 static void command(char *line, char *out) {
