@@ -1,0 +1,134 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { Peer, WantedInstance, WantedSubnet } from "../../api/agent.ts";
+import { newId, type ImageId, type InstanceId, type SubnetId } from "../../lib/ids.ts";
+import { createLog } from "../../lib/log.ts";
+import { WantedStore } from "./store.ts";
+
+process.env["VSTATION_LOG"] ??= "silent";
+const log = createLog("test");
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "vstation-wanted-"));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const a = "ins-aaaaaaaa" as InstanceId;
+const b = "ins-bbbbbbbb" as InstanceId;
+const doc = (id: InstanceId, generation: number, epoch = 1): WantedInstance => ({
+  id,
+  generation,
+  epoch,
+  spec: {
+    name: "n",
+    hostname: "h",
+    vcpus: 1,
+    memoryMiB: 128,
+    imageId: "img-aaaaaaaa" as ImageId,
+    systemDisk: { id: newId("disk"), sizeGiB: 1 },
+    nics: [],
+    userData: null,
+    publicKeys: [],
+  },
+  power: { state: "running", incarnation: 1, resets: 0 },
+});
+const subnet: WantedSubnet = {
+  id: "subnet-aaaaaaaa" as SubnetId,
+  cidr: "10.1.0.0/16",
+  gateway: "10.1.0.1",
+  gatewayMac: "02:00:00:00:00:01",
+  vni: 7,
+  mtu: 1450,
+  dns: [],
+};
+const wanted = (generation: number, instances: WantedInstance[], full = false, subnets = [subnet]) =>
+  ({ type: "wanted", generation, full, subnets, instances }) as const;
+
+async function open(): Promise<WantedStore> {
+  const store = new WantedStore(directory, log);
+  await store.load();
+  return store;
+}
+
+describe("WantedStore", () => {
+  test("keeps what it took over the end of the process", async () => {
+    const first = doc(a, 3);
+    await (await open()).apply(wanted(3, [first]));
+    const again = await open();
+    expect(again.generation).toBe(3);
+    expect(again.subnets()).toEqual([subnet]);
+    expect(again.instance(a)).toEqual({ knownEpoch: 1, doc: first });
+  });
+
+  test("tells what changed, and an unchanged document keeps its object", async () => {
+    const store = await open();
+    const first = doc(a, 1);
+    expect(await store.apply(wanted(1, [first]))).toEqual({ instances: [a], subnets: true });
+    const entry = store.instance(a);
+    expect(await store.apply(wanted(2, [{ ...first }]))).toEqual({ instances: [], subnets: false });
+    expect(store.instance(a)).toBe(entry);
+  });
+
+  test("a whole message forgets what it does not name, a partial one keeps it", async () => {
+    const store = await open();
+    const [one, two] = [doc(a, 1), doc(b, 1)];
+    await store.apply(wanted(1, [one, two]));
+    await store.apply(wanted(2, [two]));
+    expect(store.instance(a)).toBeDefined();
+    expect(await store.apply(wanted(3, [two], true))).toEqual({ instances: [a], subnets: false });
+    expect((await open()).instance(a)).toBeUndefined();
+  });
+
+  test("remembers the highest epoch it heard of, and refuses a generation that goes back", async () => {
+    const store = await open();
+    await store.apply(wanted(5, [doc(a, 5, 4)]));
+    await store.apply(wanted(6, [doc(a, 6, 2)]));
+    expect(store.instance(a)).toMatchObject({ knownEpoch: 4, doc: { epoch: 2 } });
+    await store.apply(wanted(3, [], true));
+    expect(store.instance(a)).toBeDefined();
+    expect(store.wentBack).toEqual({ held: 6, offered: 3 });
+  });
+
+  test("after a death between documents and generation it asks for them again", async () => {
+    await (await open()).apply(wanted(1, [doc(a, 1)]));
+    const head = join(directory, "head.json");
+    writeFileSync(head, JSON.stringify({ generation: 0, subnets: [] }));
+    const store = await open();
+    expect(store.generation).toBe(0);
+    expect(await store.apply(wanted(1, [], true))).toMatchObject({ instances: [a] });
+  });
+
+  test("a damaged file is an error that names it, not an empty store", async () => {
+    writeFileSync(join(directory, "head.json"), "{");
+    await expect(open()).rejects.toThrow(/head\.json/);
+  });
+
+  test("peers are taken by address, freed by null and replaced by a whole message", async () => {
+    const store = await open();
+    const peer = (ip: string, vtep: string | null): Peer => ({
+      subnetId: subnet.id,
+      ip,
+      mac: "52:54:00:00:00:01",
+      vtep,
+    });
+    await store.applyPeers({
+      type: "peers",
+      generation: 1,
+      full: false,
+      peers: [peer("10.1.0.2", "192.0.2.2"), peer("10.1.0.3", "192.0.2.2")],
+    });
+    await store.applyPeers({
+      type: "peers",
+      generation: 2,
+      full: false,
+      peers: [peer("10.1.0.2", "192.0.2.3"), peer("10.1.0.3", null)],
+    });
+    const again = await open();
+    expect(again.peersGeneration).toBe(2);
+    expect(again.peers()).toEqual([peer("10.1.0.2", "192.0.2.3")]);
+    await again.applyPeers({ type: "peers", generation: 3, full: true, peers: [] });
+    expect(again.peers()).toEqual([]);
+  });
+});
