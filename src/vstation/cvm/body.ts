@@ -48,6 +48,7 @@ export function drain(request: IncomingMessage): void {
   let left = drainedBytes;
   const cut = (): void => void request.destroy();
   const timer = setTimeout(cut, drainedMs).unref();
+  // Listening makes it flow.
   request.on("data", (chunk: Buffer) => {
     left -= chunk.length;
     if (left < 0) cut();
@@ -55,7 +56,6 @@ export function drain(request: IncomingMessage): void {
   request.on("error", () => undefined);
   request.once("close", () => clearTimeout(timer));
   request.once("end", () => clearTimeout(timer));
-  request.resume();
 }
 
 function tooLarge(maximum: number): Refusal {

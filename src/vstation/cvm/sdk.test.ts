@@ -254,8 +254,8 @@ describe("instances", () => {
         { Name: "tag:team", Values: ["x", "y"] },
         { Name: "tag:env", Values: ["z"] },
         { Name: "project-id", Values: ["0"] },
-        { Name: "creation-start-time", Values: ["2026-01-01 00:00:00"] },
-        { Name: "creation-end-time", Values: ["2026-01-02T00:00:00+08:00"] },
+        { Name: "creation-start-time", Values: ["2026-01-03", "2026-01-01 00:00:00"] },
+        { Name: "creation-end-time", Values: ["2026-01-01 00:00:00", "2026-01-02T00:00:00+08:00"] },
       ]),
     ).toEqual({
       zones: ["lab-1", "lab-2"],

@@ -121,6 +121,10 @@ describe("what is refused before any key is looked at", () => {
     expect(verdict({ ...good, headers: { ...good.headers, ...headers } })).toBe(code);
   });
 
+  it("is signed for another day, even by the key's owner", () => {
+    expect(verdict(requestOf({ body: "{}", date: "2026-01-02" }))).toBe("AuthFailure.SignatureFailure");
+  });
+
   it("is older or newer than 300 s", () => {
     expect([-301, -300, 0, 300, 301].map((shift) => verdict(good, now + shift))).toEqual([
       "AuthFailure.SignatureExpire",
@@ -179,6 +183,17 @@ describe("any change", () => {
         expect(verdict(signed, now, key)).toBe("AuthFailure.SignatureFailure");
       }),
     );
+  });
+
+  it("that takes a signed header away is refused, even an empty one", () => {
+    const empty = requestOf({
+      body: "{}",
+      headers: { "x-extra": "" },
+      signedHeaders: ["content-type", "host", "x-extra"],
+    });
+    expect(verdict(empty)).toBe("ok");
+    const without = { ...empty, headers: { ...empty.headers, "x-extra": undefined } };
+    expect(verdict(without)).toBe("AuthFailure.SignatureFailure");
   });
 
   it("of which headers are signed is refused", () => {

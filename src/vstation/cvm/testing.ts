@@ -270,6 +270,8 @@ export interface Signing {
   key?: { secretId: string; secretKey: string };
   service?: string;
   timestamp?: number;
+  /** The credential's day; else that of the timestamp. */
+  date?: string;
 }
 
 const hash = (data: string | Buffer): string => createHash("sha256").update(data).digest("hex");
@@ -279,7 +281,7 @@ const hmac = (key: string | Buffer, data: string): Buffer => createHmac("sha256"
 export function signedHeaders(action: string, given: Signing = {}): Record<string, string> {
   const { method = "POST", target = "/", body = "{}", key = testKey, service = "cvm" } = given;
   const timestamp = given.timestamp ?? Math.floor(Date.now() / 1000);
-  const date = new Date(timestamp * 1000).toISOString().slice(0, 10);
+  const date = given.date ?? new Date(timestamp * 1000).toISOString().slice(0, 10);
   const headers: Record<string, string> = {
     host: "cvm.example",
     "content-type": method === "GET" ? "application/x-www-form-urlencoded" : "application/json",
