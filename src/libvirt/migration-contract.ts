@@ -8,12 +8,14 @@
  *   target: finish(cookie, cancelled)  -> the domain, running, and a cookie; or with cancelled the target's half is gone
  *   source: confirm(cookie, cancelled): the source's half is gone; or with cancelled it runs on
  *
- * Who decides `cancelled`: perform failed -> finish(cancelled), confirm(cancelled). Perform worked -> finish; if finish itself
- * says that the domain did not come up -> confirm(cancelled). When a connection is lost in the middle the outcome is unknown
- * until both sides' states were re-read; and a daemon throws away its half of an unfinished migration when the connection
- * that began it ends. All phases use one connection of their own for that reason (open.ts).
+ * Who decides `cancelled`: perform failed -> finish(cancelled) on the target; libvirt has put the source right by itself then, and a
+ * confirm(cancelled) finds nothing to do. Perform worked -> finish; if finish itself says that the domain did not come up ->
+ * confirm(cancelled), the source resumes. When a connection is lost in the middle the outcome is unknown until both sides'
+ * states were re-read; and a daemon throws away its half of an unfinished migration when the connection that began it ends.
+ * All phases use one connection of their own for that reason (open.ts).
  */
 import type { CallOptions, DomainRef, StatValues } from "./contract.ts";
+import type { LibvirtError } from "./errors.ts";
 
 export type MigrationFlag =
   | "live"
@@ -92,6 +94,14 @@ export interface Prepared {
   readonly uri: string | undefined;
 }
 
+export interface Finished {
+  /** As it runs on the target; undefined after a cancelled migration. */
+  readonly domain: DomainRef | undefined;
+  readonly cookie: Uint8Array;
+  /** After a cancelled migration: what the target has to say about why its half failed, if anything. */
+  readonly complaint: LibvirtError | undefined;
+}
+
 export interface MigrationVerbs {
   /** Source. Give all phases the same flags and parameters; what each phase must not see is taken out here. */
   migrateBegin(domain: DomainRef, options: MigrationOptions): Promise<Begun>;
@@ -99,14 +109,14 @@ export interface MigrationVerbs {
   migratePrepare(begun: Begun, options: MigrationOptions): Promise<Prepared>;
   /** Source. The whole copy happens inside this call: give it the migration's deadline. */
   migratePerform(domain: DomainRef, prepared: Prepared, options: MigrationOptions): Promise<Uint8Array>;
-  /** Target. `domain` is the source's; with `cancelled` the target's half is thrown away and no domain comes back. */
+  /** Target. `domain` is the source's. With `cancelled` the target's half is thrown away and no domain comes back. */
   migrateFinish(
     domain: DomainRef,
     cookie: Uint8Array,
     cancelled: boolean,
     options: MigrationOptions,
-  ): Promise<{ readonly domain: DomainRef | undefined; readonly cookie: Uint8Array }>;
-  /** Source. */
+  ): Promise<Finished>;
+  /** Source. With `cancelled` it is no error when there is nothing to cancel (any more). */
   migrateConfirm(domain: DomainRef, cookie: Uint8Array, cancelled: boolean, options: MigrationOptions): Promise<void>;
   migrateSetMaxDowntime(domain: DomainRef, ms: bigint, options?: CallOptions): Promise<void>;
   /** MiB/s. */

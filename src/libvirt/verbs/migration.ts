@@ -99,17 +99,23 @@ export function migrationVerbs(call: Call, callMain: Call): MigrationVerbs {
       const params = wireParams({ ...options.params, destinationName });
       const args = { params, cookie, flags: wireFlags(options, sourceOnly), cancelled };
       try {
-        return await call(migration.domainMigrateFinish3Params, args, options, phaseMs);
+        return { ...(await call(migration.domainMigrateFinish3Params, args, options, phaseMs)), complaint: undefined };
       } catch (error) {
-        // A finish that was told to cancel has no domain to give; libvirt can say so only with an error of its own number.
-        if (cancelled && isLibvirtError(error, "MigrateFinishOk"))
-          return { domain: undefined, cookie: new Uint8Array(0) };
-        throw error;
+        // A finish that was told to cancel has no domain to give, and libvirt can say that only with an error: a number of its
+        // own, or how the incoming side failed before, or that it is gone already.
+        if (!cancelled || !isLibvirtError(error, "MigrateFinishOk", "OperationFailed", "NoDomain")) throw error;
+        const complaint = error.reason === "MigrateFinishOk" ? undefined : error;
+        return { domain: undefined, cookie: new Uint8Array(0), complaint };
       }
     },
     async migrateConfirm(domain, cookie, cancelled, options) {
       const args = { domain, params: wireParams(options.params), cookie, flags: wireFlags(options), cancelled };
-      await call(migration.domainMigrateConfirm3Params, args, options, phaseMs);
+      try {
+        await call(migration.domainMigrateConfirm3Params, args, options, phaseMs);
+      } catch (error) {
+        // "Not being migrated" is what a cancel asks for.
+        if (!cancelled || !isLibvirtError(error, "OperationInvalid")) throw error;
+      }
     },
 
     async migrateSetMaxDowntime(domain, ms, options) {
