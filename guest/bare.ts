@@ -34,6 +34,9 @@ export interface BareOptions {
 /** The address at which a bare guest sees this machine's loopback. */
 export const bareHost = "10.0.2.2";
 
+/** The line with which the tiny guest says that it is up: boot id and address. Whole, because a console shows it in pieces. */
+export const readyLine = /tiny: ready boot_id=([0-9a-f-]{36}) ip=(\S+)\r?\n/;
+
 export class BareGuest {
   /** When QEMU was started, on the beats' clock. */
   readonly startedAt: number;
@@ -126,6 +129,12 @@ export class BareGuest {
     } catch (error) {
       throw new Error(`the console ends with: ${this.#console.slice(-600)}`, { cause: error });
     }
+  }
+
+  /** Waits for the tiny guest's ready line. */
+  async ready(deadline: number, from = 0): Promise<{ bootId: string; ip: string }> {
+    const [, bootId = "", ip = ""] = await this.shows(readyLine, deadline, from);
+    return { bootId, ip };
   }
 
   /** Types a line on the serial console. */

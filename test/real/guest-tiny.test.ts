@@ -18,7 +18,6 @@ import type { ImageManifest } from "../../src/core/image-manifest.ts";
 import { isFailure } from "../../src/lib/errors.ts";
 import { sleep, within } from "../../src/lib/retry.ts";
 
-const ready = /tiny: ready boot_id=([0-9a-f-]{36}) ip=(\S+)/;
 const bootDeadline = 60_000;
 const ports = { tcp: [7, 7777], udp: [7, 7777] };
 
@@ -34,11 +33,11 @@ describe("the tiny guest", () => {
 
   const boot = async (): Promise<string> => {
     guest = await BareGuest.start({ image, manifest, work, seed: join(work, "seed"), cpus: 2, diskGiB: 3, ports });
-    const shown = await guest.shows(ready, bootDeadline);
+    const { bootId: booted, ip } = await guest.ready(bootDeadline);
     console.log(`ready line ${(beatClock() - guest.startedAt).toFixed(0)} ms after QEMU's start`);
-    expect(shown[2]).toBe("10.0.2.15");
+    expect(ip).toBe("10.0.2.15");
     probe = await ProbeClient.connect("127.0.0.1", { port: guest.port("tcp", 7777) });
-    return shown[1] ?? "";
+    return booted;
   };
 
   beforeAll(async () => {
@@ -220,8 +219,7 @@ describe("the tiny guest", () => {
   test("restarts when told", async () => {
     const from = guest.console.length;
     probe.leave("reboot");
-    const shown = await guest.shows(ready, bootDeadline, from);
-    expect(shown[1]).not.toBe(bootId);
+    expect((await guest.ready(bootDeadline, from)).bootId).not.toBe(bootId);
     probe.close();
     probe = await ProbeClient.connect("127.0.0.1", { port: guest.port("tcp", 7777) });
     expect((await probe.info()).boots).toBe(3);
@@ -242,8 +240,8 @@ describe("the tiny guest", () => {
     listener.clear();
     guest = await BareGuest.start({ image, manifest, work, ports, cmdline: `tiny.beat=${bareHost}:${listener.port}` });
     const beaten = listener.next(bootDeadline);
-    const shown = await guest.shows(ready, bootDeadline);
-    expect((await beaten).bootId).toBe(shown[1]);
+    const { bootId: booted } = await guest.ready(bootDeadline);
+    expect((await beaten).bootId).toBe(booted);
     probe = await ProbeClient.connect("127.0.0.1", { port: guest.port("tcp", 7777) });
     expect(await probe.info()).toMatchObject({ instanceId: "none", boots: 4 });
     expect(await probe.lastRecord()).toBe(acked);
