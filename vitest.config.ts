@@ -5,7 +5,12 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["{src,lab,guest,bench}/**/*.test.ts", "test/{repository,faults}/**/*.test.ts"] } },
+      {
+        test: {
+          name: "unit",
+          include: ["{src,lab,guest,bench}/**/*.test.ts", "test/{repository,faults}/**/*.test.ts"],
+        },
+      },
       {
         test: {
           name: "real",

@@ -1,45 +1,35 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Registry } from "prom-client";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createLog } from "../lib/log.ts";
-import { FakeCloud, fakeAccount, fakeToken } from "../vstation/native/cloud.fake.ts";
-import { createNativeHandler } from "../vstation/native/handler.ts";
+import { failure } from "../core/failure-codes.ts";
+import { fakeToken, type FakeCloud } from "../vstation/native/cloud.fake.ts";
+import { served, type Served } from "../vstation/native/served.fake.ts";
 import type { Io } from "./io.ts";
 import { runCli } from "./program.ts";
 
 // The real handler over HTTP, a cloud in memory behind it: these tests show what is printed and which code comes out.
+let api: Served;
 let cloud: FakeCloud;
-let server: Server;
-let closing: AbortController;
 let home: string;
 
 beforeEach(async () => {
-  cloud = new FakeCloud();
-  closing = new AbortController();
-  const log = createLog("test");
-  log.level = "silent";
-  server = createServer(
-    createNativeHandler(cloud, { log, metrics: new Registry(), account: fakeAccount, closing: closing.signal }),
-  );
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  api = await served();
+  cloud = api.cloud;
   home = mkdtempSync(join(tmpdir(), "vstation-cli-"));
-  const nativeEndpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`;
-  writeFileSync(
-    join(home, "credentials.json"),
-    JSON.stringify({ nativeEndpoint, nativeToken: fakeToken, region: "local" }),
-  );
+  writeCredentials(`${api.endpoint}/v1`, fakeToken);
 });
 
 afterEach(async () => {
-  closing.abort();
-  server.closeAllConnections();
-  await new Promise((resolve) => server.close(resolve));
+  await api[Symbol.asyncDispose]();
   rmSync(home, { recursive: true });
 });
+
+function writeCredentials(nativeEndpoint: string, nativeToken: string): void {
+  writeFileSync(join(home, "credentials.json"), JSON.stringify({ nativeEndpoint, nativeToken, region: "local" }), {
+    mode: 0o600,
+  });
+}
 
 interface Run {
   code: number;
@@ -183,3 +173,219 @@ describe("hosts, operations, catalogue", () => {
     `);
   });
 });
+
+describe("exit codes", () => {
+  const codeOf = async (line: string): Promise<number> => (await cli(line)).code;
+
+  it("tell how it ended", async () => {
+    expect(await codeOf("instance list")).toBe(0);
+    expect(await codeOf("--help")).toBe(0);
+    expect(await codeOf("--version")).toBe(0);
+    expect(await codeOf("instance lst")).toBe(2);
+    expect(await codeOf("instance list --state NOWHERE")).toBe(2);
+    expect(await codeOf("instance run --count 0")).toBe(2);
+    expect(await codeOf("instance run --type T9.HUGE")).toBe(2);
+    expect(await codeOf("instance stop a --soft --hard")).toBe(2);
+    expect(await codeOf("operation show nonsense")).toBe(2);
+    expect(await codeOf("instance show nobody")).toBe(3);
+    expect(await codeOf("instance show ins-zzzzzzzz")).toBe(3);
+    expect(await codeOf("key delete nobody --yes")).toBe(3);
+  });
+
+  it("follow the kind of the failure", async () => {
+    const cases = {
+      WrongState: 4,
+      InsufficientCapacity: 4,
+      QuotaExceeded: 4,
+      HostUnreachable: 5,
+      Internal: 1,
+    } as const;
+    for (const [code, exit] of Object.entries(cases)) {
+      cloud.failNext = failure(code as keyof typeof cases, "no");
+      const run = await cli("host list");
+      expect(run.code).toBe(exit);
+      expect(run.err).toContain(`error: no (${code})`);
+      expect(run.out).toBe("");
+    }
+  });
+
+  it("tell unreachable, wrong credentials and none from each other", async () => {
+    writeCredentials("http://127.0.0.1:1/v1", fakeToken);
+    const away = await cli("host list");
+    expect(away.code).toBe(5);
+    expect(away.err).toContain("npm start");
+    writeCredentials(api.endpoint, "wrong");
+    expect(await codeOf("host list")).toBe(7);
+    writeFileSync(join(home, "credentials.json"), "{}");
+    expect(await codeOf("host list")).toBe(7);
+    rmSync(join(home, "credentials.json"));
+    expect(await codeOf("host list")).toBe(7);
+  });
+
+  it("are those of the operation's end when it was waited for", async () => {
+    cloud.endAtOnce = false;
+    const running = cli("instance run --name a --wait");
+    await until(() => cloud.allOperations.length === 1);
+    const id = cloud.allOperations[0]?.id ?? ("" as never);
+    cloud.step(id, "placed");
+    await until(() => cloud.seen.filter(({ call }) => call === "operations.get").length > 1);
+    cloud.end(id, { code: "StartFailed", message: "QEMU refused; see the host's log" });
+    const run = await running;
+    expect(run.code).toBe(1);
+    expect(run.out).toContain("FAILED");
+    expect(run.err).toContain("ins-00000001 run: placed\n");
+    expect(run.err).toContain("instance.run failed: QEMU refused; see the host's log (StartFailed)");
+  });
+
+  it("are 6 when the wait is over and 130 when it is interrupted; both leave the operation alone", async () => {
+    cloud.endAtOnce = false;
+    const late = await cli("instance run --name a --wait --timeout 1");
+    expect(late.code).toBe(6);
+    expect(late.err).toContain("operation list");
+    const interrupt = new AbortController();
+    const running = cli("instance run --name b --wait", { signal: interrupt.signal });
+    await until(() => cloud.seen.some(({ call }) => call === "operations.get"));
+    interrupt.abort(new Error("SIGINT"));
+    expect(await running).toMatchObject({ code: 130, err: expect.stringContaining("goes on") as string });
+  });
+});
+
+describe("for programs", () => {
+  it("gives the API's own shapes, and errors as one line", async () => {
+    const run = JSON.parse((await cli("instance run --name a --wait --json")).out) as Record<string, unknown[]>;
+    expect(run).toMatchObject({ instanceIds: [expect.any(String)], operations: [{ state: "SUCCEEDED" }] });
+    const list = JSON.parse((await cli("instance list --json")).out) as { total: number; instances: unknown[] };
+    expect(list).toMatchObject({ total: 1, instances: [{ name: "a", hasUserData: false }] });
+    const failed = await cli("instance show nobody --json");
+    expect(failed.out).toBe("");
+    expect(JSON.parse(failed.err)).toMatchObject({ error: { kind: "not_found", code: "InstanceNotFound" } });
+    expect(JSON.parse((await cli("instance terminate a --json")).out)).toHaveProperty("operationIds");
+  });
+
+  it("shows no progress", async () => {
+    expect((await cli("instance run --name a --wait --json")).err).toBe("");
+  });
+});
+
+describe("for people at a terminal", () => {
+  const atTerminal = { outIsTty: true, errIsTty: true, env: { TERM: "xterm" } };
+
+  it("colours states, and only there", async () => {
+    await cli("instance run --name a");
+    expect((await cli("instance list", atTerminal)).out).toContain("\x1b[32mRUNNING");
+    expect((await cli("instance list", { ...atTerminal, env: { NO_COLOR: "1" } })).out).not.toContain("\x1b");
+    expect((await cli("instance list")).out).not.toContain("\x1b");
+  });
+
+  it("asks before what cannot be undone", async () => {
+    await cli("instance run --name a");
+    const asked: string[] = [];
+    const saying = (answer: boolean): Partial<Io> => ({
+      confirm: (question) => {
+        asked.push(question);
+        return Promise.resolve(answer);
+      },
+    });
+    expect((await cli("instance terminate a", saying(false))).code).toBe(4);
+    expect(cloud.allInstances).toHaveLength(1);
+    expect(asked).toEqual(["Terminate ins-00000001? Their disks are deleted."]);
+    expect((await cli("instance terminate a", saying(true))).code).toBe(0);
+    expect(cloud.allInstances).toHaveLength(0);
+  });
+
+  it("rewrites one progress line", async () => {
+    const run = await cli("instance run --name a --wait", atTerminal);
+    expect(run.err).toContain("\r\x1b[Kins-00000001 run: done (0 s)");
+    expect(run.err.endsWith("\r\x1b[K")).toBe(true);
+  });
+
+  it("shows what needs attention, and that a state is old", async () => {
+    await cli("instance run --name a");
+    Object.assign(cloud.allInstances[0] ?? {}, { stale: true, attention: "paused: the disk is full; free some space" });
+    const { out } = await cli("instance list");
+    expect(out).toContain("RUNNING?");
+    expect(out).toContain("ins-00000001: paused: the disk is full; free some space\n");
+  });
+
+  it("shows a guest's log without what would steer the terminal, but through a pipe as it is", async () => {
+    await cli("instance run --name a");
+    cloud.consoleData = Buffer.from("\x1b[2Jboot\x07\r\nok\n");
+    expect((await cli("instance log a", atTerminal)).out).toBe("boot\nok\n");
+    expect((await cli("instance log a")).out).toBe("\x1b[2Jboot\x07\r\nok\n");
+  });
+});
+
+describe("names", () => {
+  it("stand for ids while only one has them", async () => {
+    await cli("instance run --name twin");
+    await cli("instance run --name twin");
+    const run = await cli("instance stop twin");
+    expect(run.code).toBe(4);
+    expect(run.err).toContain("ins-00000001, ins-00000003");
+    expect((await cli("instance stop ins-00000001")).code).toBe(0);
+  });
+
+  it("work for keys, groups, images and hosts", async () => {
+    const key = join(home, "k.pem");
+    expect((await cli(`key create k --out ${key}`)).code).toBe(0);
+    expect(readFileSync(key, "utf8")).toBe("PRIVATE");
+    expect(statSync(key).mode & 0o777).toBe(0o600);
+    expect((await cli(`key create other --out ${key}`)).code).toBe(2);
+    expect(cloud.allKeys).toHaveLength(1);
+    await cli("group create g");
+    expect((await cli("instance run --key k --group g --image tiny --tag a=b=c --protect")).code).toBe(0);
+    expect(cloud.seen.findLast(({ call }) => call === "instances.run")?.args[1]).toMatchObject({
+      keyIds: [cloud.allKeys[0]?.id],
+      groupId: cloud.allGroups[0]?.id,
+      tags: { a: "b=c" },
+      terminationProtection: true,
+    });
+    expect((await cli("instance list --host host1 --image tiny")).code).toBe(0);
+    expect((await cli("key delete k --yes")).code).toBe(0);
+  });
+});
+
+describe("asking again", () => {
+  it("resends a run whose answer was lost, with the same token, once", async () => {
+    cloud.failNext = failure("DeadlineExceeded", "late");
+    expect((await cli("instance run --image tiny")).code).toBe(6);
+    cloud.failNext = undefined;
+    const tokens: unknown[] = [];
+    const real = cloud.instances.run.bind(cloud.instances);
+    cloud.instances.run = async (caller, request) => {
+      tokens.push(request.clientToken);
+      if (tokens.length === 1) throw failure("DeadlineExceeded", "late");
+      return await real(caller, request);
+    };
+    expect((await cli("instance run")).code).toBe(0);
+    expect(tokens[0]).toBe(tokens[1]);
+    expect(tokens).toHaveLength(2);
+  });
+});
+
+describe("doctor", () => {
+  it("finds a home well, and what is wrong with one", async () => {
+    const well = await cli("doctor --json");
+    const { ok, findings } = JSON.parse(well.out) as { ok: boolean; findings: { check: string; level: string }[] };
+    expect(findings.filter(({ level }) => level === "error")).toEqual([]);
+    expect(ok).toBe(true);
+    expect(well.code).toBe(0);
+    expect(findings.map(({ check }) => check)).toEqual(expect.arrayContaining(["vstation", "host host1", "disk"]));
+    writeCredentials("http://127.0.0.1:1", fakeToken);
+    const ill = await cli("doctor");
+    expect(ill.code).toBe(1);
+    expect(ill.out).toMatch(/ERROR +vstation +EndpointUnreachable/);
+    expect(ill.out).toContain("next: start it (`npm start");
+  });
+
+  it("writes a bundle once", async () => {
+    const file = join(home, "b.tar.gz");
+    expect((await cli(`doctor --bundle ${file}`)).code).toBe(0);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect((await cli(`doctor --bundle ${file}`)).code).toBe(2);
+  });
+});
+
+async function until(level: () => boolean): Promise<void> {
+  while (!level()) await new Promise((resolve) => setTimeout(resolve, 2));
+}

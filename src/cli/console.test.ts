@@ -137,7 +137,7 @@ describe("the console at a terminal", () => {
     const terminal = new Terminal(true, "instance console a");
     await until(() => terminal.shown.includes("login: "));
     api.cut();
-    await until(() => api.cloud.consoles.length === 2);
+    await until(() => terminal.said.includes("connected again"));
     terminal.type("x");
     await until(() => consoleAt(1).written() === "x");
     terminal.type("\x1d");

@@ -68,7 +68,7 @@ export async function attachConsole(context: Context, id: InstanceId, flags: Con
           onOutput: (data, past) => show(past && again ? after(shown, data) : data),
         });
         if (signal.aborted) link.close();
-        else if (!again) say(`connected to ${id}${io.stdin.isTTY ? "; Ctrl-] leaves" : ""}`);
+        else say(again ? "connected again" : `connected to ${id}${io.stdin.isTTY ? "; Ctrl-] leaves" : ""}`);
         if (!again && !io.stdin.isTTY) listen();
         connected++;
         failures = 0;
