@@ -9,6 +9,8 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["{src,lab,guest,bench}/**/*.test.ts", "test/{repository,faults}/**/*.test.ts"],
+          // For a test that hangs, not for one on a busy machine.
+          testTimeout: 60_000,
         },
       },
       {
