@@ -37,7 +37,7 @@ export const failureKinds = {
   KeyInUse: "conflict",
   /** detail.instanceIds */
   GroupNotEmpty: "conflict",
-  /** A key or a group of this account has that name. */
+  /** A key of this account has that name. */
   NameTaken: "conflict",
   ClientTokenMismatch: "conflict",
   /** Another client has the serial console; `force` takes it over. */
@@ -78,8 +78,8 @@ export const joinFailureKinds = {
   JoinTokenUnknown: "unauthenticated",
   JoinTokenExpired: "unauthenticated",
   JoinTokenUsed: "unauthenticated",
-  /** A host of this name has joined before and its token was for another name. */
-  HostNameTaken: "conflict",
+  /** The token was made for a host of another name. */
+  JoinNameMismatch: "conflict",
 } as const satisfies Record<string, ErrorKind>;
 
 export type JoinFailureCode = keyof typeof joinFailureKinds;

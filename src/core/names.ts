@@ -1,0 +1,15 @@
+/**
+ * Names of many instances made by one request: `{R:x}` counts up from x, `{R:x,F:w}` does so padded to w digits; a name without a
+ * pattern gets the running number from 1 appended when there is more than one. The CVM API's rules.
+ */
+const pattern = /\{R:(\d{1,9})(?:,F:(\d))?\}/g;
+
+/** The name of the `index`-th (from 0) of `count` instances. */
+export function nameAt(name: string, index: number, count: number): string {
+  let found = false;
+  const named = name.replaceAll(pattern, (_, start: string, width: string | undefined) => {
+    found = true;
+    return String(Number(start) + index).padStart(Number(width ?? 0), "0");
+  });
+  return found || count === 1 ? named : `${name}${index + 1}`;
+}

@@ -1,0 +1,67 @@
+/**
+ * What the queue says to a tenant's request, knowing the instance's state and what is already under way: accept, ignore (the
+ * same is already wanted) or deny with a reason. Pure; the caller holds the row lock under which the answer stays true.
+ */
+import {
+  allowedStates,
+  type InstanceAction,
+  type InstanceState,
+  type OperationKind,
+  type StopMode,
+  type Verdict,
+} from "./instance.ts";
+
+export interface Situation {
+  state: InstanceState;
+  open: { kind: OperationKind; how: StopMode | null } | null;
+  terminationProtection: boolean;
+}
+
+export type PowerRequest =
+  | { action: "start" }
+  | { action: "stop"; how: StopMode }
+  | { action: "reboot"; how: StopMode }
+  | { action: "terminate" };
+
+const kindOf = {
+  start: "instance.start",
+  stop: "instance.stop",
+  reboot: "instance.reboot",
+  terminate: "instance.terminate",
+} as const satisfies Record<PowerRequest["action"], OperationKind>;
+
+const strength: Record<StopMode, number> = { soft: 0, soft_first: 1, hard: 2 };
+
+/** Decides on a power request. The open operation, if any, is superseded by an accepted request. */
+export function decideRequest(request: PowerRequest, situation: Situation): Verdict {
+  const { state, open } = situation;
+  if (request.action === "terminate") return decideTerminate(situation);
+  if (open !== null) {
+    if (open.kind === kindOf[request.action]) {
+      // A guest that does not follow the soft way must be reachable by the hard one, and only that direction makes sense.
+      return isHarder(request, open.how) ? { is: "accept" } : { is: "ignore" };
+    }
+    // A recovery is VStation's own doing, not a request: its owner may say that it should rather stay off.
+    const ownerEndsRecovery = open.kind === "instance.recover" && request.action === "stop";
+    if (ownerEndsRecovery) return { is: "accept" };
+    if (isAllowed(request.action, state)) return { is: "deny", reason: "operation_in_progress", operation: open.kind };
+  }
+  if (!isAllowed(request.action, state)) return { is: "deny", reason: "wrong_state", state };
+  return { is: "accept" };
+}
+
+/** Terminating is always accepted, over whatever is under way, unless the instance is protected. */
+function decideTerminate({ state, terminationProtection }: Situation): Verdict {
+  if (state === "TERMINATING") return { is: "ignore" };
+  if (terminationProtection) return { is: "deny", reason: "protected" };
+  return isAllowed("terminate", state) ? { is: "accept" } : { is: "deny", reason: "wrong_state", state };
+}
+
+export function isAllowed(action: InstanceAction, state: InstanceState): boolean {
+  return allowedStates[action].includes(state);
+}
+
+function isHarder(request: PowerRequest, how: StopMode | null): boolean {
+  if (request.action !== "stop" && request.action !== "reboot") return false;
+  return how !== null && strength[request.how] > strength[how];
+}

@@ -1,0 +1,183 @@
+/**
+ * Where hosts dial in: TLS by our own CA, POST /join without a client certificate, /agent only with a host's own one. A host is who
+ * its certificate says, and only while the certificate is the one it was given last; nothing it says in a message changes that.
+ */
+import { createServer, type Server } from "node:https";
+import type { IncomingMessage } from "node:http";
+import type { AddressInfo } from "node:net";
+import { constants } from "node:crypto";
+import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
+import { WebSocketServer } from "ws";
+import { failure } from "../../core/failure-codes.ts";
+import { formatError } from "../../lib/errors.ts";
+import { parseId, type HostId } from "../../lib/ids.ts";
+import type { Log } from "../../lib/log.ts";
+import type { VStationConfig } from "../config.ts";
+import type { Store } from "../store/database.ts";
+import { hostCertificateSerial, hostsHeard } from "../store/hosts.ts";
+import type { Wake } from "../store/wake.ts";
+import { answerJoin } from "./join.ts";
+import { sameSerial, type Pki } from "./pki.ts";
+import { HostSession, type SessionContext } from "./session.ts";
+import type { SeenWriter } from "./seen-writer.ts";
+
+export interface AgentListenerOptions {
+  store: Store;
+  pki: Pki;
+  config: VStationConfig;
+  log: Log;
+  seen: SeenWriter;
+}
+
+/** Largest message of a host: a report of everything it has. */
+const maxPayload = 16 * 2 ** 20;
+const heartbeatMs = 5_000;
+const heardEveryMs = 8_000;
+
+export class AgentListener {
+  readonly #options: AgentListenerOptions;
+  readonly #server: Server;
+  readonly #sockets: WebSocketServer;
+  readonly #sessions = new Map<HostId, HostSession>();
+  readonly #context: SessionContext;
+  readonly #heard: NodeJS.Timeout;
+
+  private constructor(options: AgentListenerOptions, server: Server) {
+    this.#options = options;
+    const { store, config, log, seen, pki } = options;
+    const { vpcId: _vpc, reserved: _reserved, fixedPeers, ...subnet } = config.subnet;
+    this.#context = {
+      store,
+      zone: config.zone,
+      log,
+      seen,
+      subnets: [subnet],
+      fixedPeers: fixedPeers.map((peer) => ({ subnetId: subnet.id, ...peer })),
+      heartbeatMs,
+      onEnded: (session) => {
+        if (this.#sessions.get(session.hostId) === session) this.#sessions.delete(session.hostId);
+      },
+    };
+    this.#sockets = new WebSocketServer({ noServer: true, maxPayload, perMessageDeflate: false });
+    this.#server = server;
+    server.on("request", (request, response) => {
+      if (request.method === "POST" && request.url === "/join") {
+        void answerJoin({ store, pki, zone: config.zone, log }, request, response);
+      } else response.writeHead(404, { connection: "close" }).end();
+    });
+    server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+      this.#upgrade(request, socket, head).catch((error: unknown) => {
+        log.warn({ chain: formatError(error) }, "a host could not connect");
+        socket.destroy();
+      });
+    });
+    server.on("tlsClientError", (error) => log.debug({ chain: formatError(error) }, "a TLS handshake failed"));
+    this.#heard = setInterval(() => this.#writeHeard(), heardEveryMs);
+  }
+
+  static async start(options: AgentListenerOptions): Promise<AgentListener> {
+    const { pki, config } = options;
+    const { cert, key } = await pki.serverIdentity(config.agents.names);
+    const server = createServer({
+      cert,
+      key,
+      ca: pki.caPem,
+      requestCert: true,
+      // A machine that wants to join has no certificate yet; /agent checks for itself.
+      rejectUnauthorized: false,
+      minVersion: "TLSv1.3",
+      // A resumed session would be believed for a certificate that was replaced meanwhile.
+      secureOptions: constants.SSL_OP_NO_TICKET,
+      handshakeTimeout: 10_000,
+      requestTimeout: 30_000,
+    });
+    const listener = new AgentListener(options, server);
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(config.agents.port, config.agents.address, () => {
+        server.off("error", reject);
+        resolve();
+      });
+    });
+    return listener;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  get connected(): number {
+    return this.#sessions.size;
+  }
+
+  /** Passes on what commits announced. */
+  wake(wake: Wake): void {
+    for (const id of wake.hosts) this.#sessions.get(id)?.nudge({ wanted: true });
+    if (wake.peers) for (const session of this.#sessions.values()) session.nudge({ peers: true });
+  }
+
+  /** Announcements may have been lost: every session reads again. */
+  wakeAll(): void {
+    for (const session of this.#sessions.values()) session.nudge({ wanted: true, peers: true });
+  }
+
+  /** The host's session at this replica; throws HostUnreachable. */
+  session(hostId: HostId): HostSession {
+    const session = this.#sessions.get(hostId);
+    if (session?.greeted !== true) {
+      throw failure("HostUnreachable", "the host is not connected", { detail: { hostId } });
+    }
+    return session;
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#heard);
+    const sessions = [...this.#sessions.values()];
+    for (const session of sessions) session.close(1001, "VStation is ending");
+    this.#sockets.close();
+    this.#server.close();
+    this.#server.closeAllConnections();
+    await Promise.all(sessions.map((session) => session.finished()));
+  }
+
+  async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    if (request.url !== "/agent") return refuse(socket, 404, "Not Found");
+    const hostId = await this.#hostOf(socket);
+    if (hostId === undefined) return refuse(socket, 403, "Forbidden");
+    this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
+      const older = this.#sessions.get(hostId);
+      const session = new HostSession(hostId, webSocket, this.#context);
+      this.#sessions.set(hostId, session);
+      older?.close(4001, "a newer session took over");
+    });
+  }
+
+  /** Who the certificate says it is, if it is one of ours and the last one given to that host. */
+  async #hostOf(socket: Duplex): Promise<HostId | undefined> {
+    const { log, store } = this.#options;
+    if (!(socket instanceof TLSSocket) || !socket.authorized) {
+      log.warn("refused a connection without a certificate of ours");
+      return undefined;
+    }
+    const { subject, serialNumber } = socket.getPeerCertificate();
+    const commonName = subject?.CN;
+    const hostId = typeof commonName === "string" ? parseId("host", commonName) : undefined;
+    if (hostId === undefined) return undefined;
+    const serial = await store.read((db) => hostCertificateSerial(db, hostId));
+    if (serial !== undefined && sameSerial(serial, serialNumber)) return hostId;
+    log.warn({ hostId }, "refused a host whose certificate was replaced");
+    return undefined;
+  }
+
+  #writeHeard(): void {
+    const heard = [...this.#sessions.values()].filter((session) => session.greeted).map((session) => session.id);
+    hostsHeard(this.#options.store, heard).catch((error: unknown) => {
+      this.#options.log.warn({ chain: formatError(error) }, "could not write down which hosts were heard of");
+    });
+  }
+}
+
+function refuse(socket: Duplex, status: number, text: string): void {
+  socket.end(`HTTP/1.1 ${status} ${text}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}

@@ -1,0 +1,214 @@
+/**
+ * The one PKI: our own CA (ECDSA P-256) signs the agent listener's certificate, anew at each start, and each host's certificate,
+ * once, against its join token. The CA key lies in `pkiDir` (0600) and replicas share it; the listener's key never leaves memory.
+ * A host's certificate names the host by id and is good for every use the host has for one (it dials VStation, and other hosts
+ * while an instance moves). It is believed only while its serial is the one in the host's row: joining again revokes the old one.
+ */
+import { createHash, randomBytes, type webcrypto } from "node:crypto";
+import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { isIP } from "node:net";
+import { join } from "node:path";
+// The library keeps its registry in metadata that only this polyfill provides; it must be loaded first.
+import "reflect-metadata";
+import * as x509 from "@peculiar/x509";
+import { failure } from "../../core/failure-codes.ts";
+import { wrap } from "../../lib/errors.ts";
+import type { HostId } from "../../lib/ids.ts";
+
+type CryptoKey = webcrypto.CryptoKey;
+
+const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
+const day = 86_400_000;
+const caDays = 20 * 365;
+const serverDays = 365;
+/** The contract with hosts has no renewal yet; a lost or stolen certificate ends by joining again. */
+const hostDays = 10 * 365;
+
+export interface ServerIdentity {
+  /** The listener's certificate followed by the CA's: hosts that know only the CA's fingerprint look for it in the chain. */
+  cert: string;
+  key: string;
+}
+
+export interface SignedHost {
+  certificate: string;
+  serial: string;
+}
+
+export class Pki {
+  readonly #certificate: x509.X509Certificate;
+  readonly #key: CryptoKey;
+
+  private constructor(certificate: x509.X509Certificate, key: CryptoKey) {
+    this.#certificate = certificate;
+    this.#key = key;
+  }
+
+  /** Opens the CA in this folder, making it at the first start. Two replicas that do so together end up with one. */
+  static async open(directory: string): Promise<Pki> {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    for (;;) {
+      const found = await load(directory);
+      if (found !== undefined) return new Pki(found.certificate, found.key);
+      await create(directory);
+    }
+  }
+
+  get caPem(): string {
+    return this.#certificate.toString("pem");
+  }
+
+  /** SHA-256 of the CA certificate (DER), hex: what a host is told beside its token. */
+  get fingerprint(): string {
+    return createHash("sha256").update(Buffer.from(this.#certificate.rawData)).digest("hex");
+  }
+
+  /** A fresh certificate for the agent listener under these names and addresses. */
+  async serverIdentity(names: readonly string[]): Promise<ServerIdentity> {
+    const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+    const certificate = await this.#sign(keys.publicKey, `CN=VStation`, serverDays, [
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+      new x509.SubjectAlternativeNameExtension(
+        names.map((value) => ({ type: isIP(value) === 0 ? "dns" : "ip", value }) as const),
+      ),
+    ]);
+    return {
+      cert: `${certificate.toString("pem")}\n${this.caPem}\n`,
+      key: await exportKey(keys.privateKey),
+    };
+  }
+
+  /** Checks a host's certificate request: its form, and that who asks has the key. Returns the public key's fingerprint. */
+  async checkRequest(csr: string): Promise<{ request: x509.Pkcs10CertificateRequest; keyHash: string }> {
+    let request: x509.Pkcs10CertificateRequest;
+    try {
+      request = new x509.Pkcs10CertificateRequest(csr);
+      if (!(await request.verify())) throw new Error("its signature does not match its key");
+    } catch (cause) {
+      throw failure("InvalidParameter", "the certificate request is not readable or not signed by its own key", {
+        cause,
+      });
+    }
+    return { request, keyHash: createHash("sha256").update(Buffer.from(request.publicKey.rawData)).digest("hex") };
+  }
+
+  newSerial(): string {
+    // Positive, and never with a leading zero that tools print differently.
+    return `4${randomBytes(16).toString("hex").slice(1)}`;
+  }
+
+  /** Signs a host's certificate under its id. */
+  async signHost(request: x509.Pkcs10CertificateRequest, hostId: HostId, serial: string): Promise<string> {
+    const certificate = await this.#sign(
+      request.publicKey,
+      `CN=${hostId}`,
+      hostDays,
+      [
+        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth, x509.ExtendedKeyUsage.serverAuth]),
+        new x509.SubjectAlternativeNameExtension([{ type: "dns", value: hostId }]),
+      ],
+      serial,
+    );
+    return certificate.toString("pem");
+  }
+
+  #sign(
+    publicKey: CryptoKey | x509.PublicKey,
+    subject: string,
+    days: number,
+    extensions: x509.Extension[],
+    serialNumber = this.newSerial(),
+  ): Promise<x509.X509Certificate> {
+    return x509.X509CertificateGenerator.create({
+      serialNumber,
+      subject,
+      issuer: this.#certificate.subject,
+      // Hosts' clocks differ from ours.
+      notBefore: new Date(Date.now() - day),
+      notAfter: new Date(Date.now() + days * day),
+      publicKey,
+      signingKey: this.#key,
+      signingAlgorithm: algorithm,
+      extensions: [
+        new x509.BasicConstraintsExtension(false, undefined, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+        ...extensions,
+      ],
+    });
+  }
+}
+
+async function load(directory: string): Promise<{ certificate: x509.X509Certificate; key: CryptoKey } | undefined> {
+  let text: string;
+  try {
+    text = await readFile(join(directory, "ca.key"), "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw wrap("reading the CA key", error);
+  }
+  const key = await crypto.subtle.importKey("pkcs8", x509.PemConverter.decodeFirst(text), algorithm, false, ["sign"]);
+  const pem = await readFile(join(directory, "ca.crt"), "utf8").catch((error: unknown) => {
+    throw wrap("reading the CA certificate", error);
+  });
+  return { certificate: new x509.X509Certificate(pem), key };
+}
+
+/** The certificate is in place before the key appears under its name, and the first key to appear there wins. */
+async function create(directory: string): Promise<void> {
+  const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: `4${randomBytes(16).toString("hex").slice(1)}`,
+    name: `CN=VStation CA ${randomBytes(4).toString("hex")}`,
+    notBefore: new Date(Date.now() - day),
+    notAfter: new Date(Date.now() + caDays * day),
+    keys,
+    signingAlgorithm: algorithm,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  const lock = join(directory, "ca.making");
+  const handle = await open(lock, "wx", 0o600).catch(async (error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw wrap("making the CA", error);
+    return undefined;
+  });
+  if (handle === undefined) return waitOrBreak(directory, lock);
+  await handle.close();
+  await writeFileDurably(join(directory, "ca.crt"), `${certificate.toString("pem")}\n`, 0o644);
+  await writeFileDurably(join(directory, "ca.key"), `${await exportKey(keys.privateKey)}\n`, 0o600);
+  await rm(lock);
+}
+
+/** Another start is making the CA, or died while it did; its lock is broken after a while. */
+async function waitOrBreak(directory: string, lock: string): Promise<void> {
+  for (let waited = 0; waited < 3_000; waited += 50) {
+    if ((await load(directory)) !== undefined) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  await rm(lock, { force: true });
+}
+
+/** Whole or not at all, and there after a power cut. */
+export async function writeFileDurably(file: string, text: string, mode: number): Promise<void> {
+  const temporary = `${file}.${randomBytes(6).toString("hex")}`;
+  const handle = await open(temporary, "wx", mode);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, file);
+}
+
+async function exportKey(key: CryptoKey): Promise<string> {
+  return x509.PemConverter.encode(await crypto.subtle.exportKey("pkcs8", key), "PRIVATE KEY");
+}
+
+/** Serial as node's TLS prints it, compared without case or leading zeros. */
+export function sameSerial(a: string, b: string): boolean {
+  const norm = (text: string): string => text.toLowerCase().replace(/^0+/, "");
+  return norm(a) === norm(b);
+}

@@ -1,0 +1,118 @@
+/**
+ * Commits what hosts report, many hosts in one transaction, and only then lets each session acknowledge. While one commit is
+ * on its way further reports of a host are folded into one: a report is a level, so the last word about an instance is all
+ * that counts, and memory is bounded by what hosts have, not by how often they say it.
+ */
+import { crashPoint } from "../../lib/crash-point.ts";
+import type { SeenInstance } from "../../api/agent.ts";
+import { formatError } from "../../lib/errors.ts";
+import type { HostId, InstanceId } from "../../lib/ids.ts";
+import type { Log } from "../../lib/log.ts";
+import { backoff, sleep } from "../../lib/retry.ts";
+import type { Store } from "../store/database.ts";
+import { seenSave, type SeenOutcome } from "../store/seen.ts";
+
+export interface SeenMessage {
+  hostId: HostId;
+  session: string;
+  seq: number;
+  full: boolean;
+  wantedGeneration: number;
+  instances: readonly SeenInstance[];
+  /** Called after the commit. */
+  ack: (seq: number) => void;
+}
+
+interface Pending {
+  session: string;
+  seq: number;
+  full: boolean;
+  wantedGeneration: number;
+  instances: Map<InstanceId, SeenInstance>;
+  ack: (seq: number) => void;
+}
+
+const batchHosts = 256;
+
+export class SeenWriter {
+  readonly #store: Store;
+  readonly #log: Log;
+  readonly #onOutcome: (outcome: SeenOutcome) => void;
+  #pending = new Map<HostId, Pending>();
+  #running: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(store: Store, log: Log, onOutcome: (outcome: SeenOutcome) => void) {
+    this.#store = store;
+    this.#log = log;
+    this.#onOutcome = onOutcome;
+  }
+
+  add(message: SeenMessage): void {
+    const { hostId, session, seq, full, wantedGeneration, instances, ack } = message;
+    const earlier = this.#pending.get(hostId);
+    const merged =
+      earlier === undefined || full || earlier.session !== session
+        ? new Map<InstanceId, SeenInstance>()
+        : earlier.instances;
+    for (const instance of instances) merged.set(instance.id, instance);
+    const wasFull = earlier?.session === session && earlier.full;
+    this.#pending.set(hostId, { session, seq, full: full || wasFull, wantedGeneration, instances: merged, ack });
+    this.#running ??= this.#run();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    let failures = 0;
+    while (this.#pending.size > 0 && !this.#closed) {
+      const batch = [...this.#pending].slice(0, batchHosts);
+      for (const [hostId] of batch) this.#pending.delete(hostId);
+      try {
+        await this.#commit(batch);
+        failures = 0;
+      } catch (error) {
+        this.#log.warn(
+          { chain: formatError(error), hosts: batch.length },
+          "reports could not be committed; trying again",
+        );
+        for (const [hostId, pending] of batch) this.#putBack(hostId, pending);
+        await sleep(backoff(failures++, 50, 2_000));
+      }
+    }
+    this.#running = undefined;
+  }
+
+  async #commit(batch: [HostId, Pending][]): Promise<void> {
+    const outcome = await this.#store.transaction((tx) =>
+      seenSave(
+        tx,
+        batch.map(([hostId, { session, full, wantedGeneration, instances }]) => ({
+          hostId,
+          session,
+          full,
+          wantedGeneration,
+          instances: [...instances.values()],
+        })),
+      ),
+    );
+    crashPoint("agents.seen.committed");
+    this.#onOutcome(outcome);
+    for (const [, { seq, ack }] of batch) ack(seq);
+  }
+
+  /** What came meanwhile is newer and stays on top. */
+  #putBack(hostId: HostId, older: Pending): void {
+    const newer = this.#pending.get(hostId);
+    if (newer === undefined) {
+      this.#pending.set(hostId, older);
+      return;
+    }
+    if (newer.session !== older.session || newer.full) return;
+    newer.full = older.full;
+    for (const [id, instance] of older.instances) if (!newer.instances.has(id)) newer.instances.set(id, instance);
+  }
+}

@@ -1,0 +1,19 @@
+/** What every use case needs; built once in main.ts. */
+import type { AgentListener } from "../agents/listener.ts";
+import type { VStationConfig } from "../config.ts";
+import type { Placer } from "../placement/placer.ts";
+import type { Store } from "../store/database.ts";
+import type { EventTail } from "./event-tail.ts";
+import type { ImageFolder } from "./images.ts";
+import type { Log } from "../../lib/log.ts";
+
+export interface AppContext {
+  store: Store;
+  config: VStationConfig;
+  placer: Placer;
+  agents: AgentListener;
+  images: ImageFolder;
+  events: EventTail;
+  operatorToken: string;
+  log: Log;
+}

@@ -1,0 +1,37 @@
+/** The use cases, as both edges call them. */
+import { createHash, timingSafeEqual } from "node:crypto";
+import { instanceTypes } from "../../core/instance-types.ts";
+import type { Cloud } from "../cloud.ts";
+import { accessKeyFind } from "../store/accounts.ts";
+import type { AppContext } from "./context.ts";
+import { groups } from "./groups.ts";
+import { hosts } from "./hosts.ts";
+import { instances } from "./instances.ts";
+import { keys } from "./keys.ts";
+import { operations } from "./operations.ts";
+
+/** What a system disk takes at least, for "how many would fit". */
+const typicalDiskGiB = 1;
+
+export function createCloud(context: AppContext): Cloud {
+  const { config, store, placer, operatorToken } = context;
+  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+  const expected = digest(operatorToken);
+  return {
+    instances: instances(context),
+    keys: keys(context),
+    groups: groups(context),
+    images: context.images,
+    hosts: hosts(context),
+    operations: operations(context),
+    catalogue: {
+      region: config.region,
+      zones: [config.zone],
+      types: instanceTypes,
+      room: () => placer.room(typicalDiskGiB),
+    },
+    events: context.events,
+    accessKey: (secretId) => store.read((db) => accessKeyFind(db, secretId)),
+    operatorTokenValid: (token) => timingSafeEqual(digest(token), expected),
+  };
+}

@@ -1,0 +1,180 @@
+/**
+ * Start, stop, reboot, terminate: all or nothing over the ids of one call. The queue's rules (core/request-queue.ts) judge each
+ * instance under its row lock; what is accepted is ordered, and remembered by an operation, in the same transaction.
+ */
+import { operationLimit } from "../../core/deadlines.ts";
+import { failure } from "../../core/failure-codes.ts";
+import { instanceState } from "../../core/instance-state.ts";
+import type { OperationKind, StopMode, Verdict } from "../../core/instance.ts";
+import { decideRequest, type PowerRequest } from "../../core/request-queue.ts";
+import type { Instance } from "../../core/wanted.ts";
+import { crashPoint } from "../../lib/crash-point.ts";
+import { unreachable } from "../../lib/errors.ts";
+import { newId, type InstanceId, type OperationId } from "../../lib/ids.ts";
+import type { AnyCaller } from "../cloud.ts";
+import type { Store, Tx } from "../store/database.ts";
+import {
+  instanceLock,
+  instanceSave,
+  operationInsert,
+  operationSave,
+  type InstanceChangeRow,
+  type LockedInstance,
+  type NewOperation,
+  type OperationEnd,
+} from "../store/instances.ts";
+
+/** One operation per id, in the order of the ids; for what was already wanted, the operation that is under way. */
+export async function instancePower(
+  store: Store,
+  caller: AnyCaller,
+  ids: readonly InstanceId[],
+  request: PowerRequest,
+): Promise<OperationId[]> {
+  return store.transaction(async (tx) => {
+    const locked = await lockAll(tx, caller, ids);
+    const verdicts = locked.map((one) => ({ one, verdict: verdictOn(one, request) }));
+    for (const { one, verdict } of verdicts) {
+      if (verdict.is === "deny") throw denied(one.row.id, request, verdict);
+    }
+    const operations = await order(
+      tx,
+      caller,
+      request,
+      verdicts.flatMap(({ one, verdict }) => (verdict.is === "accept" ? [one] : [])),
+    );
+    crashPoint("app.power.ordered");
+    const byInstance = new Map(operations.map(({ id, instance_id }) => [instance_id, id]));
+    const open = new Map(locked.map(({ row, facts }) => [row.id, facts.operation?.id]));
+    return ids.flatMap((id) => byInstance.get(id) ?? open.get(id) ?? []);
+  });
+}
+
+/** Locks every instance of the call; one that is not the caller's own is not found. */
+export async function lockAll(tx: Tx, caller: AnyCaller, ids: readonly InstanceId[]): Promise<LockedInstance[]> {
+  const wanted = [...new Set(ids)];
+  const owner = caller.accountId === "any" ? {} : { accountId: caller.accountId };
+  const locked = await instanceLock(tx, wanted, owner);
+  const found = new Set(locked.map(({ row }) => row.id));
+  const missing = wanted.find((id) => !found.has(id));
+  if (missing !== undefined) {
+    throw failure("InstanceNotFound", `there is no instance ${missing}`, { detail: { instanceId: missing } });
+  }
+  return locked;
+}
+
+export function stateOf({ facts }: LockedInstance) {
+  return instanceState({
+    power: facts.power,
+    seen: facts.seen?.phase.is ?? null,
+    open: facts.operation?.kind ?? null,
+    restartPolicy: facts.restartPolicy,
+  });
+}
+
+function verdictOn(one: LockedInstance, request: PowerRequest): Verdict {
+  const { row, facts } = one;
+  return decideRequest(request, {
+    state: stateOf(one),
+    open: facts.operation && { kind: facts.operation.kind, how: facts.operation.how },
+    terminationProtection: row.termination_protection,
+  });
+}
+
+function denied(instanceId: InstanceId, request: PowerRequest, verdict: Verdict & { is: "deny" }): Error {
+  switch (verdict.reason) {
+    case "wrong_state":
+      return failure(
+        "WrongState",
+        `instance ${instanceId} is ${verdict.state}: ${request.action} is not possible now`,
+        {
+          detail: { state: verdict.state, action: request.action, instanceId },
+        },
+      );
+    case "operation_in_progress":
+      return failure("OperationInProgress", `instance ${instanceId} has ${verdict.operation} in progress`, {
+        detail: { operation: verdict.operation, instanceId },
+      });
+    case "protected":
+      return failure("Protected", `instance ${instanceId} is protected from termination`, { detail: { instanceId } });
+    default:
+      return unreachable(verdict);
+  }
+}
+
+const kinds = {
+  start: "instance.start",
+  stop: "instance.stop",
+  reboot: "instance.reboot",
+  terminate: "instance.terminate",
+} as const satisfies Record<PowerRequest["action"], OperationKind>;
+
+async function order(
+  tx: Tx,
+  caller: AnyCaller,
+  request: PowerRequest,
+  accepted: readonly LockedInstance[],
+): Promise<NewOperation[]> {
+  const now = Date.now();
+  const how = request.action === "stop" || request.action === "reboot" ? request.how : null;
+  const kind = kinds[request.action];
+  const deadline = now + operationLimit(kind, how);
+  const superseded = accepted.flatMap(({ facts }): OperationEnd[] =>
+    facts.operation === null
+      ? []
+      : [
+          {
+            id: facts.operation.id,
+            state: "FAILED",
+            deadline: facts.operation.deadline,
+            error: { code: "Superseded", message: `a later request (${request.action}) took its place` },
+          },
+        ],
+  );
+  const changes = accepted.map(({ row, facts }): InstanceChangeRow => {
+    const next = { ...facts, ...ordered(facts, request), notBefore: null };
+    return { row, facts: next, dueAt: deadline, order: true, deleted: false };
+  });
+  const operations = accepted.map(({ row }): NewOperation => {
+    const { id: instance_id, account_id } = row;
+    const steps = [{ name: "accepted", note: null }];
+    const id = newId("operation");
+    return { id, kind, instance_id, account_id, request_id: caller.requestId, how, deadline, failed: null, steps };
+  });
+  await instanceSave(tx, changes);
+  await operationSave(tx, superseded);
+  await operationInsert(tx, operations, now);
+  for (const { row } of accepted) {
+    tx.wake.event("instance", row.id);
+    tx.wake.instance(row.id);
+  }
+  return operations;
+}
+
+/** What an accepted request orders. */
+function ordered(facts: Instance, request: PowerRequest): Partial<Instance> {
+  switch (request.action) {
+    case "start": {
+      const ended = facts.seen?.phase.is === "exited" ? facts.seen.phase.incarnation : 0;
+      const incarnation = Math.max(facts.incarnation, ended) + 1;
+      return { power: { is: "running" }, incarnation, resets: 0, runningSince: null, failure: null, quickEnds: 0 };
+    }
+    case "stop":
+      return { power: { is: "stopped", how: request.how }, failure: null, quickEnds: 0 };
+    case "reboot":
+      return reboot(facts, request.how);
+    case "terminate":
+      return { power: { is: "gone", purpose: "terminate" } };
+    default:
+      return unreachable(request);
+  }
+}
+
+/**
+ * A hard reboot is a reset of the running guest. A soft one is a soft stop and then a new start, both under one operation: the
+ * guest goes down in its own order, and one that does not follow is left running and said so.
+ */
+function reboot(facts: Instance, how: StopMode): Partial<Instance> {
+  if (how === "hard" && facts.power.is === "running") return { resets: facts.resets + 1 };
+  return { power: { is: "stopped", how } };
+}

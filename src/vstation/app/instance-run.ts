@@ -1,0 +1,227 @@
+/** RunInstances: checks, then one commit that accepts and places; see docs/decisions/0001. */
+import { randomUUID } from "node:crypto";
+import { macOf } from "../../core/addresses.ts";
+import { operationLimit } from "../../core/deadlines.ts";
+import { failure } from "../../core/failure-codes.ts";
+import { instanceType } from "../../core/instance-types.ts";
+import { nameAt } from "../../core/names.ts";
+import { newId, type InstanceId, type KeyId, type OperationId } from "../../lib/ids.ts";
+import type { Caller, GroupView, ImageView, InstanceRunRequest, Instances } from "../cloud.ts";
+import { accountQuota } from "../store/accounts.ts";
+import { clientTokenFind, clientTokenMismatch, requestHash } from "../store/client-tokens.ts";
+import { violatedConstraint, type Reader } from "../store/database.ts";
+import { groupList } from "../store/groups.ts";
+import type { NewInstance } from "../store/instance-insert.ts";
+import { keyList, type KeyRead } from "../store/keys.ts";
+import type { Placed } from "../placement/placer.ts";
+import type { AppContext } from "./context.ts";
+
+interface Answer {
+  instanceIds: InstanceId[];
+  operationIds: OperationId[];
+}
+
+const action = "RunInstances";
+const smallestDiskGiB = 1;
+
+export function instanceRun(context: AppContext): Instances["run"] {
+  /** Requests with a client token that are on their way in this process: a second one waits for the first one's end. */
+  const inFlight = new Map<string, Promise<unknown>>();
+
+  return async (caller, request) => {
+    const token = request.clientToken;
+    if (token === null || request.dryRun) return runOnce(context, caller, request);
+    const key = `${caller.accountId} ${token}`;
+    for (let other = inFlight.get(key); other !== undefined; other = inFlight.get(key)) {
+      await other.catch(() => undefined);
+    }
+    const running = runOnce(context, caller, request);
+    inFlight.set(key, running);
+    try {
+      return await running;
+    } finally {
+      inFlight.delete(key);
+    }
+  };
+}
+
+async function runOnce(context: AppContext, caller: Caller, request: InstanceRunRequest): Promise<Answer> {
+  const { store, config, placer } = context;
+  const { clientToken, dryRun: _dryRun, ...identity } = request;
+  const hash = requestHash(identity);
+  const earlier = (db: Reader): Promise<unknown> =>
+    clientToken === null
+      ? Promise.resolve(undefined)
+      : clientTokenFind(db, caller.accountId, action, clientToken, hash);
+  const [answered, keys, group, quota, image] = await Promise.all([
+    store.read(earlier),
+    store.read((db) => keysOf(db, caller, request.keyIds)),
+    store.read((db) => groupOf(db, caller, request)),
+    store.read((db) => accountQuota(db, caller.accountId)),
+    context.images.find(request.imageId),
+  ]);
+  if (answered !== undefined) return answered as Answer;
+  const checked = check(context, request, image, keys, group);
+  try {
+    const { instances } = await placer.place({
+      accountId: caller.accountId,
+      zone: config.zone,
+      quota,
+      count: request.count,
+      minCount: request.minCount,
+      room: { vcpus: checked.vcpus, memoryMiB: checked.memoryMiB, diskGiB: checked.diskGiB },
+      group: group === null ? null : { id: group.id, affinity: group.affinity },
+      dryRun: request.dryRun,
+      build: (placed) => {
+        const built = placed.map((one) => newInstance(context, caller, request, checked, one));
+        const tokens =
+          clientToken === null
+            ? []
+            : [{ accountId: caller.accountId, action, token: clientToken, hash, answer: answerOf(built) }];
+        return { instances: built, clientTokens: tokens };
+      },
+    });
+    return answerOf(instances);
+  } catch (error) {
+    const constraint = violatedConstraint(error);
+    // Another replica, or a request that committed without our knowing it, used the token first.
+    if (constraint === "client_token_pkey") {
+      const answer = await store.read(earlier);
+      if (answer === undefined) throw clientTokenMismatch();
+      return answer as Answer;
+    }
+    if (constraint === "instance_key_key_id_fkey") throw keyNotFound();
+    if (constraint === "instance_group_id_fkey") throw groupNotFound();
+    throw error;
+  }
+}
+
+function answerOf(instances: readonly NewInstance[]): Answer {
+  return {
+    instanceIds: instances.map(({ row }) => row.id),
+    operationIds: instances.map(({ operation }) => operation.id),
+  };
+}
+
+interface Checked {
+  vcpus: number;
+  memoryMiB: number;
+  diskGiB: number;
+  publicKeys: string[];
+}
+
+/** Everything about the request that does not depend on where it is placed. */
+function check(
+  { config }: AppContext,
+  request: InstanceRunRequest,
+  image: ImageView | undefined,
+  keys: readonly KeyRead[],
+  group: Pick<GroupView, "id"> | null,
+): Checked {
+  if (request.zone !== config.zone) throw failure("ZoneUnknown", `there is no zone ${request.zone} here`);
+  const type = instanceType(request.instanceType);
+  if (type === undefined) {
+    throw failure("InstanceTypeUnknown", `there is no instance type ${request.instanceType}`);
+  }
+  if (image === undefined) throw failure("ImageNotFound", `there is no image ${request.imageId}`);
+  if (request.groupId !== null && group === null) throw groupNotFound();
+  if (keys.length < new Set(request.keyIds).size) throw keyNotFound();
+  if (request.minCount < 1 || request.minCount > request.count) {
+    throw failure("InvalidParameter", "minCount must be between 1 and count", { detail: { parameter: "minCount" } });
+  }
+  const { manifest } = image;
+  const memoryMiB = type.memoryGiB * 1024;
+  if (memoryMiB < manifest.minMemoryMiB) {
+    throw failure("MemoryTooSmall", `image ${image.id} needs ${manifest.minMemoryMiB} MiB of memory`, {
+      detail: { minimumMiB: manifest.minMemoryMiB },
+    });
+  }
+  const minimumGiB = Math.max(smallestDiskGiB, manifest.disk.virtualSizeGiB);
+  const diskGiB = request.systemDiskGiB ?? minimumGiB;
+  if (diskGiB < minimumGiB) {
+    throw failure("SystemDiskTooSmall", `image ${image.id} needs a system disk of at least ${minimumGiB} GiB`, {
+      detail: { minimumGiB },
+    });
+  }
+  return { vcpus: type.vcpus, memoryMiB, diskGiB, publicKeys: keys.map((key) => key.publicKey) };
+}
+
+/** In the order in which they were named. */
+async function keysOf(db: Reader, caller: Caller, ids: readonly KeyId[]): Promise<KeyRead[]> {
+  if (ids.length === 0) return [];
+  const { items } = await keyList(db, caller.accountId, { ids }, null);
+  return [...new Set(ids)].flatMap((id) => items.find((key) => key.id === id) ?? []);
+}
+
+async function groupOf(db: Reader, caller: Caller, request: InstanceRunRequest) {
+  if (request.groupId === null) return null;
+  const { items } = await groupList(db, caller.accountId, { ids: [request.groupId] }, null);
+  return items[0] ?? null;
+}
+
+function keyNotFound(): Error {
+  return failure("KeyNotFound", "at least one of the key pairs does not exist");
+}
+
+function groupNotFound(): Error {
+  return failure("GroupNotFound", "the disaster-recover group does not exist");
+}
+
+const unnamed = "unnamed";
+
+function newInstance(
+  { config }: AppContext,
+  caller: Caller,
+  request: InstanceRunRequest,
+  checked: Checked,
+  { id, index, hostId, ip }: Placed,
+): NewInstance {
+  const now = Date.now();
+  return {
+    row: {
+      id,
+      account_id: caller.accountId,
+      uuid: randomUUID(),
+      zone: config.zone,
+      name: request.name === null ? unnamed : nameAt(request.name, index, request.count),
+      hostname: request.hostname === null ? id : nameAt(request.hostname, index, request.count),
+      instance_type: request.instanceType,
+      vcpus: checked.vcpus,
+      memory_mib: checked.memoryMiB,
+      image_id: request.imageId,
+      disk_id: newId("disk"),
+      disk_gib: checked.diskGiB,
+      subnet_id: config.subnet.id,
+      vpc_id: config.subnet.vpcId,
+      ip,
+      mac: macOf(ip),
+      group_id: request.groupId,
+      user_data: request.userData,
+      public_keys: checked.publicKeys,
+      restart_policy: request.restartPolicy,
+      termination_protection: request.terminationProtection,
+      tags: request.tags,
+      created_at: new Date(now),
+      host_id: hostId,
+      epoch: 1,
+      incarnation: 1,
+      resets: 0,
+      power: "running",
+      stop_how: null,
+      gone_for: null,
+      due_at: new Date(now + operationLimit("instance.run", null)),
+    },
+    keyIds: [...new Set(request.keyIds)],
+    operation: {
+      id: newId("operation"),
+      kind: "instance.run",
+      instance_id: id,
+      account_id: caller.accountId,
+      request_id: caller.requestId,
+      how: null,
+      deadline: now + operationLimit("instance.run", null),
+      failed: null,
+      steps: [{ name: "accepted", note: `placed on ${hostId}` }],
+    },
+  };
+}

@@ -1,0 +1,47 @@
+/** The use cases of instances, put together. */
+import { failure } from "../../core/failure-codes.ts";
+import type { AnyCaller, InstanceView, Instances } from "../cloud.ts";
+import { instanceList } from "../store/instance-list.ts";
+import { operationLatest } from "../store/operations.ts";
+import type { InstanceId } from "../../lib/ids.ts";
+import type { AppContext } from "./context.ts";
+import { consoleLog, consoleOpen } from "./instance-console.ts";
+import { instanceModify } from "./instance-modify.ts";
+import { instancePower } from "./instance-power.ts";
+import { instanceRun } from "./instance-run.ts";
+import { instanceView } from "./instance-view.ts";
+import { operationView } from "./operations.ts";
+
+export function instances(context: AppContext): Instances {
+  const { store } = context;
+  const list: Instances["list"] = (caller, query, page) =>
+    store.read(async (db) => {
+      const { total, items } = await instanceList(db, caller.accountId, query, page);
+      const latest = await operationLatest(
+        db,
+        items.map(({ row }) => row.id),
+      );
+      const views = items.map((item) => {
+        const operation = latest.get(item.row.id);
+        return instanceView(item, operation === undefined ? null : operationView(operation));
+      });
+      return { total, items: views };
+    });
+  const one = async (caller: AnyCaller, id: InstanceId): Promise<InstanceView> => {
+    const { items } = await list(caller, { ids: [id] }, { offset: 0, limit: 1 });
+    const found = items[0];
+    if (found !== undefined) return found;
+    throw failure("InstanceNotFound", `there is no instance ${id}`, { detail: { instanceId: id } });
+  };
+  return {
+    list,
+    run: instanceRun(context),
+    start: (caller, ids) => instancePower(store, caller, ids, { action: "start" }),
+    stop: (caller, ids, how) => instancePower(store, caller, ids, { action: "stop", how }),
+    reboot: (caller, ids, how) => instancePower(store, caller, ids, { action: "reboot", how }),
+    terminate: (caller, ids) => instancePower(store, caller, ids, { action: "terminate" }),
+    modify: (caller, ids, change) => instanceModify(store, caller, ids, change),
+    consoleLog: async (caller, id, bytes) => consoleLog(context, await one(caller, id), bytes),
+    consoleOpen: async (caller, id, force) => consoleOpen(context, await one(caller, id), force),
+  };
+}

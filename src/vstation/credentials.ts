@@ -1,0 +1,16 @@
+/** The file that is all a client needs: where the APIs are and the secrets for them. Whole or not at all, 0600. */
+import { writeFileDurably } from "./agents/pki.ts";
+
+export interface Credentials {
+  endpoint: string;
+  secretId: string;
+  secretKey: string;
+  region: string;
+  zone: string;
+  nativeEndpoint: string;
+  nativeToken: string;
+}
+
+export async function writeCredentials(file: string, credentials: Credentials): Promise<void> {
+  await writeFileDurably(file, `${JSON.stringify(credentials, null, 2)}\n`, 0o600);
+}

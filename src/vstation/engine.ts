@@ -1,0 +1,209 @@
+/**
+ * One VStation process put together: store, leases, placement, reconcilers, the listener for hosts, and the use cases on top.
+ *
+ * All replicas serve the APIs and hosts; the one that holds the zone's lease also places and reconciles. Commits of this process
+ * reach its parts directly, those of other replicas through LISTEN; when that connection was lost everything is read again.
+ */
+import { randomUUID } from "node:crypto";
+import { formatError } from "../lib/errors.ts";
+import type { AccountId } from "../lib/ids.ts";
+import type { Log } from "../lib/log.ts";
+import { backoff, sleep } from "../lib/retry.ts";
+import { tokenHash } from "./agents/join.ts";
+import { AgentListener } from "./agents/listener.ts";
+import { Pki } from "./agents/pki.ts";
+import { SeenWriter } from "./agents/seen-writer.ts";
+import { createCloud } from "./app/create-cloud.ts";
+import { EventTail } from "./app/event-tail.ts";
+import { ImageFolder } from "./app/images.ts";
+import type { Cloud } from "./cloud.ts";
+import type { VStationConfig } from "./config.ts";
+import type { EngineMetrics } from "./metrics.ts";
+import { Lease } from "./placement/lease.ts";
+import { Placer } from "./placement/placer.ts";
+import { Reconciler } from "./reconciler/reconciler.ts";
+import { accountBootstrap, type Bootstrap } from "./store/accounts.ts";
+import { isAway, Store } from "./store/database.ts";
+import { eventsForget } from "./store/events.ts";
+import { hostsSilent } from "./store/hosts.ts";
+import { joinTokenEnsure } from "./store/join-tokens.ts";
+import { Listener } from "./store/listener.ts";
+import { migrate } from "./store/migrate.ts";
+import type { SeenOutcome } from "./store/seen.ts";
+import type { Wake } from "./store/wake.ts";
+import { zoneEnsure } from "./store/zone.ts";
+
+export interface Engine {
+  cloud: Cloud;
+  account: AccountId;
+  secrets: Bootstrap;
+  agentPort: number;
+  caFingerprint: string;
+  close(): Promise<void>;
+}
+
+const silentEveryMs = 5_000;
+const verifyEveryMs = 60_000;
+const forgetEveryMs = 3_600_000;
+const eventDays = 14;
+
+export async function startEngine(config: VStationConfig, log: Log, metrics: EngineMetrics): Promise<Engine> {
+  const replica = randomUUID();
+  const store = new Store({ database: config.database, replica, log });
+  await whenDatabaseIsThere(log, async () => {
+    await migrate(store, log);
+    await zoneEnsure(store, config.zone);
+    for (const { token, name, lifetimeSeconds } of config.joinTokens) {
+      await joinTokenEnsure(store, tokenHash(token), name, lifetimeSeconds);
+    }
+  });
+  const secrets = await accountBootstrap(store);
+  const pki = await Pki.open(config.pkiDir);
+  const seen = new SeenWriter(store, log, (outcome) => countSeen(metrics, log, outcome));
+  const agents = await AgentListener.start({ store, pki, config, log, seen });
+  const events = new EventTail(store, log);
+  let reconciler: Reconciler | undefined;
+  const placer = new Placer({
+    store,
+    zone: config.zone,
+    subnet: config.subnet,
+    log,
+    onAccepted: (deadline) => reconciler?.at(deadline),
+  });
+  const refreshHosts = coalesced(() => placer.refreshHosts(), log);
+
+  const wake = (announced: Wake): void => {
+    agents.wake(announced);
+    reconciler?.nudge(announced.instances);
+    if (announced.events.size > 0) events.nudge();
+    if (announced.capacity) refreshHosts();
+  };
+  store.onCommit(wake);
+  const listener = new Listener({
+    database: config.database,
+    replica,
+    log,
+    onWake: wake,
+    onFresh: () => {
+      agents.wakeAll();
+      reconciler?.sweepAll();
+      events.nudge();
+      refreshHosts();
+    },
+  });
+
+  const endings: Promise<void>[] = [];
+  const lease = new Lease({
+    store,
+    database: config.database,
+    zone: config.zone,
+    log,
+    onTaken: () => {
+      placer.begin(lease);
+      reconciler ??= new Reconciler({ store, placer, zone: config.zone, log });
+    },
+    onLost: () => {
+      placer.end();
+      if (reconciler !== undefined) endings.push(reconciler.close());
+      reconciler = undefined;
+    },
+  });
+  const housekeeping = [
+    every(silentEveryMs, log, async () => {
+      if (lease.epoch === undefined) return;
+      const silent = await store.transaction((tx) => hostsSilent(tx));
+      for (const hostId of silent) log.warn({ hostId }, "a host has not been heard of");
+    }),
+    every(verifyEveryMs, log, async () => {
+      if (lease.epoch !== undefined && !(await placer.verify())) log.info("the placement projection was built anew");
+    }),
+    every(forgetEveryMs, log, () => eventsForget(store, eventDays)),
+  ];
+  metrics.gauge("vstation_connected_hosts", "Hosts connected to this process", () => agents.connected);
+  metrics.gauge(
+    "vstation_placement_epoch",
+    "Epoch of the placement lease held by this process, 0 = none",
+    () => lease.epoch ?? 0,
+  );
+
+  const images = new ImageFolder(config.imageDir, log);
+  const cloud = createCloud({
+    store,
+    config,
+    placer,
+    agents,
+    images,
+    events,
+    operatorToken: secrets.operatorToken,
+    log,
+  });
+  return {
+    cloud,
+    account: secrets.accountId,
+    secrets,
+    agentPort: agents.port,
+    caFingerprint: pki.fingerprint,
+    async close() {
+      for (const timer of housekeeping) clearInterval(timer);
+      await agents.close();
+      await seen.close();
+      placer.end();
+      await Promise.all([reconciler?.close(), ...endings]);
+      await lease.close();
+      await Promise.all([listener.close(), events.close()]);
+      await store.close();
+    },
+  };
+}
+
+/** The first contact with the database, retried for as long as it is away; anything else that fails ends the program. */
+async function whenDatabaseIsThere(log: Log, work: () => Promise<void>): Promise<void> {
+  for (let failures = 0; ; failures++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isAway(error)) throw error;
+      if (failures % 10 === 0) log.warn({ chain: formatError(error) }, "the database is out of reach; waiting for it");
+      await sleep(backoff(failures, 50, 2_000));
+    }
+  }
+}
+
+function countSeen(metrics: EngineMetrics, log: Log, outcome: SeenOutcome): void {
+  metrics.seen("taken", outcome.taken);
+  metrics.seen("outdated", outcome.outdated);
+  metrics.seen("stranger", outcome.strangers);
+  metrics.seen("refused", outcome.refused.length);
+  for (const { hostId, instanceId } of outcome.refused) {
+    log.error({ hostId, instanceId }, "refused what a host said about an instance that is not placed on it");
+  }
+}
+
+function every(ms: number, log: Log, work: () => Promise<void>): NodeJS.Timeout {
+  let busy = false;
+  return setInterval(() => {
+    if (busy) return;
+    busy = true;
+    work()
+      .catch((error: unknown) => log.warn({ chain: formatError(error) }, "housekeeping failed; it is done again"))
+      .finally(() => (busy = false));
+  }, ms);
+}
+
+/** Runs the work again after it if it was asked for meanwhile; many requests in one go are one. */
+function coalesced(work: () => Promise<void>, log: Log): () => void {
+  let running = false;
+  let again = false;
+  const run = async (): Promise<void> => {
+    running = true;
+    do {
+      again = false;
+      await work().catch((error: unknown) => log.warn({ chain: formatError(error) }, "reading hosts again failed"));
+    } while (again);
+    running = false;
+  };
+  return () => {
+    again = true;
+    if (!running) void run();
+  };
+}

@@ -1,0 +1,98 @@
+/**
+ * The public listener: one server, two APIs. What belongs to the native API is told by its path; everything else is the CVM API's,
+ * whose clients POST to `/` (also in absolute form, through what they take for a proxy) whatever their endpoint's path is.
+ */
+import { createServer as createPlain, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createSecure } from "node:https";
+import { isIP } from "node:net";
+import type { AddressInfo } from "node:net";
+import { readFile } from "node:fs/promises";
+import type { Duplex } from "node:stream";
+import { wrap } from "../lib/errors.ts";
+import type { VStationConfig } from "./config.ts";
+
+export type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+
+export interface Handlers {
+  native: Handler;
+  cvm: Handler;
+  isNative(path: string): boolean;
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+}
+
+export interface PublicListener {
+  /** As clients write it: scheme, address, port. */
+  url: string;
+  host: string;
+  close(): Promise<void>;
+}
+
+const headersMs = 30_000;
+const requestMs = 120_000;
+
+/** Refuses an address that others can reach without TLS: requests carry replayable signatures and the operator's token. */
+export function checkListen({ address, tls }: VStationConfig["listen"]): void {
+  if (tls !== undefined || isLoopback(address)) return;
+  throw new Error(
+    `listen.address ${address} can be reached from other machines, so listen.tls {certFile, keyFile} is needed; ` +
+      "without TLS only a loopback address is served",
+  );
+}
+
+function isLoopback(address: string): boolean {
+  return address === "localhost" || address === "::1" || (isIP(address) === 4 && address.startsWith("127."));
+}
+
+export async function listenPublic(
+  listen: VStationConfig["listen"],
+  serverOptions: { maxHeaderSize: number },
+  handlers: Handlers,
+): Promise<PublicListener> {
+  const server = await create(listen, serverOptions, (request, response) => {
+    const handler = handlers.isNative(pathOf(request)) ? handlers.native : handlers.cvm;
+    handler(request, response);
+  });
+  server.headersTimeout = headersMs;
+  server.requestTimeout = requestMs;
+  server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) =>
+    handlers.upgrade(request, socket, head),
+  );
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (error) => reject(wrap(`listening on ${listen.address}:${listen.port}`, error)));
+    server.listen(listen.port, listen.address, () => resolve());
+  });
+  const { port } = server.address() as AddressInfo;
+  const host = `${isIP(listen.address) === 6 ? `[${listen.address}]` : listen.address}:${port}`;
+  return {
+    host,
+    url: `${listen.tls === undefined ? "http" : "https"}://${host}`,
+    close: () => close(server),
+  };
+}
+
+async function create(
+  { tls }: VStationConfig["listen"],
+  options: { maxHeaderSize: number },
+  listener: Handler,
+): Promise<Server> {
+  if (tls === undefined) return createPlain(options, listener);
+  const [cert, key] = await Promise.all([readFile(tls.certFile), readFile(tls.keyFile)]).catch((error: unknown) => {
+    throw wrap("reading listen.tls", error);
+  });
+  return createSecure({ ...options, cert, key, minVersion: "TLSv1.2" }, listener);
+}
+
+/** The path of a request's target, which is a path or, through a proxy, a whole URL. */
+function pathOf({ url = "/" }: IncomingMessage): string {
+  const path = /^https?:\/\//i.test(url) ? (URL.parse(url)?.pathname ?? "/") : url;
+  return path.split("?", 1)[0] ?? "/";
+}
+
+async function close(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeIdleConnections();
+  // Requests under way get a moment; streams have been told to end.
+  const late = setTimeout(() => server.closeAllConnections(), 2_000);
+  await closed;
+  clearTimeout(late);
+}

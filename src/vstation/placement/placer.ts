@@ -1,0 +1,371 @@
+/**
+ * The single writer of placements in a zone. Requests that arrive while a commit is on its way wait together and are placed and
+ * committed together (group commit), so the number of commits per second does not bound the number of requests.
+ *
+ * Order of things for one batch: claim room and addresses in the projection (memory, no await), commit everything in one
+ * transaction that checks the lease's epoch, answer. Claims of a commit that failed are dropped again; when nobody can say
+ * whether it took place, the projection is rebuilt from SQL before the next one. What can race: another replica takes the lease
+ * (the commit is refused by its epoch and everyone is told to ask again), a key or group is deleted meanwhile (a foreign key
+ * refuses; then the batch is committed request by request so that only the culprit fails).
+ */
+import { crashPoint } from "../../lib/crash-point.ts";
+import { failure, type CapacityReason } from "../../core/failure-codes.ts";
+import type { Room } from "../../core/placement.ts";
+import type { Instance } from "../../core/wanted.ts";
+import { formatError, isFailure } from "../../lib/errors.ts";
+import { newId, type AccountId, type GroupId, type HostId, type InstanceId } from "../../lib/ids.ts";
+import type { Log } from "../../lib/log.ts";
+import { sleep } from "../../lib/retry.ts";
+import { isCommitUnknown, violatedConstraint, type Store } from "../store/database.ts";
+import { groupAffinity } from "../store/groups.ts";
+import { hostRead } from "../store/hosts.ts";
+import { instanceInsert, instanceMove, type Acceptance } from "../store/instance-insert.ts";
+import { addressesInUse, placedLoad } from "../store/placement-load.ts";
+import type { VStationConfig } from "../config.ts";
+import { AddressPool } from "./addresses.ts";
+import type { Lease } from "./lease.ts";
+import { digestOf, Projection } from "./projection.ts";
+import { Serial } from "./serial.ts";
+
+export interface Placed {
+  id: InstanceId;
+  index: number;
+  hostId: HostId;
+  ip: string;
+}
+
+export interface PlaceRequest {
+  accountId: AccountId;
+  zone: string;
+  quota: number;
+  count: number;
+  minCount: number;
+  room: Room;
+  group: { id: GroupId; affinity: number } | null;
+  /** Everything is checked and nothing is kept. */
+  dryRun: boolean;
+  /** The rows of what was placed. Called anew when an id turns out to be taken. */
+  build: (placed: readonly Placed[]) => Acceptance;
+}
+
+interface Waiting {
+  request: PlaceRequest;
+  resolve: (acceptance: Acceptance) => void;
+  reject: (error: unknown) => void;
+}
+
+interface Claimed extends Waiting {
+  placed: Placed[];
+  acceptance: Acceptance;
+}
+
+export interface PlacerOptions {
+  store: Store;
+  zone: string;
+  subnet: Pick<VStationConfig["subnet"], "id" | "cidr" | "reserved">;
+  log: Log;
+  /** Instances have been committed whose operations have this deadline (ms) at the earliest. */
+  onAccepted: (deadline: number) => void;
+}
+
+const batchInstances = 2_000;
+/** How long a request waits for a placement that is just starting or changing hands. */
+const readyMs = 5_000;
+const idTries = 3;
+
+export class Placer {
+  readonly #options: PlacerOptions;
+  readonly #serial = new Serial();
+  #lease: Lease | undefined;
+  #projection: Projection | undefined;
+  /** Things let go of while the projection was being rebuilt; applied to the new one too. */
+  #lettingGo: ((projection: Projection) => void)[] | undefined;
+  #queue: Waiting[] = [];
+  #draining = false;
+  #ready = Promise.withResolvers<void>();
+
+  constructor(options: PlacerOptions) {
+    this.#options = options;
+  }
+
+  /** The zone's lease is ours from now on: the projection is built, then requests are served. */
+  begin(lease: Lease): void {
+    this.#lease = lease;
+    void this.rebuild("the lease was taken");
+  }
+
+  end(): void {
+    this.#lease = undefined;
+    this.#setProjection(undefined);
+  }
+
+  /** Places and commits; resolves with what was committed. Throws the failures of {@link PlaceRequest}'s checks. */
+  async place(request: PlaceRequest): Promise<Acceptance> {
+    await this.#whenReady();
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ request, resolve, reject });
+      if (!this.#draining) void this.#drain();
+    });
+  }
+
+  /** Gives an instance that was released by its former host a new one. False when no host has room. */
+  async relocate(
+    id: InstanceId,
+    facts: Instance,
+    room: Room,
+    accountId: AccountId,
+    groupId: GroupId | null,
+  ): Promise<boolean> {
+    await this.#whenReady();
+    return this.#serial.run(async () => {
+      const { projection, epoch } = this.#current();
+      const { zone, store } = this.#options;
+      const group =
+        groupId === null ? null : { id: groupId, affinity: await store.read((db) => groupAffinity(db, groupId)) };
+      const choice = projection.claim({ id, accountId, zone, room, group, not: facts.triedHosts });
+      if (!("host" in choice)) return false;
+      crashPoint("placement.relocate.claimed");
+      const deadline = facts.operation?.deadline ?? Date.now();
+      try {
+        const moved = await store.transaction((tx) =>
+          instanceMove(tx, zone, epoch, { id, hostId: choice.host, deadline }),
+        );
+        if (!moved) projection.leave(id);
+        return true;
+      } catch (error) {
+        projection.leave(id);
+        this.#afterFailedCommit(error);
+        throw error;
+      }
+    });
+  }
+
+  /** An instance is over: its room and address are free again. */
+  drop(id: InstanceId, ip: string): void {
+    this.#letGo((projection) => {
+      projection.drop(id);
+      projection.addresses.release(ip);
+    });
+  }
+
+  /** Nothing of the instance is left on its host. */
+  leave(id: InstanceId): void {
+    this.#letGo((projection) => projection.leave(id));
+  }
+
+  /** How many more instances of each type would fit. */
+  async room(diskGiB: number): Promise<Map<string, number>> {
+    await this.#whenReady();
+    return this.#current().projection.room(this.#options.zone, diskGiB);
+  }
+
+  /** Hosts changed: reads what they offer again. */
+  async refreshHosts(): Promise<void> {
+    const hosts = await this.#options.store.read((db) => hostRead(db, { zone: this.#options.zone }));
+    this.#projection?.updateHosts(hosts);
+  }
+
+  /** Compares the projection with SQL and rebuilds it when they differ; true if they agreed. */
+  async verify(): Promise<boolean> {
+    if (this.#projection === undefined) return true;
+    const agreed = await this.#serial.run(async () => {
+      const hosts = await this.#options.store.read((db) => hostRead(db, { zone: this.#options.zone }));
+      const digest = this.#projection?.digest();
+      return hosts.every(({ row, use }) => digest?.get(row.id) === digestOf(use));
+    });
+    if (!agreed) await this.rebuild("it differs from SQL");
+    return agreed;
+  }
+
+  /** Reads everything anew from SQL, after what is being committed. */
+  async rebuild(why: string): Promise<void> {
+    await this.#serial.run(async () => {
+      for (let failures = 0; this.#lease !== undefined; failures++) {
+        try {
+          await this.#load(why);
+          return;
+        } catch (error) {
+          this.#options.log.warn({ chain: formatError(error) }, "could not rebuild the placement projection");
+          await sleep(Math.min(2_000, 100 * 2 ** failures));
+        }
+      }
+    });
+  }
+
+  async #load(why: string): Promise<void> {
+    const { store, zone, subnet, log } = this.#options;
+    const late: ((projection: Projection) => void)[] = [];
+    this.#lettingGo = late;
+    try {
+      const [hosts, placed, addresses] = await store.read((db) =>
+        Promise.all([hostRead(db, { zone }), placedLoad(db, zone), addressesInUse(db, subnet.id)]),
+      );
+      const pool = new AddressPool(subnet.cidr, subnet.reserved, addresses);
+      const projection = new Projection(pool, hosts, placed);
+      for (const change of late) change(projection);
+      if (this.#lease !== undefined) this.#setProjection(projection);
+      log.info({ why, hosts: hosts.length, instances: placed.length }, "placement projection built");
+    } finally {
+      this.#lettingGo = undefined;
+    }
+  }
+
+  #setProjection(projection: Projection | undefined): void {
+    this.#projection = projection;
+    if (projection !== undefined) this.#ready.resolve();
+    else this.#ready = Promise.withResolvers();
+  }
+
+  #letGo(change: (projection: Projection) => void): void {
+    this.#lettingGo?.push(change);
+    if (this.#projection !== undefined) change(this.#projection);
+  }
+
+  async #whenReady(): Promise<void> {
+    if (this.#projection !== undefined) return;
+    const late = sleep(readyMs).then(() => {
+      throw failure("PlacementUnavailable", "no VStation is ready to place in this zone; ask again shortly");
+    });
+    await Promise.race([this.#ready.promise, late]);
+  }
+
+  #current(): { projection: Projection; epoch: number } {
+    const epoch = this.#lease?.epoch;
+    if (this.#projection === undefined || epoch === undefined) {
+      throw failure("PlacementUnavailable", "placement is changing hands; ask again shortly");
+    }
+    return { projection: this.#projection, epoch };
+  }
+
+  async #drain(): Promise<void> {
+    this.#draining = true;
+    while (this.#queue.length > 0) await this.#serial.run(() => this.#batch());
+    this.#draining = false;
+  }
+
+  async #batch(): Promise<void> {
+    const claimed: Claimed[] = [];
+    let instances = 0;
+    while (this.#queue.length > 0 && instances < batchInstances) {
+      const waiting = this.#queue.shift();
+      if (waiting === undefined) break;
+      const one = this.#claim(waiting);
+      if (one === undefined) continue;
+      claimed.push(one);
+      instances += one.placed.length;
+    }
+    if (claimed.length > 0) await this.#commitTogether(claimed);
+  }
+
+  async #commitTogether(claimed: Claimed[]): Promise<void> {
+    try {
+      await this.#commit(claimed);
+      for (const { resolve, acceptance } of claimed) resolve(acceptance);
+    } catch (error) {
+      if (claimed.length > 1 && violatedConstraint(error) !== undefined) {
+        for (const one of claimed) await this.#commitAlone(one);
+        return;
+      }
+      for (const one of claimed) this.#unclaim(one);
+      this.#afterFailedCommit(error);
+      for (const { reject } of claimed) reject(error);
+    }
+  }
+
+  async #commitAlone(one: Claimed): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.#commit([one]);
+        return one.resolve(one.acceptance);
+      } catch (error) {
+        const idTaken = /^(instance|operation)_(pkey|uuid_key|disk_id_key)$/.test(violatedConstraint(error) ?? "");
+        this.#unclaim(one);
+        const again = idTaken && attempt < idTries ? this.#claim(one) : undefined;
+        if (again === undefined) {
+          this.#afterFailedCommit(error);
+          return one.reject(error);
+        }
+        one.placed = again.placed;
+        one.acceptance = again.acceptance;
+      }
+    }
+  }
+
+  async #commit(claimed: readonly Claimed[]): Promise<void> {
+    const { store, zone, onAccepted } = this.#options;
+    const { epoch } = this.#current();
+    const instances = claimed.flatMap(({ acceptance }) => acceptance.instances);
+    const clientTokens = claimed.flatMap(({ acceptance }) => acceptance.clientTokens);
+    await store.transaction((tx) => instanceInsert(tx, zone, epoch, { instances, clientTokens }, Date.now()));
+    crashPoint("placement.batch.committed");
+    onAccepted(Math.min(...instances.map(({ operation }) => operation.deadline)));
+  }
+
+  /** Takes room and addresses for one request; undefined when it has been answered already. */
+  #claim(waiting: Waiting): Claimed | undefined {
+    const { request, resolve, reject } = waiting;
+    const placed: Placed[] = [];
+    try {
+      const { projection } = this.#current();
+      const { accountId, zone, room, group, quota } = request;
+      if (projection.instancesOf(accountId) + request.count > quota) {
+        throw failure("QuotaExceeded", `the account may have ${quota} instances`, {
+          detail: { quota: "instances", limit: quota },
+        });
+      }
+      let refused: CapacityReason | "addresses" | undefined;
+      while (placed.length < request.count && refused === undefined) {
+        const id = newId("instance");
+        const choice = projection.claim({ id, accountId, zone, room, group, not: [] });
+        if (!("host" in choice)) refused = choice.refused;
+        else {
+          const ip = projection.addresses.take();
+          if (ip === undefined) {
+            refused = "addresses";
+            projection.drop(id);
+          } else placed.push({ id, index: placed.length, hostId: choice.host, ip });
+        }
+      }
+      if (refused !== undefined && placed.length < request.minCount)
+        throw noRoom(refused, placed.length, request.minCount);
+      if (request.dryRun) {
+        this.#unclaim({ placed });
+        resolve({ instances: [], clientTokens: [] });
+        return undefined;
+      }
+      return { ...waiting, placed, acceptance: request.build(placed) };
+    } catch (error) {
+      this.#unclaim({ placed });
+      reject(error);
+      return undefined;
+    }
+  }
+
+  #unclaim({ placed }: { placed: readonly Placed[] }): void {
+    for (const { id, ip } of placed) this.drop(id, ip);
+  }
+
+  #afterFailedCommit(error: unknown): void {
+    if (isFailure(error) && error.code === "PlacementUnavailable") this.#lease?.lost();
+    else if (isCommitUnknown(error) || violatedConstraint(error) !== undefined) {
+      // A constraint that only a wrong projection can violate (an address in use) looks the same as a deleted key: read anew.
+      const stale = this.#projection;
+      if (stale !== undefined) this.#setProjection(undefined);
+      void this.rebuild(`a commit failed: ${formatError(error)}`);
+    }
+  }
+}
+
+function noRoom(refused: CapacityReason | "addresses", available: number, minCount: number): Error {
+  if (refused === "addresses") {
+    return failure("AddressesExhausted", `the subnet has ${available} free addresses left, ${minCount} are asked for`, {
+      detail: { available },
+    });
+  }
+  const why: Record<CapacityReason, string> = {
+    type_too_large: "this instance type is larger than any host of the zone",
+    no_room: `the zone has room for ${available} more of these at present, ${minCount} are asked for`,
+    group: `the group's affinity leaves room for ${available} more of these, ${minCount} are asked for`,
+  };
+  return failure("InsufficientCapacity", why[refused], { detail: { available, reason: refused } });
+}

@@ -1,0 +1,147 @@
+/**
+ * Who has room: the zone's hosts, what is taken on each, members of groups, and free addresses, in memory. Only the holder of the
+ * zone's lease keeps one, and only it places; it is rebuilt from SQL whenever it may be wrong (a fresh lease, a commit whose
+ * outcome is unknown, a digest that differs), so nothing in it needs saving or repairing.
+ */
+import { choose, fits, type Choice, type PlacementHost, type Room } from "../../core/placement.ts";
+import { instanceTypes } from "../../core/instance-types.ts";
+import type { AccountId, GroupId, HostId, InstanceId } from "../../lib/ids.ts";
+import type { HostRead } from "../store/hosts.ts";
+import type { PlacedRow } from "../store/placement-load.ts";
+import { AddressPool } from "./addresses.ts";
+
+export interface Claim {
+  id: InstanceId;
+  accountId: AccountId;
+  zone: string;
+  room: Room;
+  group: { id: GroupId; affinity: number } | null;
+  not: readonly HostId[];
+}
+
+interface Holding {
+  accountId: AccountId;
+  hostId: HostId | null;
+  groupId: GroupId | null;
+  room: Room;
+}
+
+class Host implements PlacementHost {
+  readonly id: HostId;
+  zone = "";
+  open = false;
+  capacity: Room = { vcpus: 0, memoryMiB: 0, diskGiB: 0 };
+  readonly used: Room = { vcpus: 0, memoryMiB: 0, diskGiB: 0 };
+  readonly #members = new Map<GroupId, number>();
+
+  constructor(id: HostId) {
+    this.id = id;
+  }
+
+  members(group: GroupId): number {
+    return this.#members.get(group) ?? 0;
+  }
+
+  /** Takes (`sign` 1) or gives back (-1) the room of one instance. */
+  account(holding: Holding, sign: 1 | -1): void {
+    this.used.vcpus += sign * holding.room.vcpus;
+    this.used.memoryMiB += sign * holding.room.memoryMiB;
+    this.used.diskGiB += sign * holding.room.diskGiB;
+    if (holding.groupId === null) return;
+    this.#members.set(holding.groupId, this.members(holding.groupId) + sign);
+  }
+}
+
+export class Projection {
+  readonly addresses: AddressPool;
+  readonly #hosts = new Map<HostId, Host>();
+  readonly #held = new Map<InstanceId, Holding>();
+  readonly #perAccount = new Map<AccountId, number>();
+
+  constructor(addresses: AddressPool, hosts: readonly HostRead[], placed: readonly PlacedRow[]) {
+    this.addresses = addresses;
+    this.updateHosts(hosts);
+    for (const { id, accountId, hostId, groupId, vcpus, memoryMiB, diskGiB } of placed) {
+      this.#take(id, { accountId, hostId, groupId, room: { vcpus, memoryMiB, diskGiB } });
+    }
+  }
+
+  /** Hosts joined, came, went, or offer something else; what is taken on them stays as it is known here. */
+  updateHosts(hosts: readonly HostRead[]): void {
+    for (const { row, connected } of hosts) {
+      const host = this.#host(row.id);
+      host.zone = row.zone;
+      host.open = connected && row.readiness !== null && row.readiness.checks.every(({ level }) => level !== "error");
+      if (row.inventory === null) continue;
+      host.capacity = {
+        vcpus: Math.floor(row.inventory.cores * (row.overcommit_cpu ?? 1)),
+        memoryMiB: Math.floor(row.inventory.memoryMiB * (row.overcommit_memory ?? 1)),
+        diskGiB: row.inventory.diskGiB,
+      };
+    }
+  }
+
+  /** Finds a host and takes the room there at once, or says why there is none. */
+  claim(claim: Claim): Choice {
+    const choice = choose(this.#hosts.values(), claim);
+    if ("host" in choice) {
+      const { id, accountId, room, group } = claim;
+      this.#take(id, { accountId, hostId: choice.host, groupId: group?.id ?? null, room });
+    }
+    return choice;
+  }
+
+  /** Forgets an instance that is over, or a claim that was not committed. */
+  drop(id: InstanceId): void {
+    const holding = this.#held.get(id);
+    if (holding === undefined) return;
+    this.leave(id);
+    this.#held.delete(id);
+    this.#perAccount.set(holding.accountId, (this.#perAccount.get(holding.accountId) ?? 1) - 1);
+  }
+
+  /** Nothing of the instance is on its host any more; it is still one of its account's. */
+  leave(id: InstanceId): void {
+    const holding = this.#held.get(id);
+    if (holding === undefined || holding.hostId === null) return;
+    this.#host(holding.hostId).account(holding, -1);
+    holding.hostId = null;
+  }
+
+  instancesOf(account: AccountId): number {
+    return this.#perAccount.get(account) ?? 0;
+  }
+
+  /** How many more of each type would fit now, each alone. */
+  room(zone: string, diskGiB: number): Map<string, number> {
+    const open = [...this.#hosts.values()].filter((host) => host.open && host.zone === zone);
+    return new Map(
+      instanceTypes.map(({ name, vcpus, memoryGiB }) => {
+        const ask = { vcpus, memoryMiB: memoryGiB * 1024, diskGiB };
+        return [name, open.reduce((sum, host) => sum + fits(host.capacity, host.used, ask), 0)];
+      }),
+    );
+  }
+
+  /** What it believes is taken, host by host, to be compared with SQL. */
+  digest(): Map<HostId, string> {
+    return new Map([...this.#hosts.values()].map(({ id, used }) => [id, digestOf(used)]));
+  }
+
+  #take(id: InstanceId, holding: Holding): void {
+    this.drop(id);
+    this.#held.set(id, holding);
+    this.#perAccount.set(holding.accountId, this.instancesOf(holding.accountId) + 1);
+    if (holding.hostId !== null) this.#host(holding.hostId).account(holding, 1);
+  }
+
+  #host(id: HostId): Host {
+    let host = this.#hosts.get(id);
+    if (host === undefined) this.#hosts.set(id, (host = new Host(id)));
+    return host;
+  }
+}
+
+export function digestOf(used: Room): string {
+  return `${used.vcpus}/${used.memoryMiB}/${used.diskGiB}`;
+}

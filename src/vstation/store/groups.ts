@@ -1,0 +1,81 @@
+/** Disaster-recover groups. An instance holds its group by a foreign key until it is over. */
+import { sql } from "kysely";
+import type { AccountId, GroupId, InstanceId } from "../../lib/ids.ts";
+import { insertMany, type Reader, type Tx } from "./database.ts";
+import type { NewClientToken } from "./instance-insert.ts";
+
+export interface GroupRead {
+  id: GroupId;
+  name: string;
+  type: "HOST" | "SW" | "RACK";
+  affinity: number;
+  createdAt: Date;
+  instanceIds: InstanceId[];
+  /** Hosts of the zone that are known; with the affinity they make the group's capacity. */
+  hosts: number;
+}
+
+export async function groupList(
+  db: Reader,
+  accountId: AccountId,
+  filter: { ids?: readonly GroupId[]; name?: string },
+  page: { offset: number; limit: number } | null,
+): Promise<{ total: number; items: GroupRead[] }> {
+  const conditions = [sql`g.account_id = ${accountId}`];
+  if (filter.ids !== undefined) conditions.push(sql`g.id = any(${[...filter.ids]})`);
+  if (filter.name !== undefined) conditions.push(sql`g.name = ${filter.name}`);
+  const where = sql.join(conditions, sql` and `);
+  const slice = page === null ? sql`` : sql`offset ${page.offset} limit ${page.limit}`;
+  const count = await sql<{ total: number }>`
+    select count(*)::int as total from disaster_recover_group g where ${where}`.execute(db);
+  const { rows } = await sql<GroupRead>`
+    select g.id, g.name, g.type, g.affinity, g.created_at as "createdAt",
+      coalesce((select jsonb_agg(i.id order by i.created_at, i.id) from instance i
+        where i.group_id = g.id and i.deleted_at is null), '[]') as "instanceIds",
+      (select count(*) from host)::int as hosts
+    from disaster_recover_group g where ${where} order by g.created_at desc, g.id ${slice}`.execute(db);
+  return { total: count.rows[0]?.total ?? 0, items: rows };
+}
+
+export async function groupInsert(
+  tx: Tx,
+  group: { id: GroupId; accountId: AccountId; name: string; type: GroupRead["type"]; affinity: number },
+  token: NewClientToken | null,
+): Promise<void> {
+  await tx.db
+    .insertInto("disaster_recover_group")
+    .values({
+      id: group.id,
+      account_id: group.accountId,
+      name: group.name,
+      type: group.type,
+      affinity: group.affinity,
+    })
+    .execute();
+  if (token === null) return;
+  await insertMany(tx, "client_token", [
+    {
+      account_id: token.accountId,
+      action: token.action,
+      token: token.token,
+      request_hash: token.hash,
+      answer: token.answer,
+      created_at: new Date().toISOString(),
+    },
+  ]);
+}
+
+/** Throws a foreign key violation when an instance has joined one meanwhile. */
+export async function groupDelete(tx: Tx, accountId: AccountId, ids: readonly GroupId[]): Promise<void> {
+  await tx.db
+    .deleteFrom("disaster_recover_group")
+    .where("account_id", "=", accountId)
+    .where("id", "in", [...ids])
+    .execute();
+}
+
+/** Members allowed on one host; 1 for a group that is not there any more, the strictest. */
+export async function groupAffinity(db: Reader, id: GroupId): Promise<number> {
+  const row = await db.selectFrom("disaster_recover_group").select("affinity").where("id", "=", id).executeTakeFirst();
+  return row?.affinity ?? 1;
+}

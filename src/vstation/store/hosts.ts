@@ -1,0 +1,157 @@
+/** Hosts: their certificate, their newest session, what they offer, and when they were last heard of. */
+import { sql } from "kysely";
+import type { Inventory, Readiness } from "../../api/agent.ts";
+import type { HostId } from "../../lib/ids.ts";
+import type { Reader, Store, Tx } from "./database.ts";
+import { hostSilenceSeconds } from "./instances.ts";
+import type { HostRow } from "./schema.ts";
+
+export interface HostHello {
+  session: string;
+  bootId: string;
+  underlayAddress: string;
+  inventory: Inventory;
+  readiness: Readiness;
+  overcommit: { cpu: number; memory: number };
+}
+
+/** A host's new session takes over from any older one; where its addresses live follows its underlay address. */
+export async function hostHello(tx: Tx, zone: string, hostId: HostId, hello: HostHello): Promise<HostRow | undefined> {
+  await sql`
+    with moved as (
+      select a.id from address a where a.host_id = ${hostId} and a.released_at is null
+        and a.vtep is distinct from ${hello.underlayAddress}),
+    z as (
+      update zone set peer_generation = peer_generation + 1
+      where name = ${zone} and exists (select from moved) returning peer_generation)
+    update address set vtep = ${hello.underlayAddress}, peer_generation = z.peer_generation
+    from z where address.id in (select id from moved)`.execute(tx.db);
+  const row = await tx.db
+    .updateTable("host")
+    .set({
+      session: hello.session,
+      replica: tx.replica,
+      boot_id: hello.bootId,
+      underlay_address: hello.underlayAddress,
+      inventory: JSON.stringify(hello.inventory) as unknown as Inventory,
+      readiness: JSON.stringify(hello.readiness) as unknown as Readiness,
+      overcommit_cpu: hello.overcommit.cpu,
+      overcommit_memory: hello.overcommit.memory,
+      seen_at: sql<Date>`clock_timestamp()`,
+    })
+    .where("id", "=", hostId)
+    .returningAll()
+    .executeTakeFirst();
+  announceHost(tx, hostId);
+  tx.wake.peers = true;
+  return row;
+}
+
+export async function hostReport(tx: Tx, hostId: HostId, inventory: Inventory, readiness: Readiness): Promise<void> {
+  await tx.db
+    .updateTable("host")
+    .set({
+      inventory: JSON.stringify(inventory) as unknown as Inventory,
+      readiness: JSON.stringify(readiness) as unknown as Readiness,
+    })
+    .where("id", "=", hostId)
+    .execute();
+  announceHost(tx, hostId);
+}
+
+/** The session's connection ended; nothing happens if a newer one has taken over. True if it was the newest. */
+export async function hostLost(tx: Tx, hostId: HostId, session: string): Promise<boolean> {
+  const lost = await tx.db
+    .updateTable("host")
+    .set({ session: null, replica: null })
+    .where("id", "=", hostId)
+    .where("session", "=", session)
+    .returning("id")
+    .executeTakeFirst();
+  if (lost === undefined) return false;
+  await wakeInstances(tx, hostId);
+  announceHost(tx, hostId);
+  return true;
+}
+
+/** Hosts whose replica died with them connected: their rows say connected, but nobody has heard of them for too long. */
+export async function hostsSilent(tx: Tx): Promise<HostId[]> {
+  const { rows } = await sql<{ id: HostId }>`
+    update host set session = null, replica = null
+    where id in (
+      select id from host
+      where session is not null and seen_at < clock_timestamp() - make_interval(secs => ${hostSilenceSeconds})
+      order by id for update skip locked)
+    returning id`.execute(tx.db);
+  for (const { id } of rows) {
+    await wakeInstances(tx, id);
+    announceHost(tx, id);
+  }
+  return rows.map((row) => row.id);
+}
+
+function announceHost(tx: Tx, hostId: HostId): void {
+  tx.wake.host(hostId);
+  tx.wake.capacity = true;
+  tx.wake.event("host", hostId);
+}
+
+/** Instances with something under way look at their deadlines again when their host comes or goes. */
+async function wakeInstances(tx: Tx, hostId: HostId): Promise<void> {
+  const rows = await tx.db
+    .selectFrom("instance")
+    .innerJoin("operation", "operation.instance_id", "instance.id")
+    .select("instance.id")
+    .where("instance.host_id", "=", hostId)
+    .where("operation.state", "in", ["PENDING", "RUNNING"])
+    .execute();
+  for (const { id } of rows) tx.wake.instance(id);
+}
+
+/** Hosts that answered a heartbeat lately. */
+export async function hostsHeard(store: Store, sessions: readonly string[]): Promise<void> {
+  if (sessions.length === 0) return;
+  await store.read((db) =>
+    db
+      .updateTable("host")
+      .set({ seen_at: sql<Date>`clock_timestamp()` })
+      .where("session", "in", [...sessions])
+      .execute(),
+  );
+}
+
+export interface HostUse {
+  vcpus: number;
+  memoryMiB: number;
+  diskGiB: number;
+  instances: number;
+}
+
+export interface HostRead {
+  row: HostRow;
+  /** Its newest session was heard of lately. */
+  connected: boolean;
+  use: HostUse;
+}
+
+export async function hostRead(db: Reader, filter: { id?: HostId; zone?: string } = {}): Promise<HostRead[]> {
+  const { rows } = await sql<HostRow & { connected: boolean } & { [K in `use_${keyof HostUse}`]: number }>`
+    select h.*,
+      coalesce(h.session is not null and h.seen_at > now() - make_interval(secs => ${hostSilenceSeconds}), false) as connected,
+      coalesce(sum(i.vcpus), 0)::int as "use_vcpus", coalesce(sum(i.memory_mib), 0)::bigint as "use_memoryMiB",
+      coalesce(sum(i.disk_gib), 0)::bigint as "use_diskGiB", count(i.id)::int as "use_instances"
+    from host h left join instance i on i.host_id = h.id and i.deleted_at is null
+    where ${filter.id === undefined ? sql`true` : sql`h.id = ${filter.id}`}
+      and ${filter.zone === undefined ? sql`true` : sql`h.zone = ${filter.zone}`}
+    group by h.id order by h.name`.execute(db);
+  return rows.map(({ connected, use_vcpus, use_memoryMiB, use_diskGiB, use_instances, ...row }) => ({
+    row,
+    connected,
+    use: { vcpus: use_vcpus, memoryMiB: use_memoryMiB, diskGiB: use_diskGiB, instances: use_instances },
+  }));
+}
+
+export async function hostCertificateSerial(db: Reader, hostId: HostId): Promise<string | undefined> {
+  const row = await db.selectFrom("host").select("certificate_serial").where("id", "=", hostId).executeTakeFirst();
+  return row?.certificate_serial;
+}

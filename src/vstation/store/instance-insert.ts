@@ -1,0 +1,154 @@
+/**
+ * The transaction that accepts requests: instances, their addresses, keys and operations, client tokens, and each host's next
+ * generation, for as many requests as were waiting, in a handful of round trips whatever their number.
+ */
+import { sql } from "kysely";
+import { crashPoint } from "../../lib/crash-point.ts";
+import type { AccountId, HostId, InstanceId, KeyId } from "../../lib/ids.ts";
+import { hostGenerationBump, insertMany, type Tx } from "./database.ts";
+import { operationInsert, type NewOperation } from "./instances.ts";
+import type { InstanceRow } from "./schema.ts";
+import { zoneFence } from "./zone.ts";
+
+export interface NewInstance {
+  row: Omit<
+    InstanceRow,
+    | "generation"
+    | "seen"
+    | "seen_epoch"
+    | "seen_generation"
+    | "seen_at"
+    | "launched"
+    | "running_since"
+    | "quick_ends"
+    | "not_before"
+    | "tried_hosts"
+    | "failure"
+    | "deleted_at"
+    | "host_id"
+  > & { host_id: HostId };
+  keyIds: readonly KeyId[];
+  operation: NewOperation;
+}
+
+export interface NewClientToken {
+  accountId: AccountId;
+  action: string;
+  token: string;
+  hash: string;
+  answer: unknown;
+}
+
+export interface Acceptance {
+  instances: readonly NewInstance[];
+  clientTokens: readonly NewClientToken[];
+}
+
+/** Commits placed requests under the zone's lease; throws PlacementUnavailable when the epoch is not the lease's any more. */
+export async function instanceInsert(
+  tx: Tx,
+  zone: string,
+  leaseEpoch: number,
+  accept: Acceptance,
+  at: number,
+): Promise<void> {
+  const { instances, clientTokens } = accept;
+  const peerGeneration = await zoneFence(tx, zone, leaseEpoch);
+  crashPoint("store.instance-insert.fenced");
+  const generations = await hostGenerationBump(
+    tx,
+    instances.map(({ row }) => row.host_id),
+  );
+  await insertMany(
+    tx,
+    "instance",
+    instances.map(({ row }) => ({
+      ...row,
+      generation: generations.get(row.host_id),
+      resets: 0,
+      seen_epoch: 0,
+      seen_generation: 0,
+      launched: false,
+      quick_ends: 0,
+      tried_hosts: [],
+    })),
+  );
+  await addressInsert(
+    tx,
+    peerGeneration,
+    instances.map(({ row }) => row),
+  );
+  crashPoint("store.instance-insert.rows");
+  await insertMany(
+    tx,
+    "instance_key",
+    instances.flatMap(({ row, keyIds }) =>
+      keyIds.map((key, position) => ({ instance_id: row.id, key_id: key, position })),
+    ),
+  );
+  await operationInsert(
+    tx,
+    instances.map(({ operation }) => operation),
+    at,
+  );
+  await insertMany(
+    tx,
+    "client_token",
+    clientTokens.map(({ accountId, action, token, hash, answer }) => ({
+      account_id: accountId,
+      action,
+      token,
+      request_hash: hash,
+      answer,
+      created_at: new Date(at).toISOString(),
+    })),
+  );
+  for (const { row } of instances) tx.wake.event("instance", row.id);
+}
+
+type Placed = Pick<InstanceRow, "id" | "subnet_id" | "ip" | "mac" | "zone"> & { host_id: HostId };
+
+/** Gives addresses to instances; the unique index refuses one that somebody else holds. */
+async function addressInsert(tx: Tx, peerGeneration: number, placed: readonly Placed[]): Promise<void> {
+  const rows = placed.map(({ id, subnet_id, ip, mac, zone, host_id }) => ({
+    instance_id: id,
+    subnet_id,
+    ip,
+    mac,
+    zone,
+    host_id,
+  }));
+  await sql`
+    insert into address (subnet_id, ip, mac, zone, instance_id, host_id, vtep, peer_generation)
+    select v.subnet_id, v.ip, v.mac, v.zone, v.instance_id, v.host_id, h.underlay_address, ${peerGeneration}
+    from jsonb_populate_recordset(null::address, ${JSON.stringify(rows)}) v join host h on h.id = v.host_id`.execute(
+    tx.db,
+  );
+}
+
+/** Puts an instance that nothing is left of anywhere onto another host: a new epoch, and its address follows. */
+export async function instanceMove(
+  tx: Tx,
+  zone: string,
+  leaseEpoch: number,
+  move: { id: InstanceId; hostId: HostId; deadline: number },
+): Promise<boolean> {
+  const { rows } = await sql<{ id: InstanceId }>`
+    select id from instance
+    where id = ${move.id} and deleted_at is null and host_id is null and power = 'gone' and gone_for = 'relocate'
+    for no key update`.execute(tx.db);
+  if (rows.length === 0) return false;
+  const peerGeneration = await zoneFence(tx, zone, leaseEpoch);
+  const generations = await hostGenerationBump(tx, [move.hostId]);
+  await sql`
+    update instance set host_id = ${move.hostId}, epoch = epoch + 1, generation = ${generations.get(move.hostId)},
+      incarnation = incarnation + 1, resets = 0, power = 'running', gone_for = null, stop_how = null,
+      running_since = null, not_before = null, due_at = ${new Date(move.deadline)}
+    where id = ${move.id}`.execute(tx.db);
+  await sql`
+    update address a set host_id = ${move.hostId}, vtep = h.underlay_address, peer_generation = ${peerGeneration}
+    from host h where h.id = ${move.hostId} and a.instance_id = ${move.id} and a.released_at is null`.execute(tx.db);
+  tx.wake.instance(move.id);
+  tx.wake.event("instance", move.id);
+  return true;
+}

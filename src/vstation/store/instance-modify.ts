@@ -1,0 +1,34 @@
+/** Writes attributes of locked instances. */
+import { hostGenerationBump, type Tx } from "./database.ts";
+import type { InstanceRow } from "./schema.ts";
+
+export type InstanceColumns = Partial<
+  Pick<InstanceRow, "name" | "user_data" | "termination_protection" | "restart_policy">
+>;
+
+/** `hostHears`: stamps the rows with their host's next generation, so that the change is sent there. */
+export async function instanceModifyRows(
+  tx: Tx,
+  rows: readonly InstanceRow[],
+  columns: InstanceColumns,
+  hostHears: boolean,
+): Promise<void> {
+  const hosts = new Set(hostHears ? rows.map((row) => row.host_id).filter((id) => id !== null) : []);
+  const generations = await hostGenerationBump(tx, hosts);
+  for (const hostId of new Set(rows.map((row) => row.host_id))) {
+    const generation = hostId === null ? undefined : generations.get(hostId);
+    await tx.db
+      .updateTable("instance")
+      .set(generation === undefined ? columns : { ...columns, generation })
+      .where(
+        "id",
+        "in",
+        rows.filter((row) => row.host_id === hostId).map((row) => row.id),
+      )
+      .execute();
+  }
+  for (const { id } of rows) {
+    tx.wake.event("instance", id);
+    tx.wake.instance(id);
+  }
+}

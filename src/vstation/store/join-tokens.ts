@@ -1,0 +1,60 @@
+/**
+ * Join tokens: known only by their hash, valid once and for a time. "Once" means one key pair: a host whose answer was lost asks
+ * again with the same request and gets the same host, anybody else with the same token gets nothing.
+ */
+import { newId, type HostId } from "../../lib/ids.ts";
+import type { JoinFailureCode } from "../../core/failure-codes.ts";
+import type { Store, Tx } from "./database.ts";
+
+export async function joinTokenEnsure(
+  store: Store,
+  hash: string,
+  name: string,
+  lifetimeSeconds: number,
+): Promise<void> {
+  await store.read((db) =>
+    db
+      .insertInto("join_token")
+      .values({ hash, name, expires_at: new Date(Date.now() + lifetimeSeconds * 1000) })
+      .onConflict((conflict) => conflict.column("hash").doNothing())
+      .execute(),
+  );
+}
+
+export interface JoinUse {
+  hash: string;
+  name: string;
+  zone: string;
+  /** SHA-256 of the public key that asks. */
+  keyHash: string;
+  certificateSerial: string;
+}
+
+/** Uses a token up for this key; a host of this name that joined before keeps its id and gets a new certificate. */
+export async function joinTokenUse(tx: Tx, use: JoinUse): Promise<{ hostId: HostId } | { refused: JoinFailureCode }> {
+  const token = await tx.db
+    .selectFrom("join_token")
+    .selectAll()
+    .where("hash", "=", use.hash)
+    .forUpdate()
+    .executeTakeFirst();
+  if (token === undefined) return { refused: "JoinTokenUnknown" };
+  if (token.used_by_key !== null && token.used_by_key !== use.keyHash) return { refused: "JoinTokenUsed" };
+  if (token.expires_at.getTime() < Date.now()) return { refused: "JoinTokenExpired" };
+  if (token.name !== use.name) return { refused: "JoinNameMismatch" };
+  const host = await tx.db
+    .insertInto("host")
+    .values({ id: newId("host"), zone: use.zone, name: use.name, certificate_serial: use.certificateSerial })
+    .onConflict((conflict) =>
+      conflict.columns(["zone", "name"]).doUpdateSet({ certificate_serial: use.certificateSerial }),
+    )
+    .returning("id")
+    .executeTakeFirstOrThrow();
+  await tx.db
+    .updateTable("join_token")
+    .set({ used_at: new Date(), used_by_key: use.keyHash, host_id: host.id })
+    .where("hash", "=", use.hash)
+    .execute();
+  tx.wake.event("host", host.id);
+  return { hostId: host.id };
+}

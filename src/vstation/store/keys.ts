@@ -1,0 +1,68 @@
+/** Key pairs: public halves only. An instance that uses one holds it by a foreign key, so it cannot be deleted under it. */
+import { sql } from "kysely";
+import type { AccountId, InstanceId, KeyId } from "../../lib/ids.ts";
+import type { Reader, Tx } from "./database.ts";
+
+export interface KeyRead {
+  id: KeyId;
+  name: string;
+  publicKey: string;
+  createdAt: Date;
+  instanceIds: InstanceId[];
+}
+
+export interface KeyFilter {
+  ids?: readonly KeyId[];
+  names?: readonly string[];
+}
+
+export async function keyList(
+  db: Reader,
+  accountId: AccountId,
+  filter: KeyFilter,
+  page: { offset: number; limit: number } | null,
+): Promise<{ total: number; items: KeyRead[] }> {
+  const conditions = [sql`k.account_id = ${accountId}`];
+  if (filter.ids !== undefined) conditions.push(sql`k.id = any(${[...filter.ids]})`);
+  if (filter.names !== undefined) conditions.push(sql`k.name = any(${[...filter.names]})`);
+  const where = sql.join(conditions, sql` and `);
+  const slice = page === null ? sql`` : sql`offset ${page.offset} limit ${page.limit}`;
+  const count = await sql<{ total: number }>`select count(*)::int as total from key_pair k where ${where}`.execute(db);
+  const { rows } = await sql<KeyRead>`
+    select k.id, k.name, k.public_key as "publicKey", k.created_at as "createdAt",
+      coalesce((select jsonb_agg(ik.instance_id order by ik.instance_id) from instance_key ik where ik.key_id = k.id), '[]')
+        as "instanceIds"
+    from key_pair k where ${where} order by k.created_at desc, k.id ${slice}`.execute(db);
+  return { total: count.rows[0]?.total ?? 0, items: rows };
+}
+
+/** Throws a unique violation (key_pair_account_id_name_key) when the name is taken. */
+export async function keyInsert(
+  tx: Tx,
+  key: { id: KeyId; accountId: AccountId; name: string; publicKey: string },
+): Promise<KeyRead> {
+  const row = await tx.db
+    .insertInto("key_pair")
+    .values({ id: key.id, account_id: key.accountId, name: key.name, public_key: key.publicKey })
+    .returning("created_at")
+    .executeTakeFirstOrThrow();
+  return { id: key.id, name: key.name, publicKey: key.publicKey, createdAt: row.created_at, instanceIds: [] };
+}
+
+export async function keyCount(db: Reader, accountId: AccountId): Promise<number> {
+  const row = await db
+    .selectFrom("key_pair")
+    .select(({ fn }) => fn.countAll<number>().as("count"))
+    .where("account_id", "=", accountId)
+    .executeTakeFirstOrThrow();
+  return row.count;
+}
+
+/** Throws a foreign key violation when an instance has come to use one meanwhile. */
+export async function keyDelete(tx: Tx, accountId: AccountId, ids: readonly KeyId[]): Promise<void> {
+  await tx.db
+    .deleteFrom("key_pair")
+    .where("account_id", "=", accountId)
+    .where("id", "in", [...ids])
+    .execute();
+}

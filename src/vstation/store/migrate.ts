@@ -1,0 +1,20 @@
+/**
+ * Brings the schema up to date at the start of each process, forward only, under an advisory lock: replicas that start together
+ * wait for the first one. Every migration is safe beside the previous release (add, fill, then use; remove one release later).
+ */
+import { Migrator, type Migration } from "kysely/migration";
+import { wrap } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Store } from "./database.ts";
+import * as first from "./migrations/0001-first.ts";
+
+/** In order; a released one is never edited. Kysely takes the advisory lock and keeps the list of those that ran. */
+const migrations: Record<string, Migration> = { "0001-first": first };
+
+export async function migrate(store: Store, log: Log): Promise<void> {
+  const migrator = new Migrator({ db: store.db, provider: { getMigrations: () => Promise.resolve(migrations) } });
+  const { error, results } = await migrator.migrateToLatest();
+  for (const { migrationName, status } of results ?? [])
+    log.info({ migration: migrationName, status }, "schema migration");
+  if (error !== undefined) throw wrap("migrating the database schema", error);
+}

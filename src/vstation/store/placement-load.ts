@@ -1,0 +1,33 @@
+/** What the placement projection is rebuilt from: hosts with their capacity, live instances with their room, addresses in use. */
+import { sql } from "kysely";
+import type { AccountId, GroupId, HostId, InstanceId, SubnetId } from "../../lib/ids.ts";
+import type { Reader } from "./database.ts";
+
+export interface PlacedRow {
+  id: InstanceId;
+  accountId: AccountId;
+  /** null: it takes no room anywhere now. */
+  hostId: HostId | null;
+  groupId: GroupId | null;
+  vcpus: number;
+  memoryMiB: number;
+  diskGiB: number;
+}
+
+export async function placedLoad(db: Reader, zone: string): Promise<PlacedRow[]> {
+  const { rows } = await sql<PlacedRow>`
+    select id, account_id as "accountId", host_id as "hostId", group_id as "groupId", vcpus,
+      memory_mib as "memoryMiB", disk_gib as "diskGiB"
+    from instance where zone = ${zone} and deleted_at is null`.execute(db);
+  return rows;
+}
+
+export async function addressesInUse(db: Reader, subnetId: SubnetId): Promise<string[]> {
+  const rows = await db
+    .selectFrom("address")
+    .select("ip")
+    .where("subnet_id", "=", subnetId)
+    .where("released_at", "is", null)
+    .execute();
+  return rows.map((row) => row.ip);
+}

@@ -1,0 +1,230 @@
+/** The tables as Kysely types; the columns' meaning stands in the migrations and in the core types they are read into. */
+import type { ColumnType, Generated, Insertable, Selectable } from "kysely";
+import type { Inventory, Readiness } from "../../api/agent.ts";
+import type { OperationKind, OperationState, RestartPolicy, StopMode } from "../../core/instance.ts";
+import type { SeenPhase } from "../../core/seen.ts";
+import type { Failed, GonePurpose } from "../../core/wanted.ts";
+import type {
+  AccountId,
+  DiskId,
+  GroupId,
+  HostId,
+  ImageId,
+  InstanceId,
+  KeyId,
+  OperationId,
+  SubnetId,
+  VpcId,
+} from "../../lib/ids.ts";
+
+type Json<T> = ColumnType<T, T, T>;
+/** Read as a Date, written as a Date or an ISO string. */
+type Time = ColumnType<Date, Date | string, Date | string>;
+type MaybeTime = ColumnType<Date | null, Date | string | null, Date | string | null>;
+
+export interface AccountTable {
+  id: AccountId;
+  name: string;
+  instance_quota: number;
+  created_at: Generated<Date>;
+}
+
+export interface AccessKeyTable {
+  secret_id: string;
+  secret_key: string;
+  account_id: AccountId;
+  created_at: Generated<Date>;
+}
+
+export interface OperatorTokenTable {
+  name: string;
+  token: string;
+  created_at: Generated<Date>;
+}
+
+export interface ZoneTable {
+  name: string;
+  peer_generation: Generated<number>;
+  lease_holder: string | null;
+  lease_epoch: Generated<number>;
+  lease_expires_at: MaybeTime;
+}
+
+export interface HostTable {
+  id: HostId;
+  zone: string;
+  name: string;
+  certificate_serial: string;
+  joined_at: Generated<Date>;
+  wanted_generation: Generated<number>;
+  /** The Compute process that speaks for it now, and the VStation process it is connected to; null = out of reach. */
+  session: string | null;
+  replica: string | null;
+  boot_id: string | null;
+  underlay_address: string | null;
+  inventory: Json<Inventory | null>;
+  readiness: Json<Readiness | null>;
+  overcommit_cpu: number | null;
+  overcommit_memory: number | null;
+  seen_at: MaybeTime;
+}
+
+export interface JoinTokenTable {
+  /** SHA-256 of the token, hex. */
+  hash: string;
+  name: string;
+  expires_at: Time;
+  created_at: Generated<Date>;
+  used_at: MaybeTime;
+  /** SHA-256 of the public key that used it: the same key may ask again, because the answer may have been lost. */
+  used_by_key: string | null;
+  host_id: HostId | null;
+}
+
+export interface KeyPairTable {
+  id: KeyId;
+  account_id: AccountId;
+  name: string;
+  public_key: string;
+  created_at: Generated<Date>;
+}
+
+export interface GroupTable {
+  id: GroupId;
+  account_id: AccountId;
+  name: string;
+  type: "HOST" | "SW" | "RACK";
+  affinity: number;
+  created_at: Generated<Date>;
+}
+
+export interface InstanceTable {
+  id: InstanceId;
+  account_id: AccountId;
+  uuid: string;
+  zone: string;
+  name: string;
+  hostname: string;
+  instance_type: string;
+  vcpus: number;
+  memory_mib: number;
+  image_id: ImageId;
+  disk_id: DiskId;
+  disk_gib: number;
+  subnet_id: SubnetId;
+  vpc_id: VpcId;
+  ip: string;
+  mac: string;
+  group_id: GroupId | null;
+  user_data: string | null;
+  public_keys: Json<string[]>;
+  restart_policy: RestartPolicy;
+  termination_protection: boolean;
+  tags: Json<Record<string, string>>;
+  created_at: Time;
+  deleted_at: MaybeTime;
+
+  host_id: HostId | null;
+  epoch: number;
+  generation: number;
+  incarnation: number;
+  resets: Generated<number>;
+  power: "running" | "stopped" | "gone";
+  stop_how: StopMode | null;
+  gone_for: GonePurpose | null;
+
+  seen: Json<SeenPhase | null>;
+  seen_epoch: Generated<number>;
+  seen_generation: Generated<number>;
+  seen_at: MaybeTime;
+
+  launched: Generated<boolean>;
+  running_since: MaybeTime;
+  quick_ends: Generated<number>;
+  not_before: MaybeTime;
+  tried_hosts: Json<HostId[]>;
+  failure: Json<Failed | null>;
+  due_at: MaybeTime;
+}
+
+export interface InstanceKeyTable {
+  instance_id: InstanceId;
+  key_id: KeyId;
+  position: number;
+}
+
+export interface AddressTable {
+  id: Generated<number>;
+  subnet_id: SubnetId;
+  ip: string;
+  mac: string;
+  zone: string;
+  instance_id: InstanceId;
+  host_id: HostId | null;
+  vtep: string | null;
+  peer_generation: number;
+  created_at: Generated<Date>;
+  released_at: MaybeTime;
+}
+
+export interface OperationTable {
+  id: OperationId;
+  kind: OperationKind;
+  instance_id: InstanceId;
+  account_id: AccountId;
+  request_id: string;
+  state: OperationState;
+  how: StopMode | null;
+  deadline: Time;
+  error_code: string | null;
+  error_message: string | null;
+  created_at: Generated<Date>;
+  ended_at: MaybeTime;
+}
+
+export interface OperationStepTable {
+  id: Generated<number>;
+  operation_id: OperationId;
+  at: Time;
+  name: string;
+  note: string | null;
+}
+
+export interface ClientTokenTable {
+  account_id: AccountId;
+  action: string;
+  token: string;
+  request_hash: string;
+  answer: Json<unknown>;
+  created_at: Generated<Date>;
+}
+
+export interface EventTable {
+  id: Generated<string>;
+  at: Generated<Date>;
+  subject: "instance" | "operation" | "host";
+  subject_id: string;
+}
+
+export interface Tables {
+  account: AccountTable;
+  access_key: AccessKeyTable;
+  operator_token: OperatorTokenTable;
+  zone: ZoneTable;
+  host: HostTable;
+  join_token: JoinTokenTable;
+  key_pair: KeyPairTable;
+  disaster_recover_group: GroupTable;
+  instance: InstanceTable;
+  instance_key: InstanceKeyTable;
+  address: AddressTable;
+  operation: OperationTable;
+  operation_step: OperationStepTable;
+  client_token: ClientTokenTable;
+  event: EventTable;
+}
+
+export type InstanceRow = Selectable<InstanceTable>;
+export type NewInstanceRow = Insertable<InstanceTable>;
+export type HostRow = Selectable<HostTable>;
+export type OperationRow = Selectable<OperationTable>;

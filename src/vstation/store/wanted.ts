@@ -1,0 +1,93 @@
+/**
+ * What a host is to know since the generation that it has. Each read is one statement, hence one snapshot: the counter and
+ * the rows belong together, because a commit that changes a row moves its host's counter under that host's row lock.
+ */
+import { sql } from "kysely";
+import type { Peer, WantedInstance } from "../../api/agent.ts";
+import { unreachable } from "../../lib/errors.ts";
+import type { HostId } from "../../lib/ids.ts";
+import type { Reader } from "./database.ts";
+import { powerOf } from "./facts.ts";
+import type { InstanceRow } from "./schema.ts";
+
+export interface WantedRead {
+  generation: number;
+  /** The Compute process that is this host's newest; another one's connection is over. */
+  session: string | null;
+  instances: WantedInstance[];
+}
+
+/** Everything of this host that changed after `since`; since 0 = everything. Undefined: no such host. */
+export async function wantedSince(db: Reader, hostId: HostId, since: number): Promise<WantedRead | undefined> {
+  const { rows } = await sql<{ host_generation: number; host_session: string | null; instance: unknown } & InstanceRow>`
+    select h.wanted_generation as host_generation, h.session as host_session, i.*
+    from host h
+    left join instance i on i.host_id = h.id and i.deleted_at is null and i.generation > ${since}
+    where h.id = ${hostId}
+    order by i.generation, i.id`.execute(db);
+  const first = rows[0];
+  if (first === undefined) return undefined;
+  return {
+    generation: first.host_generation,
+    session: first.host_session,
+    instances: rows.filter((row) => row.id !== null).map(wantedInstance),
+  };
+}
+
+function wantedInstance(row: InstanceRow): WantedInstance {
+  return {
+    id: row.id,
+    generation: row.generation,
+    epoch: row.epoch,
+    spec: {
+      name: row.name,
+      hostname: row.hostname,
+      vcpus: row.vcpus,
+      memoryMiB: row.memory_mib,
+      imageId: row.image_id,
+      systemDisk: { id: row.disk_id, sizeGiB: row.disk_gib },
+      nics: [{ mac: row.mac, ip: row.ip, subnetId: row.subnet_id }],
+      userData: row.user_data,
+      publicKeys: row.public_keys,
+    },
+    power: wantedPower(row),
+  };
+}
+
+function wantedPower(row: InstanceRow): WantedInstance["power"] {
+  const power = powerOf(row);
+  switch (power.is) {
+    case "running":
+      return { state: "running", incarnation: row.incarnation, resets: row.resets };
+    case "stopped":
+      return { state: "stopped", how: power.how };
+    case "gone":
+      return { state: "gone" };
+    default:
+      return unreachable(power);
+  }
+}
+
+export interface PeersRead {
+  generation: number;
+  peers: Peer[];
+}
+
+/** Where addresses of the zone live, changed after `since`; since 0 = all that are in use. */
+export async function peersSince(db: Reader, zone: string, since: number): Promise<PeersRead> {
+  const live = since === 0 ? sql`and a.released_at is null` : sql``;
+  const { rows } = await sql<
+    { zone_generation: number } & { [K in keyof Peer]: Peer[K] } & { subnet_id: Peer["subnetId"] }
+  >`
+    select z.peer_generation as zone_generation, a.subnet_id, a.ip, a.mac, a.vtep
+    from zone z
+    left join address a on a.zone = z.name and a.peer_generation > ${since} ${live}
+    where z.name = ${zone}
+    order by a.peer_generation, a.id`.execute(db);
+  // A released address may have been given out again since: its last word counts.
+  const last = new Map<string, Peer>();
+  for (const { subnet_id: subnetId, ip, mac, vtep } of rows) {
+    if (subnetId !== null) last.set(`${subnetId} ${ip}`, { subnetId, ip, mac, vtep });
+  }
+  return { generation: rows[0]?.zone_generation ?? 0, peers: [...last.values()] };
+}

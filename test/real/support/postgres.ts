@@ -1,0 +1,112 @@
+/**
+ * A private PostgreSQL for one test file: its own cluster in a temporary directory, on a unix socket only, that may be killed and
+ * started again, with a fresh database per test. fsync stays on: what a test claims about a crash must be true of one.
+ */
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { chownSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import pg from "pg";
+import { sleep } from "../../../src/lib/retry.ts";
+
+const bin = join(
+  "/usr/lib/postgresql",
+  readdirSync("/usr/lib/postgresql").toSorted((a, b) => Number(b) - Number(a))[0] ?? "15",
+  "bin",
+);
+
+/** PostgreSQL refuses root; as root it runs as its package's user. */
+function owner(): { uid?: number; gid?: number } {
+  if (process.getuid?.() !== 0) return {};
+  const id = (flag: string): number => Number(execFileSync("id", [flag, "postgres"]).toString());
+  return { uid: id("-u"), gid: id("-g") };
+}
+
+export class TestPostgres {
+  readonly directory: string;
+  readonly #owner = owner();
+  #process: ChildProcess | undefined;
+  #databases = 0;
+
+  constructor() {
+    this.directory = mkdtempSync(join(tmpdir(), "vstation-pg-"));
+    if (this.#owner.uid !== undefined) chownSync(this.directory, this.#owner.uid, this.#owner.gid ?? 0);
+    execFileSync(
+      join(bin, "initdb"),
+      ["-D", this.#data, "-A", "trust", "-U", "postgres", "--no-locale", "-E", "UTF8"],
+      {
+        ...this.#owner,
+        cwd: "/",
+        stdio: "ignore",
+      },
+    );
+  }
+
+  get #data(): string {
+    return join(this.directory, "data");
+  }
+
+  url(database: string): string {
+    return `postgresql:///${database}?host=${encodeURIComponent(this.directory)}&user=postgres`;
+  }
+
+  async start(): Promise<void> {
+    const settings = ["listen_addresses=", `unix_socket_directories=${this.directory}`, "max_connections=200"];
+    const args = ["-D", this.#data, ...settings.flatMap((setting) => ["-c", setting])];
+    this.#process = spawn(join(bin, "postgres"), args, { ...this.#owner, cwd: "/", stdio: "ignore" });
+    for (let tries = 0; ; tries++) {
+      try {
+        await this.query("postgres", "select 1");
+        return;
+      } catch (error) {
+        if (tries > 400) throw error;
+        await sleep(25);
+      }
+    }
+  }
+
+  /** SIGKILL of the postmaster and everything below it, as a power cut would do. */
+  async kill(): Promise<void> {
+    const child = this.#process;
+    if (child?.pid === undefined) return;
+    const below = execFileSync("ps", ["-o", "pid=", "--ppid", String(child.pid)])
+      .toString()
+      .split(/\s+/)
+      .filter(Boolean);
+    const gone = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGKILL");
+    for (const pid of below) {
+      try {
+        process.kill(Number(pid), "SIGKILL");
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+      }
+    }
+    await gone;
+    this.#process = undefined;
+  }
+
+  /** An empty database of its own. */
+  async database(): Promise<string> {
+    const name = `test${++this.#databases}`;
+    await this.query("postgres", `create database ${name}`);
+    return this.url(name);
+  }
+
+  async query<T extends pg.QueryResultRow>(database: string, text: string, values: unknown[] = []): Promise<T[]> {
+    const client = new pg.Client(database.includes("://") ? database : this.url(database));
+    // A server that goes away while we ask is told by the query itself.
+    client.on("error", () => undefined);
+    await client.connect();
+    try {
+      return (await client.query<T>(text, values)).rows;
+    } finally {
+      await client.end();
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.kill();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}

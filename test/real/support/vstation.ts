@@ -1,0 +1,237 @@
+/** A VStation process under test, with simulated hosts that dial into it, in a temporary directory. */
+import { spawn, type ChildProcess } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type * as z from "zod";
+import type { vstationConfigSchema } from "../../../src/vstation/config.ts";
+import type { Credentials } from "../../../src/vstation/credentials.ts";
+import { NativeClient } from "../../../src/api/native/client.ts";
+import { sleep } from "../../../src/lib/retry.ts";
+import { SimHost, type SimHostOptions } from "../../../src/sim/host.ts";
+import { simJoin } from "../../../src/sim/join.ts";
+import type { TestPostgres } from "./postgres.ts";
+
+export const imageId = "img-test0001";
+const repository = join(import.meta.dirname, "../../..");
+
+export interface StartOptions {
+  /** The crash point at which the process kills itself, once. */
+  crashAt?: string;
+  hosts?: number;
+}
+
+export class TestVstation {
+  readonly directory = mkdtempSync(join(tmpdir(), "vstation-test-"));
+  readonly postgres: TestPostgres;
+  readonly database: string;
+  readonly hosts: SimHost[] = [];
+  /** Log lines at level error and above: an expected one is taken out by the test that expects it. */
+  readonly errors: { msg: string }[] = [];
+  caFingerprint = "";
+  readonly #tokens: string[];
+  readonly #agentPort: number;
+  readonly #listenPort: number;
+  #process: ChildProcess | undefined;
+  #exited: Promise<unknown> = Promise.resolve();
+
+  private constructor(postgres: TestPostgres, database: string, ports: [number, number]) {
+    this.postgres = postgres;
+    this.database = database;
+    [this.#agentPort, this.#listenPort] = ports;
+    this.#tokens = Array.from({ length: 40 }, () => randomBytes(24).toString("hex"));
+    this.#writeImage();
+  }
+
+  static async create(postgres: TestPostgres): Promise<TestVstation> {
+    return new TestVstation(postgres, await postgres.database(), [await freePort(), await freePort()]);
+  }
+
+  get server(): string {
+    return `127.0.0.1:${this.#agentPort}`;
+  }
+
+  get pid(): number {
+    return this.#process?.pid ?? 0;
+  }
+
+  token(index: number): string {
+    return this.#tokens[index] ?? "";
+  }
+
+  config(): z.input<typeof vstationConfigSchema> {
+    return {
+      region: "ap-test",
+      zone: "ap-test-1",
+      database: this.database,
+      listen: { address: "127.0.0.1", port: this.#listenPort },
+      agents: { address: "127.0.0.1", port: this.#agentPort, names: ["127.0.0.1"] },
+      pkiDir: join(this.directory, "pki"),
+      imageDir: join(this.directory, "images"),
+      credentialsFile: join(this.directory, "credentials.json"),
+      subnet: {
+        id: "subnet-test0001",
+        vpcId: "vpc-test0001",
+        cidr: "10.200.0.0/16",
+        gateway: "10.200.0.1",
+        gatewayMac: "02:76:73:00:00:01",
+        vni: 4242,
+        mtu: 1500,
+        dns: ["10.200.0.1"],
+        reserved: 10,
+        fixedPeers: [{ ip: "10.200.0.2", mac: "02:76:73:00:00:02", vtep: "10.9.0.1" }],
+      },
+      joinTokens: this.#tokens.map((token, index) => ({ token, name: `host${index}`, lifetimeSeconds: 3600 })),
+    };
+  }
+
+  /** Starts the process; resolves when it is ready, or when it has ended if it was to crash on the way. */
+  async start(options: StartOptions = {}): Promise<void> {
+    const file = join(this.directory, "config.json");
+    writeFileSync(file, JSON.stringify(this.config()));
+    const crash =
+      options.crashAt === undefined
+        ? {}
+        : { VSTATION_CRASH_AT: options.crashAt, VSTATION_CRASH_ONCE: join(this.directory, "crashed") };
+    const child = spawn(process.execPath, [join(repository, "src/vstation/main.ts"), "--config", file], {
+      stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, VSTATION_LOG: process.env["VSTATION_LOG"] ?? "info", ...crash },
+    });
+    this.#process = child;
+    this.#exited = new Promise((resolve) => child.once("exit", resolve));
+    const ready = Promise.withResolvers<void>();
+    let tail = "";
+    createInterface({ input: child.stderr }).on("line", (line) => {
+      if (process.env["VSTATION_TEST_LOG"] !== undefined) process.stderr.write(`${line}\n`);
+      tail = `${tail}${line}\n`.slice(-4_000);
+      const entry = parse(line);
+      if (entry === undefined) return;
+      if (entry.level >= 50) this.errors.push(entry);
+      if (entry.msg !== "VStation is ready") return;
+      this.caFingerprint = entry.caFingerprint ?? "";
+      ready.resolve();
+    });
+    void this.#exited.then(() => ready.reject(new Error(`VStation ended before it was ready:\n${tail}`)));
+    ready.promise.catch(() => undefined);
+    if (options.crashAt === undefined) await ready.promise;
+    else await Promise.race([ready.promise, this.#exited]);
+    await this.addHosts(options.hosts ?? 0);
+  }
+
+  get credentials(): Credentials {
+    return JSON.parse(readFileSync(join(this.directory, "credentials.json"), "utf8")) as Credentials;
+  }
+
+  get native(): NativeClient {
+    const { nativeEndpoint, nativeToken } = this.credentials;
+    return new NativeClient({ endpoint: nativeEndpoint, token: nativeToken });
+  }
+
+  async addHosts(count: number, options: Partial<SimHostOptions> = {}): Promise<SimHost[]> {
+    const added: SimHost[] = [];
+    for (let i = 0; i < count; i++) added.push(await this.addHost(options));
+    return added;
+  }
+
+  async addHost(options: Partial<SimHostOptions> = {}): Promise<SimHost> {
+    const index = this.hosts.length;
+    const name = `host${index}`;
+    const ticket = { server: this.server, caFingerprint: this.caFingerprint, token: this.token(index), name };
+    const host = new SimHost({
+      servers: [this.server],
+      identity: await simJoin(ticket),
+      name,
+      underlayAddress: `10.9.0.${10 + index}`,
+      shape: { cores: 16, memoryMiB: 32_768, diskGiB: 1_000 },
+      ...options,
+    });
+    this.hosts.push(host);
+    await host.connect();
+    return host;
+  }
+
+  /** SIGKILL; resolves when the process is gone. */
+  async kill(): Promise<void> {
+    this.#process?.kill("SIGKILL");
+    await this.#exited;
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#process?.kill(name);
+  }
+
+  /** Resolves with the exit code when the process has ended (a signal counts as -1). */
+  async ended(): Promise<number> {
+    await this.#exited;
+    return this.#process?.exitCode ?? -1;
+  }
+
+  sql<T extends Record<string, unknown>>(text: string, values: unknown[] = []): Promise<T[]> {
+    return this.postgres.query<T>(this.database, text, values);
+  }
+
+  async close(): Promise<void> {
+    for (const host of this.hosts) await host.close();
+    await this.kill();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  #writeImage(): void {
+    const folder = join(this.directory, "images", imageId);
+    mkdirSync(folder, { recursive: true });
+    const manifest = {
+      id: imageId,
+      name: "test",
+      format: 1,
+      architecture: "x86_64",
+      boot: { kind: "disk", firmware: "bios" },
+      disk: { file: "disk.qcow2", format: "qcow2", virtualSizeGiB: 1 },
+      minMemoryMiB: 64,
+      osName: "none",
+      platform: "none",
+      sha256: {},
+    };
+    writeFileSync(join(folder, "manifest.json"), JSON.stringify(manifest));
+  }
+}
+
+function parse(line: string): { level: number; msg: string; caFingerprint?: string } | undefined {
+  try {
+    return JSON.parse(line) as { level: number; msg: string };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Not in use just now; the process that takes it is started next. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+/** Waits for a level: asks again until the answer is not undefined; what it waited for is in the error. */
+export async function eventually<T>(
+  what: string,
+  look: () => Promise<T | undefined> | T | undefined,
+  ms = 20_000,
+): Promise<T> {
+  const end = performance.now() + ms;
+  let last: unknown;
+  for (;;) {
+    try {
+      const found = await look();
+      if (found !== undefined && found !== false) return found;
+      last = found;
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() > end) throw new Error(`waited in vain for: ${what}`, { cause: last });
+    await sleep(20);
+  }
+}
