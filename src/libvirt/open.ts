@@ -62,7 +62,9 @@ export function openLibvirt(options: OpenOptions): Libvirt {
     },
     prepare: (connection) => subscriptions.attach(connection),
     changed(state, first) {
-      if (state !== "connected") {
+      if (state === "connected") {
+        subscriptions.usable();
+      } else {
         subscriptions.detach();
         const cause = new Failure("unavailable", "LibvirtConnectionLost", "the connection to libvirt was lost");
         for (const stream of streams) stream.fail(cause);

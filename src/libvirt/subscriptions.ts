@@ -63,6 +63,7 @@ export class Subscriptions {
   readonly #options: SubscriptionsOptions;
   readonly #topics = new Map<string, Topic>();
   #connection: Connection | undefined;
+  #usable = false;
   #registering = 0;
   #early: Incoming[] = [];
 
@@ -95,13 +96,21 @@ export class Subscriptions {
   /** Registers everything on a fresh connection; resolves when all of it stands or was refused, or the connection is lost. */
   async attach(connection: Connection): Promise<void> {
     this.#connection = connection;
+    this.#usable = false;
     this.#early = [];
     await Promise.all([...this.#topics.values()].map((topic) => this.#sync(topic)));
+  }
+
+  /** The attached connection may be used by everybody now. Only here does `active` resolve, so that who waited can act at once. */
+  usable(): void {
+    this.#usable = true;
+    for (const topic of this.#topics.values()) if (topic.on?.connection === this.#connection) this.#settle(topic);
   }
 
   /** The connection is gone, and with it every registration. */
   detach(): void {
     this.#connection = undefined;
+    this.#usable = false;
     this.#early = [];
   }
 
@@ -203,7 +212,7 @@ export class Subscriptions {
       const wanted = topic.deliveries.size > 0;
       const registered = connection !== undefined && topic.on?.connection === connection;
       if (wanted && registered) {
-        this.#settle(topic);
+        if (this.#usable) this.#settle(topic);
         return;
       }
       if (!wanted && !registered) {
