@@ -99,10 +99,8 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
 
   let identity: Identity | undefined;
   const describe = async (): Promise<{ inventory: Inventory; readiness: Readiness }> => {
-    const libvirtVersion = await libvirt.version({ deadlineMs: 3_000 }).then(
-      (v) => v.libvirt,
-      () => "",
-    );
+    const libvirtVersion = await askVersion(libvirt);
+    if (libvirtVersion === "" && libvirt.link === "connected") void tellWhenAnswering();
     const versions = { libvirt: libvirtVersion, qemu };
     const [inventory, readiness] = await Promise.all([
       readInventory(config, versions),
@@ -119,9 +117,28 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     ]);
     return { inventory, readiness };
   };
+  // The first answer of a new libvirtd waits for all that it tries out on QEMU: seconds, and more on a busy host.
+  let waiting = false;
+  const tellWhenAnswering = async (): Promise<void> => {
+    if (waiting) return;
+    waiting = true;
+    const answers = await libvirt.version({ deadlineMs: 60_000 }).then(
+      () => true,
+      () => false,
+    );
+    waiting = false;
+    if (answers) tell();
+  };
   const desk = new AskDesk({ libvirt, paths, fleet, log, readiness: async () => (await describe()).readiness });
 
   let link: Link | undefined;
+  const tell = (): void => {
+    void link?.report().catch((error: unknown) => log.error({ err: error }, "could not report the host's state"));
+  };
+  // Readiness names libvirt: who places instances shall not wait for the next drift check to learn that it is back, or away.
+  const libvirtLink = libvirt.onLink((state) => {
+    if (state === "connected" || state === "lost") tell();
+  });
   const linked = (async () => {
     identity = await joinUntilIn(config, paths.identity, log, ending.signal);
     if (identity === undefined) return;
@@ -135,6 +152,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       outbox,
       generations: () => ({ wanted: store.generation, peers: store.peersGeneration }),
       describe,
+      tell,
       applyWanted: async (message) => {
         const change = await store.apply(message);
         fleet.wantedChanged(change.instances);
@@ -153,12 +171,13 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   })();
   const drift = setInterval(() => {
     void syncNetwork(network, log);
-    void link?.report().catch((error: unknown) => log.error({ err: error }, "could not report the host's state"));
+    tell();
   }, driftEveryMs);
 
   return {
     async stop() {
       clearInterval(drift);
+      void libvirtLink.close();
       ending.abort();
       link?.close();
       space.close();
@@ -167,6 +186,17 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       await libvirt.close();
     },
   };
+}
+
+/** Empty when libvirt does not answer soon; a Compute that has just started gives it a moment to connect. */
+async function askVersion(libvirt: Hypervisor): Promise<string> {
+  try {
+    await libvirt.ready({ deadlineMs: 2_000 });
+    return (await libvirt.version({ deadlineMs: 3_000 })).libvirt;
+  } catch {
+    // What is wrong is in the log of the connection; here it only means "not there".
+    return "";
+  }
 }
 
 /** A pass that fails is told and made again by the next drift check; a guest that needs it asks for its own. */

@@ -31,6 +31,8 @@ export interface LinkOptions {
   readonly outbox: Outbox;
   readonly generations: () => { wanted: number; peers: number };
   readonly describe: () => Promise<{ inventory: Inventory; readiness: Readiness }>;
+  /** Calls {@link Link.report} and minds its failure. */
+  readonly tell: () => void;
   readonly applyWanted: (message: Extract<ToCompute, { type: "wanted" }>) => Promise<void>;
   readonly applyPeers: (message: Extract<ToCompute, { type: "peers" }>) => Promise<void>;
   readonly ask: (ask: Ask, reply: Reply) => Promise<unknown>;
@@ -60,6 +62,8 @@ export class Link {
   #connection: Connection | null = null;
   /** Hello is said: reports may follow. */
   #greeted = false;
+  /** The host's own state has changed since it was described for the hello that is under way. */
+  #reportDue = false;
   #applying: Promise<void> = Promise.resolve();
   #ackTimer: NodeJS.Timeout | null = null;
 
@@ -112,9 +116,10 @@ export class Link {
     this.#ackTimer = setTimeout(() => this.#options.outbox.expire(), ackDeadlineMs);
   }
 
-  /** Sends the host's own state, if somebody listens; the next hello carries it anyway. */
+  /** Sends the host's own state, now or right after the greeting; a hello that is yet to be described carries it anyway. */
   async report(): Promise<void> {
     const connection = this.#connection;
+    this.#reportDue = !this.#greeted;
     if (connection === null || !this.#greeted) return;
     const { inventory, readiness } = await this.#options.describe();
     if (connection === this.#connection) connection.send({ type: "report", inventory, readiness });
@@ -122,6 +127,7 @@ export class Link {
 
   async #serve(server: string): Promise<string> {
     const { identity, log, outbox } = this.#options;
+    this.#reportDue = false;
     const described = await this.#options.describe();
     const connection = await dial({
       server,
@@ -163,6 +169,7 @@ export class Link {
         log.info({ hostId: message.hostId }, "connected to VStation");
         this.#greeted = true;
         outbox.reset();
+        if (this.#reportDue) this.#options.tell();
         return undefined;
       case "wanted":
         return this.#apply(connection, () => this.#options.applyWanted(message));
