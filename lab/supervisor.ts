@@ -77,36 +77,45 @@ export class Supervisor {
 
     if (options.images !== undefined) copyImages(options.images, home.imageDir);
     writeVStationConfig(home, plan, this.#hosts, memory.apiPort);
-    await this.#add(await postgresSpec(home));
-    await this.#must(postgresReady(home, signalled));
-    this.#progress("PostgreSQL answers");
-
-    const spec = vstationSpec(home);
-    if (!existsSync(spec.command[1] ?? "")) {
-      for (const host of this.#hosts) {
-        prepareHost(home, plan, host, options.shape ?? defaultShape, "0".repeat(64));
-        await edgeFlood(plan, host.address);
-        await this.#add(hostSpec(home, plan, host));
-      }
-      this.#become("ready");
-      return "ready, without VStation: it is not part of this tree yet";
-    }
-    await this.#add(spec);
-    const fingerprint = await this.#must(caFingerprint(home, signalled));
-    for (const host of this.#hosts) {
-      prepareHost(home, plan, host, options.shape ?? defaultShape, fingerprint);
-      await edgeFlood(plan, host.address);
-      await this.#add(hostSpec(home, plan, host));
-      watchServices(home.hostDir(host.name), () => this.#publish());
-    }
-    this.#progress(`${this.#hosts.length} hosts are booting`);
-
+    // Only the first start of all has to wait for VStation to make its CA before a host can know it.
+    const fingerprint = caFingerprint(home, signalled);
+    await this.#must(
+      this.#together(this.#startControl(), this.#startHosts(plan, options.shape ?? defaultShape, fingerprint)),
+    );
     await this.#must(this.#allReady());
     const credentials = readCredentials(home.credentialsFile);
     this.#endpoint = credentials.endpoint;
     this.#become("ready");
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
     return `VStation is ready after ${seconds} s with ${this.#hosts.length} hosts: endpoint ${credentials.endpoint}, credentials in ${home.credentialsFile}; next: ./vstation --help`;
+  }
+
+  async #startControl(): Promise<void> {
+    await this.#add(await postgresSpec(this.#home));
+    await postgresReady(this.#home, this.#stopping.signal);
+    this.#progress("PostgreSQL answers");
+    await this.#add(vstationSpec(this.#home));
+  }
+
+  async #startHosts(plan: Plan, shape: Shape, fingerprint: Promise<string>): Promise<void> {
+    for (const host of this.#hosts) {
+      prepareHost(this.#home, plan, host, shape, await fingerprint);
+      await edgeFlood(plan, host.address);
+      await this.#add(hostSpec(this.#home, plan, host));
+      watchServices(this.#home.hostDir(host.name), () => this.#publish());
+    }
+    this.#progress(`${this.#hosts.length} hosts are booting`);
+  }
+
+  /** Side by side; when one fails the others give up before that is told. */
+  async #together(...work: Promise<void>[]): Promise<void> {
+    try {
+      await Promise.all(work);
+    } catch (error) {
+      this.#stopping.abort(error);
+      await Promise.allSettled(work);
+      throw error;
+    }
   }
 
   /** Powers everything off. Idempotent; also cleans what an earlier, killed supervisor left. */

@@ -118,7 +118,7 @@ export async function hostStates(credentials: Credentials): Promise<Map<string, 
     response = await within(
       5000,
       "asking VStation for its hosts",
-      fetch(`${credentials.nativeEndpoint}/hosts`, {
+      fetch(`${credentials.nativeEndpoint}/v1/hosts`, {
         headers: { authorization: `Bearer ${credentials.nativeToken}` },
         signal: AbortSignal.timeout(5000),
       }),

@@ -74,7 +74,6 @@ compute=
 trap power_off TERM
 keep libvirtd libvirtd --config /etc/libvirt/libvirtd.conf &
 libvirtd=$!
-while [ ! -e "$HOST_COMPUTE" ]; do sleep 1; done
 keep compute "$HOST_NODE" "$HOST_COMPUTE" --config "$HOST_DIR/compute.json" &
 compute=$!
 while :; do wait; done
