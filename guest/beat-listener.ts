@@ -60,7 +60,7 @@ export class BeatListener {
       settle(new Failure("unavailable", "BeatListener", "the beat listener broke", { cause })),
     );
     worker.on("exit", () => settle(new Failure("unavailable", "BeatListener", "the beat listener is closed")));
-    const message = await within(10_000, "opening the beat listener", bound);
+    const message = await within(30_000, "opening the beat listener", bound);
     if (message.kind !== "bound") throw new Error(`the beat listener began with ${message.kind}`);
     return new BeatListener(message.port, worker, waiters, ended);
   }

@@ -3,7 +3,7 @@
  * goes through the tests in their order, because each boot costs seconds: what comes later finds what came before.
  */
 import { createSocket } from "node:dgram";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -57,6 +57,27 @@ describe("the tiny guest", () => {
     await guest?.kill();
     await listener?.close();
     await rm(work, { recursive: true, force: true });
+  });
+
+  test("is built once for its recipe, and again in its place when the recipe is another, on the same disk", async () => {
+    const images = join(work, "images");
+    const file = join(image, "manifest.json");
+    const built = await stat(file);
+    expect(await buildTiny(images)).toEqual(manifest);
+    expect((await stat(file)).ino).toBe(built.ino);
+    for (const [name, digest] of Object.entries(manifest.sha256)) {
+      expect((await run("sha256sum", [join(image, name)])).toString().slice(0, 64)).toBe(digest);
+    }
+    const older = { ...manifest, built: { key: "older", packages: {} } };
+    await writeFile(file, JSON.stringify(older));
+    await writeFile(join(image, manifest.disk.file), "what instances stand on");
+    const again = await buildTiny(images);
+    expect(again.built?.key).toBe(manifest.built?.key);
+    expect(again.sha256["initrd"]).toBe(manifest.sha256["initrd"]);
+    expect(await readFile(join(image, manifest.disk.file), "utf8")).toBe("what instances stand on");
+    expect(await readdir(images)).toEqual([manifest.id]);
+    await rm(image, { recursive: true });
+    expect(await buildTiny(images)).toEqual(manifest);
   });
 
   test("the seed is what another implementation of ISO 9660 reads", async () => {
