@@ -1,5 +1,7 @@
-/** Compute, whole, on a host of its own: joining, and the life of an instance from start to gone. */
+/** Compute, whole, on a host of its own: joining, and everything that an instance can be asked for. */
+import { readFileSync, renameSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { WantedInstance } from "../../src/api/agent.ts";
 import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
 import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
 import { until } from "./support/until.ts";
@@ -27,16 +29,157 @@ afterAll(async () => {
   underlay?.remove();
 });
 
-test("a guest runs, answers on its address, and is gone without a trace", async () => {
-  const wanted = tinyInstance();
+type Wanted = Omit<WantedInstance, "generation">;
+
+async function startGuest(changes: Partial<Wanted["spec"]> = {}): Promise<Wanted> {
+  const wanted = tinyInstance(changes);
   session.want(wanted);
-  const phase = await session.untilPhase(wanted.id, "running");
-  expect(phase).toMatchObject({ incarnation: 1, resets: 0 });
-  await until(
-    () => host.sh(`busybox ping -c1 -W1 ${wanted.spec.nics[0]?.ip} >/dev/null && echo up || true`).trim() === "up",
-    "ping",
+  await session.untilPhase(wanted.id, "running");
+  return wanted;
+}
+
+async function untilReady(wanted: Wanted, incarnation = 1): Promise<void> {
+  const file = `${host.stateDir}/instances/${wanted.id}/console-${incarnation}.log`;
+  await until(() => readFileSync(file, "latin1").includes("tiny: ready"), "the guest's ready line", 60_000);
+}
+
+const bootIds = (wanted: Wanted): string[] =>
+  [...readFileSync(`${host.stateDir}/instances/${wanted.id}/console-1.log`, "latin1").matchAll(/boot_id=(\S+)/g)].map(
+    (match) => match[1] ?? "",
   );
+
+async function endGuest(wanted: Wanted): Promise<void> {
   session.want({ ...wanted, power: { state: "gone" } });
   await session.untilPhase(wanted.id, "gone");
-  expect(host.sh(`ls ${host.stateDir}/instances; ls /etc/libvirt/qemu/*.xml 2>/dev/null || true`).trim()).toBe("");
+}
+
+test("says hello with what it is, and reports what it is ready for", async () => {
+  expect(session.hello).toMatchObject({ wantedGeneration: 0, underlayAddress: host.address });
+  expect(session.hello?.inventory).toMatchObject({ hostname: "h1", cores: 8, memoryMiB: 8192, diskGiB: 100 });
+  expect(session.check("images")).toBe("ok");
+  // A libvirtd that has just been started asks QEMU what it can do before it answers.
+  await until(() => session.check("libvirt") === "ok", "libvirt to answer");
+});
+
+test("the key stays on the host, readable by root alone, and a second start joins no second time", async () => {
+  expect(host.sh(`stat -c %a ${host.stateDir}/identity/host.key`).trim()).toBe("600");
+  await host.killCompute("SIGTERM");
+  session.hello = null;
+  host.startCompute();
+  await until(() => session.hello !== null, "hello");
+  expect(vstation.joins).toBe(1);
+});
+
+test("a guest runs, answers on its address, and is gone without a trace", async () => {
+  const wanted = await startGuest();
+  expect(session.phase(wanted.id)).toMatchObject({ is: "running", incarnation: 1, resets: 0 });
+  const ping = `busybox ping -c1 -W1 ${wanted.spec.nics[0]?.ip} >/dev/null && echo up || true`;
+  await until(() => host.sh(ping).trim() === "up", "an answer to ping", 90_000);
+  await endGuest(wanted);
+  const left = `ls ${host.stateDir}/instances; ls /etc/libvirt/qemu/*.xml 2>/dev/null; ls /run/vstation/network/*/hosts; ip -o link | grep t0- || true`;
+  expect(host.sh(left).trim()).toBe("");
+  expect(host.qemuPid(wanted.id)).toBeUndefined();
+});
+
+test("the disk is as large as asked for and stays over stop and start; a start happens once", async () => {
+  const wanted = await startGuest();
+  await untilReady(wanted);
+  session.want({ ...wanted, power: { state: "stopped", how: "soft" } });
+  await session.untilPhase(wanted.id, "stopped");
+  expect(session.history.some((h) => h.id === wanted.id && h.phase.is === "stopping")).toBe(true);
+  expect(host.qemuPid(wanted.id)).toBeUndefined();
+  const disk = `${host.stateDir}/instances/${wanted.id}/${wanted.spec.systemDisk.id}.qcow2`;
+  const inode = host.sh(`stat -c %i ${disk}`);
+  expect(JSON.parse(host.sh(`qemu-img info --output=json ${disk}`))).toMatchObject({ "virtual-size": 2 * 2 ** 30 });
+  // The same incarnation again is no new start.
+  session.want(wanted);
+  expect(await session.untilPhase(wanted.id, "exited")).toMatchObject({ incarnation: 1 });
+  session.want({ ...wanted, power: { state: "running", incarnation: 2, resets: 0 } });
+  expect(await session.untilPhase(wanted.id, "running")).toMatchObject({ incarnation: 2 });
+  expect(host.sh(`stat -c %i ${disk}`)).toBe(inode);
+  await endGuest(wanted);
+});
+
+test("a reset starts the guest over in the same process, once for each time it is asked for", async () => {
+  const wanted = await startGuest();
+  await untilReady(wanted);
+  const pid = host.qemuPid(wanted.id);
+  session.want({ ...wanted, power: { state: "running", incarnation: 1, resets: 1 } });
+  await until(() => JSON.stringify(session.phase(wanted.id)).includes('"resets":1'), "the reset to be reported");
+  await until(() => bootIds(wanted).length === 2, "the second boot", 60_000);
+  session.sendWhole();
+  session.want({ ...wanted, power: { state: "running", incarnation: 1, resets: 1 } });
+  await until(() => session.seenGeneration === session.generation, "the repeated message to be taken");
+  expect(host.qemuPid(wanted.id)).toBe(pid);
+  expect(new Set(bootIds(wanted)).size).toBe(2);
+  await endGuest(wanted);
+});
+
+test("a guest that ends by itself has exited, with the reason, and is not started again", async () => {
+  const powersOff = Buffer.from("#!/bin/sh\npoweroff -f\n").toString("base64");
+  const wanted = await startGuest({ userData: powersOff });
+  expect(await session.untilPhase(wanted.id, "exited")).toMatchObject({ incarnation: 1, reason: "guest_shutdown" });
+  session.sendWhole();
+  const killed = await startGuest();
+  host.sh(`kill -9 ${host.qemuPid(killed.id)}`);
+  expect(await session.untilPhase(killed.id, "exited")).toMatchObject({ incarnation: 1, reason: "guest_crashed" });
+  expect(session.phase(wanted.id)?.is).toBe("exited");
+  await endGuest(wanted);
+  await endGuest(killed);
+});
+
+test("a disk that was there and is lost is never replaced by an empty one", async () => {
+  const wanted = await startGuest();
+  session.want({ ...wanted, power: { state: "stopped", how: "hard" } });
+  await session.untilPhase(wanted.id, "stopped");
+  const disk = `${host.stateDir}/instances/${wanted.id}/${wanted.spec.systemDisk.id}.qcow2`;
+  renameSync(disk, `${disk}.away`);
+  session.want({ ...wanted, power: { state: "running", incarnation: 2, resets: 0 } });
+  expect(await session.untilPhase(wanted.id, "failed")).toMatchObject({ reason: "disk_missing" });
+  renameSync(`${disk}.away`, disk);
+  // It tries again by itself.
+  await session.untilPhase(wanted.id, "running");
+  await endGuest(wanted);
+});
+
+test("an image that is not here is a named failure; a document that is mended is taken at once", async () => {
+  const wanted = tinyInstance({ imageId: "img-none0000" as Wanted["spec"]["imageId"] });
+  session.want(wanted);
+  expect(await session.untilPhase(wanted.id, "failed")).toMatchObject({ reason: "image_missing", incarnation: 1 });
+  session.want({ ...wanted, spec: { ...wanted.spec, imageId: tinyInstance().spec.imageId } });
+  await session.untilPhase(wanted.id, "running");
+  await endGuest(wanted);
+});
+
+test("a guest that VStation does not know any more is a stranger and runs on; so does one of a newer placement", async () => {
+  const wanted = await startGuest();
+  const pid = host.qemuPid(wanted.id);
+  session.forget(wanted.id);
+  await until(() => session.phase(wanted.id)?.is === "stranger", "it to be a stranger");
+  expect(session.seen.get(wanted.id)).toMatchObject({ generation: 0, phase: { is: "stranger", running: true } });
+  session.want({ ...wanted, epoch: 3 });
+  await session.untilPhase(wanted.id, "running");
+  session.want({ ...wanted, epoch: 2, power: { state: "gone" } });
+  await until(() => session.phase(wanted.id)?.is === "stranger", "the older placement to be refused");
+  expect(host.qemuPid(wanted.id)).toBe(pid);
+  session.want({ ...wanted, epoch: 3, power: { state: "gone" } });
+  await session.untilPhase(wanted.id, "gone");
+});
+
+test("the console is read from its log and shared by those who open it", async () => {
+  const wanted = await startGuest();
+  await untilReady(wanted);
+  const log = (await session.ask({ kind: "console.log", instanceId: wanted.id, bytes: 4096 })) as { data: string };
+  expect(Buffer.from(log.data, "base64").toString("latin1")).toContain("tiny: ready");
+  for (const name of ["one", "two"]) {
+    await session.ask({ kind: "console.open", instanceId: wanted.id, session: name, force: false });
+  }
+  session.type("one", "echo $((6*7))-typed\n");
+  for (const name of ["one", "two"]) {
+    await until(() => session.output.get(name)?.includes("42-typed") ?? false, `session ${name} to see the answer`);
+  }
+  await endGuest(wanted);
+  await until(() => session.closedConsoles.size === 2, "both sessions to be closed with the guest");
+  const late = session.ask({ kind: "console.open", instanceId: wanted.id, session: "late", force: false });
+  await expect(late).rejects.toThrow(/InstanceNotRunning/);
 });

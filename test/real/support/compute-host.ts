@@ -212,7 +212,7 @@ export class ComputeHost {
 
   /** The host-side process id (inside the host's namespace) of a domain's QEMU, if one runs. */
   qemuPid(domain: string): number | undefined {
-    const found = this.sh(`pgrep -f 'guest=${domain},' || true`).trim().split("\n")[0] ?? "";
+    const found = this.sh(`pgrep -f 'guest[=]${domain},' || true`).trim().split("\n")[0] ?? "";
     return found === "" ? undefined : Number(found);
   }
 

@@ -86,6 +86,11 @@ export class FakeHostSession {
     this.#send({ type: "peers", generation: this.generation, full: true, peers });
   }
 
+  /** How a named check of the last readiness report came out. */
+  check(name: string): "ok" | "warning" | "error" | undefined {
+    return this.hello?.readiness.checks.find((one) => one.name === name)?.level;
+  }
+
   ask(ask: Ask): Promise<unknown> {
     const id = this.#nextAsk++;
     return new Promise((resolve, reject) => {
@@ -156,6 +161,7 @@ export class FakeHostSession {
         this.closedConsoles.set(message.session, message.reason);
         return;
       case "report":
+        if (this.hello) this.hello = { ...this.hello, inventory: message.inventory, readiness: message.readiness };
         return;
     }
   }
