@@ -42,6 +42,8 @@ async function connect(options: Partial<ConnectionOptions> = {}): Promise<[Conne
 
 const guest = { name: "guest", uuid: "00000000-0000-4000-8000-000000000001", id: 1 };
 
+const otherUuid = "00000000-0000-4000-8000-000000000002";
+
 describe("calls", () => {
   test("are answered in any order, each with its own answer", async () => {
     const [here, there] = await connect();
@@ -84,25 +86,68 @@ describe("calls", () => {
   });
 
   test("beyond the window wait here, go out when a slot is free, and say so when none gets free", async () => {
-    const [here, there] = await connect({ window: 2 });
-    const calls = [1, 2, 3].map(() => here.call(host.connectGetHostname, {}));
-    const impatient = here.call(host.connectGetHostname, {}, { deadlineMs: 30 });
+    const [here, there] = await connect({ window: 3 });
+    const calls = [1, 2, 3].map(() => here.call(host.connectGetCapabilities, {}));
+    const impatient = here.call(host.connectGetCapabilities, {}, { deadlineMs: 30 });
     const sent = [await there.next(), await there.next()] as const;
     await expect(impatient).rejects.toMatchObject({ kind: "unavailable", code: "LibvirtBusy" });
     expect(there.waiting).toBe(0);
-    for (const call of sent) there.reply(call, host.connectGetHostname.result, { hostname: "a" });
-    there.reply(await there.next(), host.connectGetHostname.result, { hostname: "b" });
+    for (const call of sent) there.reply(call, host.connectGetCapabilities.result, { capabilities: "a" });
+    there.reply(await there.next(), host.connectGetCapabilities.result, { capabilities: "b" });
     expect(await Promise.all(calls)).toHaveLength(3);
     expect(here.open).toBe(true);
   });
 
+  test("leave the window's last slot to those that the daemon answers by itself", async () => {
+    const [here, there] = await connect({ window: 3 });
+    const slow = [1, 2, 3].map(() => here.call(host.connectGetCapabilities, {}));
+    const quick = [1, 2].map(() => here.call(host.connectGetHostname, {}));
+    const sent = [await there.next(), await there.next(), await there.next()];
+    expect(sent.map(({ head }) => head.procedure)).toEqual([7, 7, host.connectGetHostname.number]);
+    expect(there.waiting).toBe(0);
+    for (const call of sent.slice(2)) there.reply(call, host.connectGetHostname.result, { hostname: "h" });
+    const next = await there.next();
+    expect(next.head.procedure).toBe(host.connectGetHostname.number);
+    there.reply(next, host.connectGetHostname.result, { hostname: "h" });
+    expect(await Promise.all(quick)).toHaveLength(2);
+    there.destroy();
+    await Promise.all(slow.map((call) => expect(call).rejects.toMatchObject({ kind: "unavailable" })));
+  });
+
+  test("to a guest that hangs keep neither the others waiting nor the call that ends it", async () => {
+    const [here, there] = await connect({ window: 5 });
+    const hung = [1, 2, 3, 4].map(() =>
+      here.call(domains.domainReset, { domain: guest, flags: 0 }, { deadlineMs: 40 }),
+    );
+    await Promise.all([
+      expect(hung[0]).rejects.toMatchObject({ kind: "timeout" }),
+      expect(hung[1]).rejects.toMatchObject({ kind: "timeout" }),
+      expect(hung[2]).rejects.toMatchObject({ code: "LibvirtBusy" }),
+      expect(hung[3]).rejects.toMatchObject({ code: "LibvirtBusy" }),
+    ]);
+    const stuck = [await there.next(), await there.next()] as const;
+    const other = here.call(domains.domainReset, { domain: { ...guest, uuid: otherUuid }, flags: 0 });
+    const end = here.call(domains.domainDestroyFlags, { domain: guest, flags: 0 });
+    for (const expected of [domains.domainReset, domains.domainDestroyFlags]) {
+      const call = await there.next();
+      expect(call.head.procedure).toBe(expected.number);
+      there.reply(call, expected.result, {});
+    }
+    await Promise.all([other, end]);
+    // Its slots are free again when the daemon lets go of it.
+    for (const call of stuck) there.refuse(call, 38, "gone");
+    const again = here.call(domains.domainReset, { domain: guest, flags: 0 });
+    there.reply(await there.next(), domains.domainReset.result, {});
+    await again;
+    expect(here.open).toBe(true);
+  });
+
   test("that hang until they fill the window cost the connection, since only a new one has free slots", async () => {
-    const [here, there] = await connect({ window: 2 });
-    const hung = [1, 2].map(() => here.call(host.connectGetHostname, {}, { deadlineMs: 10 }));
-    for (const call of hung) await expect(call).rejects.toMatchObject({ kind: "timeout" });
-    await expect(here.call(host.connectGetHostname, {}, { deadlineMs: 10 })).rejects.toMatchObject({
-      code: "LibvirtBusy",
-    });
+    const [here, there] = await connect({ window: 3 });
+    const deadline = { deadlineMs: 10 };
+    const hung = [1, 2].map(() => here.call(host.connectGetCapabilities, {}, deadline));
+    await Promise.all(hung.map((call) => expect(call).rejects.toMatchObject({ kind: "timeout" })));
+    await expect(here.call(host.connectGetCapabilities, {}, deadline)).rejects.toMatchObject({ code: "LibvirtBusy" });
     expect(await here.lost).toMatchObject({ code: "LibvirtClogged" });
     await there.closed();
   });
@@ -266,6 +311,8 @@ describe("streams", () => {
 
   test("are closed by a finish that the daemon confirms, and aborted without waiting", async () => {
     const [console, there, call] = await stream();
+    there.stream(call, "continue", Buffer.from("nobody reads this"));
+    await delay(20);
     const closing = console.close();
     expect((await there.next()).head).toMatchObject({ type: "stream", status: "ok", serial: call.head.serial });
     there.stream(call, "continue", Buffer.from("was on its way"));
@@ -285,8 +332,9 @@ describe("streams", () => {
     const pieces = 100;
     for (let i = 0; i < pieces; i++) there.stream(call, "continue", piece);
     there.stream(call, "continue");
-    // The end of file is behind what nobody reads: the client has not seen it.
-    await delay(50);
+    // What nobody reads stays on the daemon's side, and the end of file behind it.
+    await delay(300);
+    expect(there.unsent).toBeGreaterThan(piece.length * (pieces / 2));
     expect(there.waiting).toBe(0);
     let size = 0;
     const reading = (async () => {

@@ -12,7 +12,7 @@
 import { Failure, wrap } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { Calls, deadlineOf, type Reply } from "./calls.ts";
-import type { CallOptions } from "./contract.ts";
+import type { CallOptions, DomainRef } from "./contract.ts";
 import type { Counters } from "./counters.ts";
 import { LibvirtError, notConnected, protocolError } from "./errors.ts";
 import { Keepalive, type KeepaliveOptions } from "./keepalive.ts";
@@ -166,16 +166,18 @@ export class Connection {
     onSerial?: (serial: number) => void,
   ): Promise<Reply> {
     if (this.#ended) throw notConnected(procedure.name, this.#ended);
-    return await this.#calls.submit(
-      procedure.name,
-      deadlineOf(options, defaultDeadlineMs),
-      options?.signal,
-      (serial) => {
-        const bytes = this.#encode(procedure, "call", serial, (to) => procedure.args.write(to, args));
-        onSerial?.(serial);
-        return bytes;
-      },
-    );
+    const terms = {
+      name: procedure.name,
+      deadlineMs: deadlineOf(options, defaultDeadlineMs),
+      signal: options?.signal,
+      quick: procedure.quick,
+      domain: domainOf(args),
+    };
+    return await this.#calls.submit(terms, (serial) => {
+      const bytes = this.#encode(procedure, "call", serial, (to) => procedure.args.write(to, args));
+      onSerial?.(serial);
+      return bytes;
+    });
   }
 
   #encode(
@@ -308,4 +310,9 @@ export class Connection {
     this.#streams.clear();
     this.#onEnd(cause);
   }
+}
+
+/** The domain that a call is about: every procedure of one names it `domain`. */
+function domainOf(args: unknown): string | undefined {
+  return (args as { readonly domain?: DomainRef }).domain?.uuid;
 }

@@ -58,14 +58,19 @@ export class Link {
 
   /** Resolves when connected; rejects when the deadline passes, the signal aborts or the link is closed first. */
   async ready(options?: CallOptions): Promise<void> {
-    const deadlineMs = deadlineOf(options, defaultDeadlineMs);
-    const signals = [AbortSignal.timeout(deadlineMs), ...(options?.signal ? [options.signal] : [])];
-    const gaveUp = AbortSignal.any(signals);
-    while (this.#state !== "connected") {
-      if (this.#state === "closed") throw notConnected("ready", this.#lastFailure);
-      options?.signal?.throwIfAborted();
-      if (gaveUp.aborted) throw notConnected("ready", this.#lastFailure);
-      await this.#next(gaveUp);
+    const gaveUp = new AbortController();
+    const giveUp = (): void => gaveUp.abort();
+    const timer = setTimeout(giveUp, deadlineOf(options, defaultDeadlineMs));
+    options?.signal?.addEventListener("abort", giveUp, { once: true });
+    try {
+      while (this.#state !== "connected") {
+        options?.signal?.throwIfAborted();
+        if (this.#state === "closed" || gaveUp.signal.aborted) throw notConnected("ready", this.#lastFailure);
+        await this.#next(gaveUp.signal);
+      }
+    } finally {
+      clearTimeout(timer);
+      options?.signal?.removeEventListener("abort", giveUp);
     }
   }
 

@@ -295,6 +295,8 @@ describe("streams", () => {
     expect((await own.next()).head).toMatchObject({ type: "stream", status: "ok" });
     own.stream(call, "ok");
     await closing;
+    // All that nobody read was taken off the socket, or the daemon's word would still be behind it.
+    expect(own.unsent).toBe(0);
     await own.closed();
     await vi.waitFor(() => expect(libvirt.outstanding.streams).toBe(0));
   });

@@ -207,6 +207,27 @@ test("a stopped daemon is found by its silence, and used again when it goes on",
   expect(await libvirt.hostname()).toBe(daemon.hostname);
 });
 
+test("a guest whose QEMU hangs keeps neither its neighbour nor the end of itself waiting", async () => {
+  const libvirt = open();
+  await libvirt.ready();
+  const hung = await startGuest(libvirt, "hung");
+  const neighbour = await startGuest(libvirt, "neighbour");
+  await daemon.signalQemu("hung", "STOP");
+  const calls = Array.from({ length: 8 }, () => libvirt.qmp(hung, "query-status", undefined, { deadlineMs: 2_000 }));
+  expect(await libvirt.qmp(neighbour, "query-status")).toMatchObject({ status: "running" });
+  await Promise.all([
+    ...calls.slice(0, 2).map((call) => expect(call).rejects.toMatchObject({ kind: "timeout" })),
+    ...calls.slice(2).map((call) => expect(call).rejects.toMatchObject({ code: "LibvirtBusy" })),
+  ]);
+  expect(await libvirt.domainState(hung)).toMatchObject({ state: "running" });
+  expect(await libvirt.qmp(neighbour, "query-status")).toMatchObject({ status: "running" });
+  await libvirt.domainDestroy(hung, { graceful: false });
+  await until(() => libvirt.outstanding.abandoned === 0, "the hung calls to come back");
+  expect(libvirt.counters).toMatchObject({ losses: 0, lateReplies: 2 });
+  await libvirt.domainUndefine(hung);
+  await endGuest(libvirt, neighbour);
+});
+
 test("a call past its deadline says that the outcome is unknown, and its late answer reaches nobody", async () => {
   const libvirt = openLibvirt({ socketPath: daemon.socketPath, log });
   opened.push(libvirt);

@@ -51,10 +51,15 @@ export class Definitions {
   readonly #constants: Record<string, number>;
   readonly #types: Map<string, string>;
   readonly procedures = new Map<number, string>();
+  /** Numbers that libvirt marks with high priority. */
+  readonly quick = new Set<number>();
 
   constructor(source: string, base?: Definitions) {
     this.#constants = { ...headerConstants, ...(base ? base.#constants : {}) };
     this.#types = new Map(base ? base.#types : []);
+    for (const m of source.matchAll(/\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\s*\w+_PROC_\w+ = (\d+)/g)) {
+      if (m[1]?.includes("@priority: high") === true) this.quick.add(Number(m[2]));
+    }
     const clean = source.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^%.*$/gm, "");
     const item =
       /const\s+(\w+)\s*=\s*(\w+)\s*;|typedef\s+([^;]+);|struct\s+(\w+)\s*\{([^}]*)\}|union\s+(\w+)\s+switch\s*\([^)]*\)\s*\{([^}]*)\}|enum\s+(\w+)\s*\{([^}]*)\}/g;
@@ -150,6 +155,7 @@ export function differences(definitions: Readonly<Record<ProgramName, Definition
   for (const line of Object.values<Procedure<unknown, unknown>>(tables)) {
     compare(line.program, line.number, line.name, line.args.notation, "args");
     compare(line.program, line.number, line.name, line.result.notation, "ret");
+    if (line.quick !== definitions[line.program].quick.has(line.number)) found.push(`${line.name} is quick or is not`);
   }
   for (const event of eventShapes) compare("remote", event.procedure, event.kind, event.codec.notation, "msg");
   for (const line of Object.values<Procedure<unknown, unknown>>(qemuMessages)) {

@@ -1,6 +1,6 @@
 /** Procedures of the connection and of the host it stands for. */
 import { array, arrayFixed, int, intBool, opaque, small, struct, uhyper, uint } from "../codec.ts";
-import { cpumapMax, domain, domainListMax, proc, table, text, textOrNull, typedParams } from "./notation.ts";
+import { cpumapMax, domain, domainListMax, proc, quick, table, text, textOrNull, typedParams } from "./notation.ts";
 
 const statsMax = 262_144;
 const cellsMax = 1_024;
@@ -8,17 +8,17 @@ const guess = { emulator: textOrNull, arch: textOrNull, machine: textOrNull, vir
 const counters = array(struct({ field: text, value: uhyper }), 16);
 
 export const connection = table("remote", {
-  connectOpen: proc(1, { uri: textOrNull, flags: uint }),
-  connectClose: proc(2),
-  connectGetType: proc(3, {}, { type: text }),
-  connectGetVersion: proc(4, {}, { version: uhyper }),
-  connectGetLibVersion: proc(157, {}, { version: uhyper }),
-  connectGetHostname: proc(59, {}, { hostname: text }),
-  connectGetUri: proc(110, {}, { uri: text }),
-  connectSupportsFeature: proc(60, { feature: int }, { supported: intBool }),
+  connectOpen: quick(1, { uri: textOrNull, flags: uint }),
+  connectClose: quick(2),
+  connectGetType: quick(3, {}, { type: text }),
+  connectGetVersion: quick(4, {}, { version: uhyper }),
+  connectGetLibVersion: quick(157, {}, { version: uhyper }),
+  connectGetHostname: quick(59, {}, { hostname: text }),
+  connectGetUri: quick(110, {}, { uri: text }),
+  connectSupportsFeature: quick(60, { feature: int }, { supported: intBool }),
   connectGetCapabilities: proc(7, {}, { capabilities: text }),
   connectGetDomainCapabilities: proc(342, { ...guess, flags: uint }, { capabilities: text }),
-  connectGetSysinfo: proc(203, { flags: uint }, { sysinfo: text }),
+  connectGetSysinfo: quick(203, { flags: uint }, { sysinfo: text }),
   connectCompareHypervisorCpu: proc(393, { ...guess, xml: text, flags: uint }, { result: int }),
   connectBaselineHypervisorCpu: proc(394, { ...guess, xmls: array(text, 256), flags: uint }, { cpu: text }),
   connectGetCpuModelNames: proc(
@@ -26,7 +26,7 @@ export const connection = table("remote", {
     { arch: text, needResults: intBool, flags: uint },
     { models: array(text, 8_192), count: int },
   ),
-  connectListAllDomains: proc(
+  connectListAllDomains: quick(
     273,
     { needResults: intBool, flags: uint },
     { domains: array(domain, domainListMax), count: uint },
@@ -36,9 +36,9 @@ export const connection = table("remote", {
     { domains: array(domain, domainListMax), stats: uint, flags: uint },
     { records: array(struct({ domain, params: typedParams(statsMax) }), domainListMax) },
   ),
-  authList: proc(66, {}, { types: array(int, 20) }),
+  authList: quick(66, {}, { types: array(int, 20) }),
 
-  nodeGetInfo: proc(
+  nodeGetInfo: quick(
     6,
     {},
     {
@@ -52,11 +52,11 @@ export const connection = table("remote", {
       threads: int,
     },
   ),
-  nodeGetCpuStats: proc(227, { cpu: int, count: int, flags: uint }, { stats: counters, count: int }),
-  nodeGetMemoryStats: proc(228, { count: int, cell: int, flags: uint }, { stats: counters, count: int }),
-  nodeGetFreeMemory: proc(102, {}, { bytes: uhyper }),
-  nodeGetCellsFreeMemory: proc(101, { startCell: int, maxCells: int }, { cells: array(uhyper, cellsMax) }),
-  nodeGetFreePages: proc(
+  nodeGetCpuStats: quick(227, { cpu: int, count: int, flags: uint }, { stats: counters, count: int }),
+  nodeGetMemoryStats: quick(228, { count: int, cell: int, flags: uint }, { stats: counters, count: int }),
+  nodeGetFreeMemory: quick(102, {}, { bytes: uhyper }),
+  nodeGetCellsFreeMemory: quick(101, { startCell: int, maxCells: int }, { cells: array(uhyper, cellsMax) }),
+  nodeGetFreePages: quick(
     340,
     { pages: array(uint, cellsMax), startCell: int, cellCount: uint, flags: uint },
     { counts: array(uhyper, cellsMax) },

@@ -1,6 +1,6 @@
 /** Procedures of a domain's devices: plugging, disks, interfaces, block jobs. */
 import { array, hyper, int, intBool, struct, uhyper, uint } from "../codec.ts";
-import { domain, proc, table, text, textOrNull, typedParams } from "./notation.ts";
+import { domain, proc, quick, table, text, textOrNull, typedParams } from "./notation.ts";
 
 const tuneMax = 32;
 
@@ -58,7 +58,7 @@ export const devices = table("remote", {
   }),
   domainBlockCopy: proc(345, { domain, disk: text, xml: text, params: typedParams(16), flags: uint }),
 
-  domainInterfaceStats: proc(
+  domainInterfaceStats: quick(
     65,
     { domain, device: text },
     {

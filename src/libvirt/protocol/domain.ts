@@ -1,16 +1,16 @@
 /** Procedures of a domain's life, its definition and what is known of it. */
 import { array, hyper, int, intBool, opaque, small, struct, uhyper, uint } from "../codec.ts";
-import { cpumapMax, cpumapsMax, domain, proc, table, text, textOrNull, typedParams, uuid } from "./notation.ts";
+import { cpumapMax, cpumapsMax, domain, proc, quick, table, text, textOrNull, typedParams, uuid } from "./notation.ts";
 
 const vcpuInfo = struct({ number: uint, state: int, cpuTime: uhyper, cpu: int });
 const address = struct({ type: int, addr: text, prefix: uint });
 
 export const domains = table("remote", {
-  domainDefineXmlFlags: proc(350, { xml: text, flags: uint }, { domain }),
-  domainUndefineFlags: proc(231, { domain, flags: uint }),
+  domainDefineXmlFlags: quick(350, { xml: text, flags: uint }, { domain }),
+  domainUndefineFlags: quick(231, { domain, flags: uint }),
   domainCreateXml: proc(10, { xml: text, flags: uint }, { domain }),
   domainCreateWithFlags: proc(196, { domain, flags: uint }, { domain }),
-  domainDestroyFlags: proc(234, { domain, flags: uint }),
+  domainDestroyFlags: quick(234, { domain, flags: uint }),
   domainShutdownFlags: proc(258, { domain, flags: uint }),
   domainReboot: proc(27, { domain, flags: uint }),
   domainReset: proc(245, { domain, flags: uint }),
@@ -19,21 +19,21 @@ export const domains = table("remote", {
   domainInjectNmi: proc(210, { domain, flags: uint }),
   domainPmWakeup: proc(267, { domain, flags: uint }),
   domainRename: proc(358, { domain, newName: textOrNull, flags: uint }, { result: int }),
-  domainSetAutostart: proc(29, { domain, autostart: intBool }),
-  domainGetAutostart: proc(15, { domain }, { autostart: intBool }),
+  domainSetAutostart: quick(29, { domain, autostart: intBool }),
+  domainGetAutostart: quick(15, { domain }, { autostart: intBool }),
 
-  domainLookupById: proc(22, { id: int }, { domain }),
-  domainLookupByName: proc(23, { name: text }, { domain }),
-  domainLookupByUuid: proc(24, { uuid }, { domain }),
-  domainIsActive: proc(150, { domain }, { active: intBool }),
-  domainIsPersistent: proc(151, { domain }, { persistent: intBool }),
-  domainGetState: proc(212, { domain, flags: uint }, { state: int, reason: int }),
+  domainLookupById: quick(22, { id: int }, { domain }),
+  domainLookupByName: quick(23, { name: text }, { domain }),
+  domainLookupByUuid: quick(24, { uuid }, { domain }),
+  domainIsActive: quick(150, { domain }, { active: intBool }),
+  domainIsPersistent: quick(151, { domain }, { persistent: intBool }),
+  domainGetState: quick(212, { domain, flags: uint }, { state: int, reason: int }),
   domainGetInfo: proc(
     16,
     { domain },
     { state: small, maxMemoryKib: uhyper, memoryKib: uhyper, vcpus: small, cpuTime: uhyper },
   ),
-  domainGetControlInfo: proc(229, { domain, flags: uint }, { state: uint, details: uint, stateTime: uhyper }),
+  domainGetControlInfo: quick(229, { domain, flags: uint }, { state: uint, details: uint, stateTime: uhyper }),
   domainGetXmlDesc: proc(14, { domain, flags: uint }, { xml: text }),
   domainGetMessages: proc(426, { domain, flags: uint }, { messages: array(text, 2_048) }),
   domainSetMetadata: proc(264, {
@@ -61,7 +61,7 @@ export const domains = table("remote", {
   domainSetVcpusFlags: proc(199, { domain, count: uint, flags: uint }),
   domainGetVcpusFlags: proc(200, { domain, flags: uint }, { count: int }),
   domainSetVcpu: proc(384, { domain, cpumap: text, state: int, flags: uint }),
-  domainGetVcpus: proc(
+  domainGetVcpus: quick(
     20,
     { domain, maxInfo: int, mapLength: int },
     { info: array(vcpuInfo, 16_384), cpumaps: opaque(cpumapsMax) },
@@ -89,7 +89,7 @@ export const domains = table("remote", {
   domainSetIothreadParams: proc(402, { domain, iothread: uint, params: typedParams(64), flags: uint }),
 
   domainSetMemoryFlags: proc(204, { domain, memoryKib: uhyper, flags: uint }),
-  domainGetMaxMemory: proc(17, { domain }, { memoryKib: uhyper }),
+  domainGetMaxMemory: quick(17, { domain }, { memoryKib: uhyper }),
   domainMemoryStats: proc(
     159,
     { domain, max: uint, flags: uint },

@@ -9,11 +9,11 @@ import { array, type Codec, hyper, int, type Fields, struct, type TypeOf, uhyper
 import { statValues } from "../values.ts";
 import type { DomainEvent, DomainEventKind } from "../events.ts";
 import { lifecycle } from "../states.ts";
-import { domain, domainOrNull, proc, programs, table, text, textOrNull, typedParams } from "./notation.ts";
+import { domain, domainOrNull, quick, programs, table, text, textOrNull, typedParams } from "./notation.ts";
 
 export const eventProcedures = table("remote", {
-  connectDomainEventCallbackRegisterAny: proc(316, { eventId: int, domain: domainOrNull }, { callbackId: int }),
-  connectDomainEventCallbackDeregisterAny: proc(317, { callbackId: int }),
+  connectDomainEventCallbackRegisterAny: quick(316, { eventId: int, domain: domainOrNull }, { callbackId: int }),
+  connectDomainEventCallbackDeregisterAny: quick(317, { callbackId: int }),
 });
 
 export interface EventShape {

@@ -37,11 +37,13 @@ export interface Procedure<A, R> {
   readonly number: number;
   /** Our name, for logs and errors. */
   readonly name: string;
+  /** The daemon answers it by itself, without asking QEMU, whose answer may never come (`@priority: high`). */
+  readonly quick: boolean;
   readonly args: Codec<A>;
   readonly result: Codec<R>;
 }
 
-type Shape<A, R> = Pick<Procedure<A, R>, "number" | "args" | "result">;
+type Shape<A, R> = Pick<Procedure<A, R>, "number" | "quick" | "args" | "result">;
 
 /** One line of a table. */
 export function proc<const A extends Fields = {}, const R extends Fields = {}>(
@@ -49,8 +51,11 @@ export function proc<const A extends Fields = {}, const R extends Fields = {}>(
   args?: A,
   result?: R,
 ): Shape<TypeOf<ReturnType<typeof struct<A>>>, TypeOf<ReturnType<typeof struct<R>>>> {
-  return { number, args: struct(args ?? ({} as A)), result: struct(result ?? ({} as R)) };
+  return { number, quick: false, args: struct(args ?? ({} as A)), result: struct(result ?? ({} as R)) };
 }
+
+/** A line for a procedure that libvirt marks with high priority. */
+export const quick: typeof proc = (number, args, result) => ({ ...proc(number, args, result), quick: true });
 
 /** Gives each line its program, and its property name as its name. */
 export function table<const T extends Record<string, Shape<unknown, unknown>>>(

@@ -60,10 +60,9 @@ export class PeerConnection {
     return this.#received.length;
   }
 
-  /** Stops and goes on reading what the client writes. */
-  pause(paused: boolean): void {
-    if (paused) this.#socket.pause();
-    else this.#socket.resume();
+  /** Bytes that the client's side has not taken. */
+  get unsent(): number {
+    return this.#socket.writableLength;
   }
 
   raw(bytes: Uint8Array): void {

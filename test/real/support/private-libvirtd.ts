@@ -129,6 +129,14 @@ export class PrivateLibvirtd {
     return /^\d+ \(qemu.*\) [^Z]/.test(stat) ? Number(text) : undefined;
   }
 
+  /** Sends a signal to a guest's QEMU. */
+  async signalQemu(domain: string, signal: "STOP" | "CONT" | "KILL"): Promise<void> {
+    const pid = await this.qemuPid(domain);
+    const kill = spawn("nsenter", ["-t", String(this.#initPid), "-p", "-m", "kill", `-${signal}`, String(pid)]);
+    const [code] = (await once(kill, "exit")) as [number | null];
+    if (code !== 0) throw new Error(`no ${signal} for ${domain}`);
+  }
+
   async logText(): Promise<string> {
     return await readFile(join(this.dir, "log/libvirtd.log"), "utf8").catch(() => "(no log)");
   }
