@@ -172,6 +172,11 @@ describe("codecs", () => {
     expect(refused(array(int, 100), claim)).toBe(true);
   });
 
+  test("take a pointer's flag for 0 or 1 and nothing else", () => {
+    expect(refused(optional(int), Buffer.from("0000000200000000", "hex"))).toBe(true);
+    expect(refused(optional(int), Buffer.from("0000000100000000", "hex"))).toBe(false);
+  });
+
   test("an array whose elements take no bytes cannot be defined", () => {
     expect(() => array(struct({}), 10)).toThrow(XdrError);
   });
