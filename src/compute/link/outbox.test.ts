@@ -38,6 +38,16 @@ describe("Outbox", () => {
     expect(box.take()).toBeNull();
   });
 
+  test("tells again of what could not be sent while the connection was away", async () => {
+    const { box, ready } = outbox();
+    // Nobody takes a report: there is no connection.
+    box.set(a, seen(a, 1));
+    await vi.waitFor(() => expect(ready).toHaveBeenCalledTimes(1));
+    box.reset();
+    await vi.waitFor(() => expect(ready).toHaveBeenCalledTimes(2));
+    expect(box.take()).toMatchObject({ full: true, instances: [{ id: a }] });
+  });
+
   test("an answer to an older report is no answer to this one", () => {
     const { box } = outbox();
     box.set(a, seen(a, 1));

@@ -84,7 +84,6 @@ export class Outbox {
 
   /** The next report to send, or null if one is on its way or there is nothing new. */
   take(): SeenMessage | null {
-    this.#announced = false;
     if (this.#inFlight !== null) return null;
     const full = this.#fullDue && this.#options.isWhole();
     const wantedGeneration = this.#options.generation();
@@ -102,7 +101,11 @@ export class Outbox {
   #announce(): void {
     if (this.#announced || this.#inFlight !== null) return;
     this.#announced = true;
-    // After everything that changes in this turn of the event loop.
-    queueMicrotask(this.#options.onReady);
+    // After everything that changes in this turn of the event loop. Over before it is told: who cannot send now (the connection
+    // is away) must be told again by the next change.
+    queueMicrotask(() => {
+      this.#announced = false;
+      this.#options.onReady();
+    });
   }
 }
