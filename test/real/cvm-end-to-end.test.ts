@@ -18,13 +18,13 @@ const pingPort = 9000;
 
 /** A tenant's own service: told an address, it says whether it can reach it. */
 const pingService = `#!/bin/sh
-cat >/root/reach.sh <<'END'
+cat >/run/reach.sh <<'END'
 #!/bin/sh
 read -r ip
 ping -c 1 -w 20 "$ip" >/dev/null 2>&1 && echo reached || echo lost
 END
-chmod +x /root/reach.sh
-exec nc -ll -p ${pingPort} -e /root/reach.sh
+chmod +x /run/reach.sh
+exec nc -ll -p ${pingPort} -e /run/reach.sh
 `;
 
 const { Client } = cvm.v20170312;
