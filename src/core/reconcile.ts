@@ -25,62 +25,8 @@ import { launchHosts, operationLimit, startAttempts, waitAgainMs } from "./deadl
 import { operationFailureOf } from "./failure-codes.ts";
 import { decideRestart, restartDelaysMs, stableMs } from "./restart-policy.ts";
 import type { SeenPhase, SeenReason } from "./seen.ts";
+import { nothing, type Decision, type HostLink, type Patch } from "./decision.ts";
 import type { Failed, Instance, OpenOperation, Step } from "./wanted.ts";
-
-export type HostLink = "connected" | "unreachable";
-
-type Patch = Partial<
-  Pick<
-    Instance,
-    | "power"
-    | "incarnation"
-    | "resets"
-    | "launched"
-    | "runningSince"
-    | "quickEnds"
-    | "notBefore"
-    | "triedHosts"
-    | "failure"
-  >
->;
-
-/** The changes of one step; the empty one means that nothing is to be done before `dueAt` or the next report. */
-export interface Decision {
-  patch: Patch;
-  /** How the open operation ends. */
-  end: { as: "SUCCEEDED" } | ({ as: "FAILED" } & Failed) | null;
-  /** The host works on the open operation. */
-  taken: boolean;
-  deadline: number | null;
-  /** A recovery begins (or, with `failed`, is given up at once), after `end`. */
-  recover: { failed: Failed | null; deadline: number } | null;
-  steps: Step[];
-  /** `capacity`: nothing is left on the host. `everything`: and the instance is over. */
-  release: "capacity" | "everything" | null;
-  /** It needs a host other than the tried ones. */
-  place: boolean;
-  /** Look again then, if nothing happens before. */
-  dueAt: number | null;
-}
-
-const nothing: Decision = {
-  patch: {},
-  end: null,
-  taken: false,
-  deadline: null,
-  recover: null,
-  steps: [],
-  release: null,
-  place: false,
-  dueAt: null,
-};
-
-/** True when the decision changes anything but the time of the next look. */
-export function changes(decision: Decision): boolean {
-  const { patch, end, taken, deadline, recover, steps, release, place } = decision;
-  const count = Object.keys(patch).length + steps.length;
-  return count > 0 || end !== null || taken || deadline !== null || recover !== null || release !== null || place;
-}
 
 /** The next step for an instance. Total: every input has a decision. `now` in ms. */
 export function reconcile(instance: Instance, link: HostLink, now: number): Decision {

@@ -134,7 +134,7 @@ export class AgentListener {
   async close(): Promise<void> {
     clearInterval(this.#heard);
     const sessions = [...this.#sessions.values()];
-    for (const session of sessions) session.close(1001, "VStation is ending");
+    for (const session of sessions) session.leave();
     this.#sockets.close();
     this.#server.close();
     this.#server.closeAllConnections();

@@ -68,6 +68,7 @@ export class HostSession {
   #peersSent = 0;
   #due: { wanted: boolean; peers: boolean; whole: boolean } = { wanted: false, peers: false, whole: false };
   #streaming: Promise<void> | undefined;
+  #lastWrite: Promise<void> | undefined;
 
   constructor(hostId: HostId, socket: WebSocket, context: SessionContext) {
     this.hostId = hostId;
@@ -99,6 +100,15 @@ export class HostSession {
     this.#streaming ??= this.#stream();
   }
 
+  /**
+   * Ends it because this process ends. The host's row goes on saying that it is connected: it will be again in a moment, and if
+   * not, its silence tells; a restart of VStation must not look like the loss of every host.
+   */
+  leave(): void {
+    this.#written = false;
+    this.close(1001, "VStation is ending");
+  }
+
   close(code: number, reason: string): void {
     if (this.#ended.signal.aborted) return;
     this.#socket.close(code, reason.slice(0, 100));
@@ -110,6 +120,7 @@ export class HostSession {
   /** Resolves when the session has ended and nothing of it is at work any more. */
   async finished(): Promise<void> {
     await this.#streaming;
+    await this.#lastWrite;
   }
 
   #end(reason: string): void {
@@ -124,8 +135,9 @@ export class HostSession {
   }
 
   #writeLost(): void {
-    this.#context.store
+    this.#lastWrite = this.#context.store
       .transaction((tx) => hostLost(tx, this.hostId, this.id))
+      .then(() => undefined)
       .catch((error: unknown) => {
         // Its silence says the same a little later.
         this.#log.warn({ chain: formatError(error) }, "could not write down that a host is out of reach");

@@ -5,9 +5,9 @@
 import { operationLimit } from "../../core/deadlines.ts";
 import { failure } from "../../core/failure-codes.ts";
 import { instanceState } from "../../core/instance-state.ts";
-import type { OperationKind, StopMode, Verdict } from "../../core/instance.ts";
+import type { OperationKind, Verdict } from "../../core/instance.ts";
+import { ordered } from "../../core/order.ts";
 import { decideRequest, type PowerRequest } from "../../core/request-queue.ts";
-import type { Instance } from "../../core/wanted.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { unreachable } from "../../lib/errors.ts";
 import { newId, type InstanceId, type OperationId } from "../../lib/ids.ts";
@@ -132,7 +132,7 @@ async function order(
         ],
   );
   const changes = accepted.map(({ row, facts }): InstanceChangeRow => {
-    const next = { ...facts, ...ordered(facts, request), notBefore: null };
+    const next = { ...facts, ...ordered(facts, request) };
     return { row, facts: next, dueAt: deadline, order: true, deleted: false };
   });
   const operations = accepted.map(({ row }): NewOperation => {
@@ -149,32 +149,4 @@ async function order(
     tx.wake.instance(row.id);
   }
   return operations;
-}
-
-/** What an accepted request orders. */
-function ordered(facts: Instance, request: PowerRequest): Partial<Instance> {
-  switch (request.action) {
-    case "start": {
-      const ended = facts.seen?.phase.is === "exited" ? facts.seen.phase.incarnation : 0;
-      const incarnation = Math.max(facts.incarnation, ended) + 1;
-      return { power: { is: "running" }, incarnation, resets: 0, runningSince: null, failure: null, quickEnds: 0 };
-    }
-    case "stop":
-      return { power: { is: "stopped", how: request.how }, failure: null, quickEnds: 0 };
-    case "reboot":
-      return reboot(facts, request.how);
-    case "terminate":
-      return { power: { is: "gone", purpose: "terminate" } };
-    default:
-      return unreachable(request);
-  }
-}
-
-/**
- * A hard reboot is a reset of the running guest. A soft one is a soft stop and then a new start, both under one operation: the
- * guest goes down in its own order, and one that does not follow is left running and said so.
- */
-function reboot(facts: Instance, how: StopMode): Partial<Instance> {
-  if (how === "hard" && facts.power.is === "running") return { resets: facts.resets + 1 };
-  return { power: { is: "stopped", how } };
 }

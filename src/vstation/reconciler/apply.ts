@@ -1,6 +1,5 @@
 /** Writes decisions of the pure reconciler down, many instances in one transaction. */
-import { changes, type Decision } from "../../core/reconcile.ts";
-import type { Instance } from "../../core/wanted.ts";
+import { afterDecision, changes, isOrder, type Decision } from "../../core/decision.ts";
 import { newId } from "../../lib/ids.ts";
 import type { Tx } from "../store/database.ts";
 import {
@@ -59,12 +58,10 @@ function isDueChanged({ row }: LockedInstance, { dueAt }: Decision): boolean {
 }
 
 function instanceChange({ one, decision }: Work): InstanceChangeRow {
-  const { patch, release, dueAt } = decision;
-  const facts: Instance = { ...one.facts, ...patch };
-  if (release === "capacity") facts.hostId = null;
-  const order = patch.power !== undefined || patch.incarnation !== undefined || patch.resets !== undefined;
-  const deleted = release === "everything";
-  return { row: one.row, facts, dueAt: deleted ? null : dueAt, order, deleted };
+  const { row, facts } = one;
+  const deleted = decision.release === "everything";
+  const dueAt = deleted ? null : decision.dueAt;
+  return { row, facts: afterDecision(facts, decision), dueAt, order: isOrder(decision), deleted };
 }
 
 function operationChange({ one, decision }: Work): OperationEnd[] {

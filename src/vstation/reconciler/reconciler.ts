@@ -7,7 +7,8 @@
  * the row lock. A nudge that is lost is made good by {@link Reconciler.sweepAll} at each fresh start, and deadlines by the sweep.
  */
 import { crashPoint } from "../../lib/crash-point.ts";
-import { reconcile, relocationFailed, type Decision } from "../../core/reconcile.ts";
+import type { Decision } from "../../core/decision.ts";
+import { reconcile, relocationFailed } from "../../core/reconcile.ts";
 import { formatError, isFailure } from "../../lib/errors.ts";
 import type { InstanceId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";

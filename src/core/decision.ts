@@ -1,0 +1,71 @@
+/**
+ * What the reconciler decided about one instance: the changes of one transaction, and what the instance is after them. Pure; see
+ * reconcile.ts for who decides and src/vstation/reconciler/apply.ts for who writes it down.
+ */
+import type { Failed, Instance, Step } from "./wanted.ts";
+
+export type HostLink = "connected" | "unreachable";
+
+export type Patch = Partial<
+  Pick<
+    Instance,
+    | "power"
+    | "incarnation"
+    | "resets"
+    | "launched"
+    | "runningSince"
+    | "quickEnds"
+    | "notBefore"
+    | "triedHosts"
+    | "failure"
+  >
+>;
+
+/** The changes of one step; the empty one means that nothing is to be done before `dueAt` or the next report. */
+export interface Decision {
+  patch: Patch;
+  /** How the open operation ends. */
+  end: { as: "SUCCEEDED" } | ({ as: "FAILED" } & Failed) | null;
+  /** The host works on the open operation. */
+  taken: boolean;
+  deadline: number | null;
+  /** A recovery begins (or, with `failed`, is given up at once), after `end`. */
+  recover: { failed: Failed | null; deadline: number } | null;
+  steps: Step[];
+  /** `capacity`: nothing is left on the host. `everything`: and the instance is over. */
+  release: "capacity" | "everything" | null;
+  /** It needs a host other than the tried ones. */
+  place: boolean;
+  /** Look again then, if nothing happens before. */
+  dueAt: number | null;
+}
+
+export const nothing: Decision = {
+  patch: {},
+  end: null,
+  taken: false,
+  deadline: null,
+  recover: null,
+  steps: [],
+  release: null,
+  place: false,
+  dueAt: null,
+};
+
+/** True when the decision changes anything but the time of the next look. */
+export function changes(decision: Decision): boolean {
+  const { patch, end, taken, deadline, recover, steps, release, place } = decision;
+  const count = Object.keys(patch).length + steps.length;
+  return count > 0 || end !== null || taken || deadline !== null || recover !== null || release !== null || place;
+}
+
+/** True when the host has to hear of it: the instance gets its host's next generation. */
+export function isOrder({ patch }: Decision): boolean {
+  return patch.power !== undefined || patch.incarnation !== undefined || patch.resets !== undefined;
+}
+
+/** The instance after the decision, without its operation (which the decision may have ended) and generation. */
+export function afterDecision(instance: Instance, decision: Decision): Instance {
+  const next = { ...instance, ...decision.patch };
+  return decision.release === "capacity" ? { ...next, hostId: null } : next;
+}

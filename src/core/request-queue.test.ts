@@ -1,0 +1,66 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { allowedStates, instanceStates, operationKinds, type StopMode } from "./instance.ts";
+import { decideRequest, type PowerRequest, type Situation } from "./request-queue.ts";
+
+const how = fc.constantFrom<StopMode>("soft", "soft_first", "hard");
+const requests: fc.Arbitrary<PowerRequest> = fc.oneof(
+  fc.constant<PowerRequest>({ action: "start" }),
+  fc.constant<PowerRequest>({ action: "terminate" }),
+  fc.record({ action: fc.constant("stop" as const), how }),
+  fc.record({ action: fc.constant("reboot" as const), how }),
+);
+const situations: fc.Arbitrary<Situation> = fc.record({
+  state: fc.constantFrom(...instanceStates),
+  open: fc.option(fc.record({ kind: fc.constantFrom(...operationKinds), how: fc.option(how) })),
+  terminationProtection: fc.boolean(),
+});
+
+describe("the request queue", () => {
+  it("accepts at rest exactly what the table of states allows", () => {
+    fc.assert(
+      fc.property(requests, situations, (request, situation) => {
+        fc.pre(request.action !== "terminate");
+        const verdict = decideRequest(request, { ...situation, open: null });
+        expect(verdict.is === "accept").toBe(allowedStates[request.action].includes(situation.state));
+        const denied = { is: "deny", reason: "wrong_state", state: situation.state };
+        expect([{ is: "accept" }, denied]).toContainEqual(verdict);
+      }),
+    );
+  });
+
+  it("lets nothing but a termination, a harder stop or the end of a recovery over an open operation", () => {
+    fc.assert(
+      fc.property(requests, situations, (request, situation) => {
+        const { open } = situation;
+        fc.pre(open !== null && request.action !== "terminate");
+        if (decideRequest(request, situation).is !== "accept") return;
+        const harder = open.kind === `instance.${request.action}` && "how" in request && open.how !== request.how;
+        const endsRecovery = open.kind === "instance.recover" && request.action === "stop";
+        expect(harder || endsRecovery).toBe(true);
+      }),
+    );
+  });
+
+  it("ends anything that is not protected, once", () => {
+    fc.assert(
+      fc.property(situations, (situation) => {
+        const verdict = decideRequest({ action: "terminate" }, situation);
+        const unlessOver = situation.terminationProtection ? { is: "deny", reason: "protected" } : { is: "accept" };
+        expect(verdict).toEqual(situation.state === "TERMINATING" ? { is: "ignore" } : unlessOver);
+      }),
+    );
+  });
+
+  it("ignores what is under way already, and a softer way of it", () => {
+    const stopping = (open: StopMode): Situation => ({
+      state: "STOPPING",
+      open: { kind: "instance.stop", how: open },
+      terminationProtection: false,
+    });
+    expect(decideRequest({ action: "stop", how: "soft" }, stopping("soft")).is).toBe("ignore");
+    expect(decideRequest({ action: "stop", how: "soft" }, stopping("hard")).is).toBe("ignore");
+    expect(decideRequest({ action: "stop", how: "hard" }, stopping("soft")).is).toBe("accept");
+    expect(decideRequest({ action: "start" }, stopping("soft"))).toMatchObject({ reason: "wrong_state" });
+  });
+});

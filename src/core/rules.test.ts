@@ -1,0 +1,189 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type * as wire from "../api/agent.ts";
+import type { GroupId, HostId } from "../lib/ids.ts";
+import { ipToNumber, macOf, numberToIp, usableRange } from "./addresses.ts";
+import { attention } from "./attention.ts";
+import { instanceState } from "./instance-state.ts";
+import { instanceStates, operationKinds } from "./instance.ts";
+import { nameAt } from "./names.ts";
+import { choose, fits, hasRoom, type PlacementHost, type Room } from "./placement.ts";
+import { decideRestart, restartDelaysMs, stableMs } from "./restart-policy.ts";
+import type { SeenPhase, SeenReason } from "./seen.ts";
+
+type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false;
+
+describe("what hosts say", () => {
+  it("is the same here and on the wire, to the compiler", () => {
+    const same: [Same<SeenReason, wire.SeenReason>, Same<SeenPhase, wire.SeenPhase>] = [true, true];
+    expect(same).toEqual([true, true]);
+  });
+});
+
+describe("the state", () => {
+  it("is one of those that clients know, whatever the facts are", () => {
+    for (const open of [null, ...operationKinds]) {
+      for (const seen of [null, "running", "stopped", "exited", "gone", "failed", "preparing"] as const) {
+        for (const restartPolicy of ["always", "never"] as const) {
+          for (const power of [
+            { is: "running" },
+            { is: "stopped", how: "soft" },
+            { is: "gone", purpose: "terminate" },
+            { is: "gone", purpose: "relocate" },
+            { is: "gone", purpose: "launch_failed" },
+          ] as const) {
+            expect(instanceStates).toContain(instanceState({ power, seen, open, restartPolicy }));
+          }
+        }
+      }
+    }
+  });
+
+  it("does not say STOPPED of what may still run, nor RUNNING of what has ended", () => {
+    const off = { power: { is: "stopped", how: "hard" }, open: null, restartPolicy: "always" } as const;
+    expect(instanceState({ ...off, seen: "running" })).toBe("STOPPING");
+    expect(instanceState({ ...off, seen: "stopped" })).toBe("STOPPED");
+    const on = { power: { is: "running" }, open: null } as const;
+    expect(instanceState({ ...on, seen: "exited", restartPolicy: "never" })).toBe("STOPPED");
+    expect(instanceState({ ...on, seen: "exited", restartPolicy: "always" })).toBe("STARTING");
+    expect(instanceState({ ...on, seen: "paused", restartPolicy: "always" })).toBe("RUNNING");
+  });
+});
+
+describe("attention", () => {
+  const well = { power: "running", seen: null, failure: null, quickEnds: 0, hostName: "h", stale: false } as const;
+
+  it("is silent when all is well and puts the unknown first", () => {
+    expect(attention(well)).toBeNull();
+    const paused = { is: "paused", incarnation: 1, reason: "out_of_space" } as const;
+    expect(attention({ ...well, seen: paused })).toMatch(/storage is full/);
+    expect(attention({ ...well, seen: paused, stale: true })).toMatch(/out of reach/);
+    expect(attention({ ...well, failure: { code: "StartFailed", message: "no such machine" } })).toBe(
+      "No such machine.",
+    );
+  });
+});
+
+describe("restarting", () => {
+  it("waits longer each time and ends; a stable run begins anew", () => {
+    fc.assert(
+      fc.property(fc.nat(20), fc.nat(stableMs * 2), (quickEnds, ranMs) => {
+        const verdict = decideRestart(quickEnds, ranMs);
+        const before = ranMs >= stableMs ? 0 : quickEnds;
+        const restart = { is: "restart", afterMs: restartDelaysMs[before], quickEnds: before + 1 };
+        expect(verdict).toEqual(before < restartDelaysMs.length ? restart : { is: "crash_loop", quickEnds: before });
+      }),
+    );
+  });
+});
+
+describe("names", () => {
+  it("count as their pattern says, or from 1 when there is none and more than one", () => {
+    expect([0, 1].map((index) => nameAt("web", index, 2))).toEqual(["web1", "web2"]);
+    expect(nameAt("web", 0, 1)).toBe("web");
+    expect([0, 1].map((index) => nameAt("web{R:9}", index, 2))).toEqual(["web9", "web10"]);
+    expect(nameAt("web-{R:3,F:4}-x", 2, 5)).toBe("web-0005-x");
+    expect(nameAt("{R:3}{R:4}", 0, 1)).toBe("34");
+  });
+});
+
+describe("addresses", () => {
+  it("go to numbers and back", () => {
+    fc.assert(
+      fc.property(fc.ipV4(), (ip) => {
+        expect(numberToIp(ipToNumber(ip))).toBe(ip);
+      }),
+    );
+  });
+
+  it("leave out the reserved ones and the broadcast address", () => {
+    const { first, last } = usableRange("10.200.0.0/16", 10);
+    expect([numberToIp(first), numberToIp(last)]).toEqual(["10.200.0.10", "10.200.255.254"]);
+    expect(macOf("10.200.0.255")).toBe("02:56:0a:c8:00:ff");
+  });
+});
+
+describe("placement", () => {
+  const room = fc.record({ vcpus: fc.nat(64), memoryMiB: fc.nat(65_536), diskGiB: fc.nat(1_000) });
+  const hosts = fc.array(
+    fc.record({
+      capacity: room,
+      used: room,
+      open: fc.boolean(),
+      members: fc.nat(3),
+      zone: fc.constantFrom("z", "z", "y"),
+    }),
+    { maxLength: 12 },
+  );
+  const group = { id: "ps-aaaaaaaa" as GroupId, affinity: 2 };
+
+  it("gives only hosts that may and can, and gives one whenever there is one", () => {
+    fc.assert(
+      fc.property(hosts, room, fc.boolean(), (rows, ask, grouped) => {
+        const all: PlacementHost[] = rows.map((row, index) => ({
+          ...row,
+          id: `host-${index}` as HostId,
+          members: () => row.members,
+        }));
+        const not = [`host-0` as HostId];
+        const choice = choose(all, { zone: "z", room: ask, group: grouped ? group : null, not });
+        const able = all.filter(
+          (host) =>
+            host.open &&
+            host.zone === "z" &&
+            host.id !== "host-0" &&
+            hasRoom(host.capacity, host.used, ask) &&
+            (!grouped || host.members(group.id) < group.affinity),
+        );
+        expect("host" in choice ? able.map(({ id }) => id).includes(choice.host) : able.length === 0).toBe(true);
+        // The order in which hosts are looked at decides nothing.
+        expect(choose(all.toReversed(), { zone: "z", room: ask, group: grouped ? group : null, not })).toEqual(choice);
+      }),
+    );
+  });
+
+  it("tells apart what no host could ever take, what fits nowhere now, and what only its group forbids", () => {
+    const capacity: Room = { vcpus: 4, memoryMiB: 4096, diskGiB: 100 };
+    const host = (used: Room, members = 0): PlacementHost => ({
+      id: "host-a" as HostId,
+      zone: "z",
+      open: true,
+      capacity,
+      used,
+      members: () => members,
+    });
+    const none = { vcpus: 0, memoryMiB: 0, diskGiB: 0 };
+    const ask = { zone: "z", room: { vcpus: 2, memoryMiB: 1024, diskGiB: 1 }, group: null, not: [] };
+    const large = { ...ask, room: { ...ask.room, vcpus: 5 } };
+    expect(choose([host(none)], large)).toEqual({ refused: "type_too_large" });
+    expect(choose([host({ ...none, vcpus: 3 })], ask)).toEqual({ refused: "no_room" });
+    expect(choose([host(none, 2)], { ...ask, group })).toEqual({ refused: "group" });
+    expect(choose([host(none)], ask)).toEqual({ host: "host-a" });
+  });
+
+  it("prefers the host that is left fuller", () => {
+    const capacity: Room = { vcpus: 8, memoryMiB: 8192, diskGiB: 100 };
+    const host = (id: string, vcpus: number): PlacementHost => ({
+      id: id as HostId,
+      zone: "z",
+      open: true,
+      capacity,
+      used: { vcpus, memoryMiB: vcpus * 1024, diskGiB: 0 },
+      members: () => 0,
+    });
+    const ask = { zone: "z", room: { vcpus: 1, memoryMiB: 1024, diskGiB: 1 }, group: null, not: [] };
+    expect(choose([host("host-a", 1), host("host-b", 5), host("host-c", 3)], ask)).toEqual({ host: "host-b" });
+  });
+
+  it("counts how many more would fit", () => {
+    fc.assert(
+      fc.property(room, room, fc.integer({ min: 1, max: 8 }), (capacity, used, vcpus) => {
+        const ask = { vcpus, memoryMiB: vcpus * 1024, diskGiB: 1 };
+        const count = fits(capacity, used, ask);
+        const times = (n: number): Room => ({ vcpus: n * vcpus, memoryMiB: n * vcpus * 1024, diskGiB: n });
+        expect(count === 0 || hasRoom(capacity, used, times(count))).toBe(true);
+        expect(hasRoom(capacity, used, times(count + 1))).toBe(false);
+      }),
+    );
+  });
+});
