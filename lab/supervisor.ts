@@ -10,7 +10,7 @@
  * what VStation still wants.
  */
 import { appendFileSync, constants, cpSync, existsSync, readdirSync, renameSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { formatError } from "../src/lib/errors.ts";
 import { sleep } from "../src/lib/retry.ts";
 import { Child, endChild, type ChildContext, type ChildStatus } from "./child.ts";
@@ -22,6 +22,8 @@ import { postgresReady, postgresSpec } from "./postgres.ts";
 import { gone, handlesOf, initOf, isAlive, processesOf, signal } from "./processes.ts";
 import { servicesOf, watchServices, writeStatus, type LabState } from "./status.ts";
 import { caFingerprint, freePort, hostStates, readCredentials, vstationSpec, writeVStationConfig } from "./vstation.ts";
+
+const root = join(import.meta.dirname, "..");
 
 export interface LabOptions {
   readonly hosts: number | undefined;
@@ -86,8 +88,9 @@ export class Supervisor {
     const credentials = readCredentials(home.credentialsFile);
     this.#endpoint = credentials.endpoint;
     this.#become("ready");
+    const flag = home.path === resolve(root, ".vstation") ? "" : ` --home ${home.path}`;
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
-    return `VStation is ready after ${seconds} s with ${this.#hosts.length} hosts: endpoint ${credentials.endpoint}, credentials in ${home.credentialsFile}; next: ./vstation --help`;
+    return `VStation is ready after ${seconds} s with ${this.#hosts.length} hosts: endpoint ${credentials.endpoint}, credentials in ${home.credentialsFile}; next: ./vstation${flag} instance run --wait`;
   }
 
   async #startControl(): Promise<void> {

@@ -2,7 +2,10 @@
  * The lab as a user meets it: two homes side by side, every part killed in turn, its supervisor killed, powered off without a
  * trace. What runs is the real thing throughout; processes are found and compared by the kernel's own numbers.
  */
+import { execFile } from "node:child_process";
 import { copyFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { TestLab } from "../../lab/testing.ts";
 import { leftBehind, traces, type Traces } from "../../lab/traces.ts";
@@ -18,15 +21,20 @@ const parts = [
   "host2/compute",
 ];
 
-/** part -> pid of everything that runs; throws while a part is missing. */
-function running(lab: TestLab): Map<string, number> {
-  return new Map(
-    parts.map((part) => {
-      const pid = lab.pidOf(part);
-      if (pid === undefined) throw new Error(`${part} is not running`);
-      return [part, pid];
-    }),
-  );
+/** part -> pid of everything that runs, an instance's guest as `host/guest`; throws while a part is missing. */
+function running(lab: TestLab, instance?: string): Map<string, number> {
+  const pids = new Map<string, number>();
+  for (const part of parts) {
+    const pid = lab.pidOf(part);
+    if (pid === undefined) throw new Error(`${part} is not running`);
+    pids.set(part, pid);
+  }
+  if (instance !== undefined) {
+    const guests = lab.guestsOf(instance);
+    if (guests.length !== 1) throw new Error(`${guests.length} guests of ${instance} run`);
+    for (const { host, pid } of guests) pids.set(`${host}/guest`, pid);
+  }
+  return pids;
 }
 
 /** Waits until every part runs, the killed ones anew, and VStation sees every host ready. */
@@ -34,10 +42,11 @@ function whole(
   lab: TestLab,
   before: ReadonlyMap<string, number> = new Map(),
   killed: readonly string[] = [],
+  instance?: string,
 ): Promise<Map<string, number>> {
   return vi.waitFor(
     async () => {
-      const now = running(lab);
+      const now = running(lab, instance);
       for (const part of killed) expect(now.get(part)).not.toBe(before.get(part));
       expect([...(await lab.hosts()).values()]).toEqual(["ready", "ready"]);
       return now;
@@ -51,13 +60,25 @@ function others(pids: ReadonlyMap<string, number>, killed: string): Map<string, 
   return new Map([...pids].filter(([part]) => part !== killed && !part.startsWith(`${killed}/`)));
 }
 
+/** Creates an instance by the command line and returns its id when it runs. */
+async function runInstance(lab: TestLab): Promise<string> {
+  const { stdout } = await promisify(execFile)(join(import.meta.dirname, "../../vstation"), [
+    ...["--home", lab.home.path, "--json", "instance", "run", "--wait"],
+  ]);
+  const id = /ins-[a-z0-9]{8}/.exec(stdout)?.[0];
+  if (id === undefined) throw new Error(`no instance in ${stdout}`);
+  return id;
+}
+
 describe("a lab", () => {
   const lab = new TestLab();
   let before: Traces;
+  let instance: string;
 
   beforeAll(async () => {
     before = await traces();
     await lab.start({ hosts: 2 });
+    instance = await runInstance(lab);
   });
   afterAll(() => lab.destroy());
 
@@ -76,15 +97,21 @@ describe("a lab", () => {
     expect(stderr).toBe("");
   });
 
-  it.each(["postgres", "vstation", "host1/libvirtd", "host1/compute", "host1"])(
-    "loses %s to SIGKILL, gets it back, and nothing else is touched",
-    async (part) => {
-      const pids = await whole(lab);
-      await lab.kill(part);
-      const now = await whole(lab, pids, [part]);
-      expect(others(now, part)).toEqual(others(pids, part));
-    },
-  );
+  it.each([
+    "postgres",
+    "vstation",
+    "host1/libvirtd",
+    "host2/libvirtd",
+    "host1/compute",
+    "host2/compute",
+    "host1",
+    "host2",
+  ])("loses %s to SIGKILL, gets it back, and nothing else is touched", async (part) => {
+    const pids = await whole(lab, undefined, [], instance);
+    await lab.kill(part);
+    const now = await whole(lab, pids, [part], instance);
+    expect(others(now, part)).toEqual(others(pids, part));
+  });
 
   it("names a part that cannot live, and mends when the cause is gone", async () => {
     const pids = await whole(lab);
@@ -106,12 +133,12 @@ describe("a lab", () => {
   });
 
   it("lives on without its supervisor, and the next one takes over what runs", async () => {
-    const pids = await whole(lab);
+    const pids = await whole(lab, undefined, [], instance);
     await lab.kill("supervisor");
-    expect(running(lab)).toEqual(pids);
+    expect(running(lab, instance)).toEqual(pids);
     const { stdout } = await lab.start();
     expect(stdout).toContain("host1 was running and goes on");
-    expect(running(lab)).toEqual(pids);
+    expect(running(lab, instance)).toEqual(pids);
     // Taken over means looked after: what dies now comes back.
     await lab.kill("vstation");
     await lab.kill("host2");
@@ -144,6 +171,8 @@ describe("a lab", () => {
     expect(leftBehind(before, await traces(), lab.home.path, n)).toEqual([]);
     await lab.start();
     expect(leftBehind(before, await traces(), lab.home.path, n)).not.toEqual([]);
+    // Powering off was no wish to stop the instance.
+    await whole(lab, undefined, [], instance);
     await lab.kill("supervisor");
     await lab.stop();
     expect(leftBehind(before, await traces(), lab.home.path, n)).toEqual([]);
