@@ -69,9 +69,10 @@ function deletedFiles(pid: number, dir: string): string[] {
   }
 }
 
+/** All but what VStation wants: that an instance shall be gone is remembered until VStation has stopped naming it. */
 function files(dir: string, folder: string): string[] {
   return readdirSync(join(dir, folder), { recursive: true, encoding: "utf8" })
-    .filter((name) => /ins-|domain-/.test(name))
+    .filter((name) => /ins-|domain-/.test(name) && !name.startsWith("wanted/"))
     .map((name) => `file ${join(folder, name)}`);
 }
 
