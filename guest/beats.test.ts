@@ -96,15 +96,22 @@ describe("BeatLog", () => {
     expect(report.gaps?.max).toBe(3999);
   });
 
-  test("reports a range alone", () => {
+  test("reports a range with the gaps that reach into it, whole", () => {
     const log = logOf([
       [0, 1],
       [100, 2],
       [101, 3],
       [103, 4],
+      [200, 5],
     ]);
-    expect(log.report({ from: 100, to: 101 }).gaps?.max).toBe(1);
-    expect(log.report({ from: 500 })).toMatchObject({ received: 0, gaps: undefined, first: undefined });
+    expect(log.report({ from: 50, to: 102 })).toMatchObject({ received: 2, first: 100, last: 101, gaps: { max: 100 } });
+    expect(log.report({ from: 101, to: 102 })).toMatchObject({ received: 1, gaps: { max: 2 } });
+    expect(log.report({ from: 110, to: 120 })).toMatchObject({
+      received: 0,
+      first: undefined,
+      longest: [{ at: 103, ms: 97 }],
+    });
+    expect(log.report({ from: 500 })).toMatchObject({ received: 0, gaps: undefined });
   });
 
   test("the gaps of any arrivals add up to their whole span, and clear forgets", () => {

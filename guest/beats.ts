@@ -45,7 +45,7 @@ export interface BeatReport {
   bootIds: string[];
   first: number | undefined;
   last: number | undefined;
-  /** Of the gaps between arrivals, in ms; undefined with fewer than two beats. */
+  /** Lengths in ms; undefined without a gap. */
   gaps: { p50: number; p99: number; p999: number; max: number } | undefined;
   /** The longest gaps, longest first. */
   longest: Gap[];
@@ -88,14 +88,19 @@ export class BeatLog {
     else this.#repeated++;
   }
 
-  /** Of the beats that arrived from `from` to `to` (all by default); losses and repeats are those since the last clear. */
+  /**
+   * Of the beats that arrived from `from` to `to` (all by default), and of the gaps that reach into that time: one that began before
+   * it counts whole, one that has not ended is not known yet. Losses, repeats and lateness are those since the last clear.
+   */
   report(range: { from?: number; to?: number } = {}, longest = 10): BeatReport {
     const { from = -Infinity, to = Infinity } = range;
-    const times = this.#times.subarray(0, this.#length).filter((at) => at >= from && at <= to);
+    const times = this.#times.subarray(0, this.#length);
+    const inside = times.filter((at) => at >= from && at <= to);
     const gaps: Gap[] = [];
     for (let i = 1; i < times.length; i++) {
       const at = times[i - 1] ?? 0;
-      gaps.push({ at, ms: (times[i] ?? 0) - at });
+      const end = times[i] ?? 0;
+      if (end >= from && at <= to) gaps.push({ at, ms: end - at });
     }
     gaps.sort((a, b) => b.ms - a.ms);
     const lengths = gaps.map((gap) => gap.ms);
@@ -103,13 +108,13 @@ export class BeatLog {
     let lost = 0;
     for (const boot of this.#boots.values()) lost += boot.high - boot.low + 1 - boot.distinct;
     return {
-      received: times.length,
+      received: inside.length,
       lost,
       repeated: this.#repeated,
       late: this.#late,
       bootIds: [...this.#boots.keys()],
-      first: times[0],
-      last: times.at(-1),
+      first: inside[0],
+      last: inside.at(-1),
       gaps:
         max === undefined
           ? undefined
