@@ -64,8 +64,10 @@ describe("instances", () => {
         "code": 0,
         "err": "ins-00000001 run: accepted
       ins-00000001 run: done
+      ins-00000001 run: done after 0 s
       ins-00000002 run: accepted
       ins-00000002 run: done
+      ins-00000002 run: done after 0 s
       ",
         "out": "INSTANCE      OPERATION    STATE
       ins-00000001  op-00000003  SUCCEEDED
@@ -113,8 +115,10 @@ describe("instances", () => {
         "code": 0,
         "err": "ins-00000001 stop: accepted
       ins-00000001 stop: done
+      ins-00000001 stop: done after 0 s
       ins-00000002 stop: accepted
       ins-00000002 stop: done
+      ins-00000002 stop: done after 0 s
       ",
         "out": "INSTANCE      OPERATION    STATE
       ins-00000001  op-00000005  SUCCEEDED
@@ -247,6 +251,16 @@ describe("exit codes", () => {
     await until(() => cloud.seen.some(({ call }) => call === "operations.get"));
     interrupt.abort(new Error("SIGINT"));
     expect(await running).toMatchObject({ code: 130, err: expect.stringContaining("goes on") as string });
+  });
+});
+
+describe("Ctrl-C", () => {
+  it("ends a call that hangs", async () => {
+    cloud.hosts.list = () => new Promise(() => undefined);
+    const interrupt = new AbortController();
+    const running = cli("host list", { signal: interrupt.signal });
+    setTimeout(() => interrupt.abort(new Error("SIGINT")), 50);
+    expect((await running).code).toBe(130);
   });
 });
 

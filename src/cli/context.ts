@@ -43,7 +43,7 @@ export class Context {
 
   get client(): NativeClient {
     const { nativeEndpoint, nativeToken } = this.credentials();
-    this.#client ??= new NativeClient({ endpoint: nativeEndpoint, token: nativeToken });
+    this.#client ??= new NativeClient({ endpoint: nativeEndpoint, token: nativeToken, signal: this.io.signal });
     return this.#client;
   }
 

@@ -26,6 +26,7 @@ export function cliDocument(): string {
     "`./vstation` talks to the native API ([api.md](api.md)). Made from the program itself by `node src/cli/docs.ts`; do not edit.",
     "",
     "- **Where it connects**: `credentials.json` in `--home`, else `$VSTATION_HOME`, else `.vstation` here or beside the program.",
+    "  An endpoint with a certificate of your own authority: `NODE_EXTRA_CA_CERTS=ca.pem`.",
     "- **Ids or names**: wherever an instance, host, image, key or group is named, its id does, or its name while only one has it.",
     "- **People and programs**: text is for people and may change. `--json` prints one document to standard output whose shape is",
     "  that of the API: a resource as it is; lists as `{total, instances: [...]}`; actions as `{instanceIds, operationIds}`, with",

@@ -23,7 +23,7 @@ export class Progress {
     const told = this.#steps.get(operation.id) ?? 0;
     this.#steps.set(operation.id, operation.steps.length);
     if (this.#context.io.errIsTty) this.#line(operation);
-    else for (const step of operation.steps.slice(told)) this.#context.say(`${subject(operation)}: ${stepText(step)}`);
+    else this.#lines(operation, told);
   }
 
   broken(): void {
@@ -42,13 +42,21 @@ export class Progress {
     }
   }
 
+  #lines(operation: OperationWire, told: number): void {
+    for (const step of operation.steps.slice(told)) this.#context.say(`${subject(operation)}: ${stepText(step)}`);
+    if (operation.state === "SUCCEEDED") this.#context.say(`${subject(operation)}: done after ${this.#seconds()} s`);
+  }
+
+  #seconds(): number {
+    return Math.floor((performance.now() - this.#start) / 1000);
+  }
+
   #line(operation: OperationWire): void {
-    const seconds = Math.floor((performance.now() - this.#start) / 1000);
     const done = [...this.#latest.values()].filter(ended).length;
     const step = operation.steps.at(-1);
     const what = step === undefined ? operation.state.toLowerCase() : stepText(step);
     const count = this.#total > 1 ? `${done}/${this.#total} done, ` : "";
-    this.#write(`${count}${subject(operation)}: ${what} (${seconds} s)`);
+    this.#write(`${count}${subject(operation)}: ${what} (${this.#seconds()} s)`);
   }
 
   #write(text: string): void {

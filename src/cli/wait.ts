@@ -8,7 +8,7 @@
 import type { NativeClient } from "../api/native/client.ts";
 import { followChanges } from "../api/native/follow.ts";
 import type { OperationWire } from "../api/native/resources.ts";
-import { Failure } from "../lib/errors.ts";
+import { Failure, isFailure } from "../lib/errors.ts";
 import type { OperationId } from "../lib/ids.ts";
 
 export interface WaitOptions {
@@ -55,7 +55,7 @@ export async function waitForOperations(
       .then(() => look(which))
       .catch((error: unknown) => {
         // Out of reach is waited out, as the stream is; anything else ends the wait.
-        if (signal.aborted || (error instanceof Failure && error.kind === "unavailable")) return;
+        if (signal.aborted || isFailure(error, "unavailable", "timeout")) return;
         failed = error;
         stop.abort();
       });

@@ -16,6 +16,8 @@ export interface ClientOptions {
   token: string;
   /** For one call, unless the call says otherwise. */
   timeoutMs?: number;
+  /** Ends every call. */
+  signal?: AbortSignal;
 }
 
 export interface CallOptions {
@@ -30,11 +32,13 @@ export class NativeClient {
   readonly endpoint: string;
   readonly #token: string;
   readonly #timeoutMs: number;
+  readonly #signal: AbortSignal | undefined;
 
   constructor(options: ClientOptions) {
     this.endpoint = options.endpoint.replace(/\/(v1\/?)?$/, "");
     this.#token = options.token;
     this.#timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
+    this.#signal = options.signal;
   }
 
   /** Calls a route. Throws a `Failure`; `unavailable` says that the server was not reached, `timeout` that it did not answer. */
@@ -42,9 +46,10 @@ export class NativeClient {
     const route: Route = routes[name];
     const parts: { params?: object; query?: object; request?: unknown } = input;
     const path = fillPath(route.path, (parts.params ?? {}) as Record<string, unknown>) + queryString(parts.query ?? {});
-    const timeoutMs = options.timeoutMs ?? this.#timeoutMs;
+    const timeoutMs = options.timeoutMs ?? this.#timeoutMs + waitOf(parts.query);
     const deadline = AbortSignal.timeout(timeoutMs);
-    const signal = options.signal === undefined ? deadline : AbortSignal.any([deadline, options.signal]);
+    const ended = [options.signal, this.#signal].filter((one) => one !== undefined);
+    const signal = AbortSignal.any([deadline, ...ended]);
     const init: RequestInit = { method: route.method, signal, headers: this.headers };
     if (route.request !== nothing) {
       init.body = JSON.stringify(parts.request ?? {});
@@ -56,6 +61,7 @@ export class NativeClient {
       if (!response.ok) throw problemFrom(response, text);
       return answerFrom(route, name, text) as RouteAnswer<N>;
     } catch (error) {
+      if (ended.some((one) => one.aborted)) throw error;
       throw this.failureFor(error, deadline, `${name}: no answer within ${timeoutMs} ms`);
     }
   }
@@ -65,11 +71,10 @@ export class NativeClient {
     return { Authorization: `Bearer ${this.#token}`, Accept: `application/json, ${problemMediaType}` };
   }
 
-  /** What a failed fetch means; an abort by the caller's own signal and a `Failure` pass unchanged. */
+  /** What a fetch that failed by itself means; a `Failure` passes unchanged. */
   failureFor(error: unknown, deadline: AbortSignal | undefined, late: string): unknown {
     if (error instanceof Failure) return error;
     if (deadline?.aborted === true) return new Failure("timeout", "DeadlineExceeded", late, { cause: error });
-    if (error instanceof Error && error.name === "AbortError") return error;
     return new Failure("unavailable", "EndpointUnreachable", `cannot reach ${this.endpoint}: ${reasonOf(error)}`, {
       cause: error,
     });
@@ -112,6 +117,12 @@ function jsonOrUndefined(text: string): unknown {
   } catch {
     return undefined; // refused by the schema that comes next, with its own words
   }
+}
+
+/** A long poll answers so much later. */
+function waitOf(query: object | undefined): number {
+  const wait = query !== undefined && "wait" in query ? query.wait : undefined;
+  return typeof wait === "number" ? wait * 1000 : 0;
 }
 
 function queryString(query: object): string {

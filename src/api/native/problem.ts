@@ -56,7 +56,8 @@ type Place = NonNullable<Problem["errors"]>[number];
 
 /** What a failure looks like to the one who asked; its `detail` and causes stay with us. */
 export function problemOf(failure: Failure, requestId: string): Problem {
-  const places = failure.detail["errors"] as Place[] | undefined;
+  // The only code whose detail is made for the one who asked (see invalidRequest).
+  const places = failure.code === "InvalidRequest" ? (failure.detail["errors"] as Place[] | undefined) : undefined;
   return {
     type: `urn:vstation:problem:${failure.code}`,
     title: titles[failure.kind],

@@ -30,7 +30,7 @@ export async function diagnose(context: Context): Promise<Diagnosis> {
   if (state.credentials === undefined) return { findings, state, client: undefined };
 
   const { nativeEndpoint, nativeToken } = state.credentials;
-  const client = new NativeClient({ endpoint: nativeEndpoint, token: nativeToken });
+  const client = new NativeClient({ endpoint: nativeEndpoint, token: nativeToken, signal: io.signal });
   const service = await examineVStation(client, version, home);
   findings.push(...service.findings);
   if (!service.answers) return { findings, state, client: undefined };

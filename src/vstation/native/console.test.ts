@@ -1,3 +1,4 @@
+import { request } from "node:http";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { NativeClient } from "../../api/native/client.ts";
@@ -11,8 +12,8 @@ let api: Served;
 let id: InstanceId;
 beforeEach(async () => {
   api = await served();
-  const request = { instanceType: "T1.SMALL1", imageId: fakeImage };
-  id = (await api.client.call("instanceRun", { request })).instanceIds[0] as InstanceId;
+  const wanted = { instanceType: "T1.SMALL1", imageId: fakeImage };
+  id = (await api.client.call("instanceRun", { request: wanted })).instanceIds[0] as InstanceId;
 });
 afterEach(async () => api[Symbol.asyncDispose]());
 
@@ -148,6 +149,24 @@ describe("the console", () => {
     expect(await bare(`/v1/instances/${id}/console`, ["vstation.console", "bearer.x"])).toBe("401");
     expect(await bare(`/v1/instances/${id}/console?history=x`, proof)).toBe("400");
     expect(await bare("/v1/elsewhere", proof)).toBe("404");
+  });
+
+  it("leaves no console open behind a handshake that fails", async () => {
+    const headers = { host: "x", connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "99" };
+    const { hostname, port } = new URL(api.endpoint);
+    const sent = request({
+      hostname,
+      port,
+      path: `/v1/instances/${id}/console`,
+      headers: { ...headers, "sec-websocket-key": "no key", authorization: `Bearer ${fakeToken}` },
+    });
+    const status = await new Promise((resolve, reject) => {
+      sent.once("response", (response) => resolve(response.resume().statusCode));
+      sent.once("error", reject);
+      sent.end();
+    });
+    expect(status).toBe(400);
+    await until(() => api.cloud.consoles[0]?.closed === true);
   });
 
   it("counts what is open", async () => {

@@ -62,6 +62,8 @@ export function createNativeUpgrade(
       opening.then((late) => late.close()).catch(() => undefined);
       throw error;
     }
+    // Also for a handshake that the library refuses by itself: it answers, closes, and tells nobody.
+    socket.once("close", () => session.close());
     if (socket.destroyed || closing.aborted) {
       session.close();
       socket.destroy();

@@ -77,8 +77,14 @@ export function createNativeHandler(
       measured(metrics, name, async () => {
         requireToken(cloud, context.req.header("authorization"));
         const parts = await readRequest(route, context);
-        const signal = AbortSignal.any([context.req.raw.signal, closing]);
-        const call = { ...parts, ...callersFor(account, context.get("requestId")), signal };
+        const call = {
+          ...parts,
+          ...callersFor(account, context.get("requestId")),
+          // Made when asked for: few calls wait, and each such signal costs its memory until the server closes.
+          get signal() {
+            return AbortSignal.any([context.req.raw.signal, closing]);
+          },
+        };
         // The table pairs each call with its own route; the loop cannot know which one this is.
         const work = calls[name](service, call as never);
         const deadline = callDeadlineMs + (name === "operationGet" ? maxWaitSeconds * 1000 : 0);
@@ -101,9 +107,12 @@ export function createNativeHandler(
     });
   });
 
+  let looking: Promise<unknown> | undefined;
   app.get(rawRoutes.healthz.path, async (context) => {
     try {
-      await within(healthDeadlineMs, "reading the database", cloud.hosts.list({ offset: 0, limit: 1 }));
+      // Needs no token, so a crowd of strangers shares one look.
+      looking ??= cloud.hosts.list({ offset: 0, limit: 1 }).finally(() => (looking = undefined));
+      await within(healthDeadlineMs, "reading the database", looking);
       return context.text("ok\n");
     } catch (error) {
       log.warn({ err: error }, "not healthy");
