@@ -239,6 +239,10 @@ describe("an instance that should be off", () => {
       patch: {},
       end: { as: "FAILED", code: "DeadlineExceeded" },
     });
+    for (const how of ["soft", "soft_first", "hard"] as const) {
+      const silent = reconcile(instance(stopping(how, "instance.stop", now), running()), "unreachable", now);
+      expect(silent).toMatchObject({ patch: {}, end: null, deadline: now + waitAgainMs });
+    }
   });
 
   it("is started anew by a reboot, under the same operation", () => {

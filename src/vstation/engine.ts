@@ -23,7 +23,7 @@ import { Lease } from "./placement/lease.ts";
 import { Placer } from "./placement/placer.ts";
 import { Reconciler } from "./reconciler/reconciler.ts";
 import { accountBootstrap, type Bootstrap } from "./store/accounts.ts";
-import { isAway, Store } from "./store/database.ts";
+import { isAway, logRetry, Store } from "./store/database.ts";
 import { eventsForget } from "./store/events.ts";
 import { hostsSilent } from "./store/hosts.ts";
 import { joinTokenEnsure } from "./store/join-tokens.ts";
@@ -185,7 +185,7 @@ function every(ms: number, log: Log, work: () => Promise<void>): NodeJS.Timeout 
     if (busy) return;
     busy = true;
     work()
-      .catch((error: unknown) => log.warn({ chain: formatError(error) }, "housekeeping failed; it is done again"))
+      .catch((error: unknown) => logRetry(log, error, "housekeeping failed; it is done again"))
       .finally(() => (busy = false));
   }, ms);
 }
@@ -198,7 +198,7 @@ function coalesced(work: () => Promise<void>, log: Log): () => void {
     running = true;
     do {
       again = false;
-      await work().catch((error: unknown) => log.warn({ chain: formatError(error) }, "reading hosts again failed"));
+      await work().catch((error: unknown) => logRetry(log, error, "reading hosts again failed"));
     } while (again);
     running = false;
   };

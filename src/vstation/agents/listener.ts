@@ -14,7 +14,7 @@ import { formatError } from "../../lib/errors.ts";
 import { parseId, type HostId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import type { VStationConfig } from "../config.ts";
-import type { Store } from "../store/database.ts";
+import { logRetry, type Store } from "../store/database.ts";
 import { hostCertificateSerial, hostsHeard } from "../store/hosts.ts";
 import type { Wake } from "../store/wake.ts";
 import { answerJoin } from "./join.ts";
@@ -68,7 +68,7 @@ export class AgentListener {
     });
     server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
       this.#upgrade(request, socket, head).catch((error: unknown) => {
-        log.warn({ chain: formatError(error) }, "a host could not connect");
+        logRetry(log, error, "a host could not connect");
         socket.destroy();
       });
     });
@@ -173,7 +173,7 @@ export class AgentListener {
   #writeHeard(): void {
     const heard = [...this.#sessions.values()].filter((session) => session.greeted).map((session) => session.id);
     hostsHeard(this.#options.store, heard).catch((error: unknown) => {
-      this.#options.log.warn({ chain: formatError(error) }, "could not write down which hosts were heard of");
+      logRetry(this.#options.log, error, "could not write down which hosts were heard of");
     });
   }
 }

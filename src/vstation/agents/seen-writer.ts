@@ -5,11 +5,10 @@
  */
 import { crashPoint } from "../../lib/crash-point.ts";
 import type { SeenInstance } from "../../api/agent.ts";
-import { formatError } from "../../lib/errors.ts";
 import type { HostId, InstanceId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { backoff, sleep } from "../../lib/retry.ts";
-import type { Store } from "../store/database.ts";
+import { logRetry, type Store } from "../store/database.ts";
 import { seenSave, type SeenOutcome } from "../store/seen.ts";
 
 export interface SeenMessage {
@@ -75,10 +74,7 @@ export class SeenWriter {
         await this.#commit(batch);
         failures = 0;
       } catch (error) {
-        this.#log.warn(
-          { chain: formatError(error), hosts: batch.length },
-          "reports could not be committed; trying again",
-        );
+        logRetry(this.#log, error, "reports could not be committed; trying again");
         for (const [hostId, pending] of batch) this.#putBack(hostId, pending);
         await sleep(backoff(failures++, 50, 2_000));
       }

@@ -21,7 +21,7 @@ import { formatError } from "../../lib/errors.ts";
 import type { HostId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { backoff, sleep } from "../../lib/retry.ts";
-import type { Store } from "../store/database.ts";
+import { logRetry, type Store } from "../store/database.ts";
 import { hostHello, hostLost, hostReport } from "../store/hosts.ts";
 import { peersSince, wantedSince } from "../store/wanted.ts";
 import { Asks } from "./asks.ts";
@@ -140,7 +140,7 @@ export class HostSession {
       .then(() => undefined)
       .catch((error: unknown) => {
         // Its silence says the same a little later.
-        this.#log.warn({ chain: formatError(error) }, "could not write down that a host is out of reach");
+        logRetry(this.#log, error, "could not write down that a host is out of reach");
       });
   }
 
@@ -177,7 +177,7 @@ export class HostSession {
       case "report":
         return void this.#context.store
           .transaction((tx) => hostReport(tx, this.hostId, message.inventory, message.readiness))
-          .catch((error: unknown) => this.#log.warn({ chain: formatError(error) }, "a host's report was not written"));
+          .catch((error: unknown) => logRetry(this.#log, error, "a host's report was not written"));
       case "answer":
         return this.asks.answer(message.id, message.answer);
       case "refusal":
@@ -197,7 +197,7 @@ export class HostSession {
     }
     clearTimeout(this.#timers[0]);
     return void this.#greet(hello).catch((error: unknown) => {
-      this.#log.warn({ chain: formatError(error) }, "a host's hello could not be taken");
+      logRetry(this.#log, error, "a host's hello could not be taken");
       this.close(1013, "try again later");
     });
   }
@@ -250,7 +250,7 @@ export class HostSession {
         failures = 0;
       } catch (error) {
         this.nudge(due);
-        this.#log.warn({ chain: formatError(error) }, "could not read what is wanted of a host");
+        logRetry(this.#log, error, "could not read what is wanted of a host");
         await sleep(backoff(failures++, 50, 2_000), this.#ended.signal).catch(() => undefined);
       }
     }

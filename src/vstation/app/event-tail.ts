@@ -7,11 +7,10 @@
  * that are behind read from SQL up to where the reader is, then hop on. A nudge says "look again" and may be lost: the
  * listener's fresh start is one too.
  */
-import { formatError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { backoff, sleep } from "../../lib/retry.ts";
 import type { ChangeEvent, Events } from "../cloud.ts";
-import type { Store } from "../store/database.ts";
+import { logRetry, type Store } from "../store/database.ts";
 import { eventLast, eventsAfter, type EventWindow } from "../store/events.ts";
 
 const pageSize = 500;
@@ -98,7 +97,7 @@ export class EventTail implements Events {
         else await this.#look.promise;
         this.#look = Promise.withResolvers();
       } catch (error) {
-        this.#log.warn({ chain: formatError(error) }, "the event stream could not be read");
+        logRetry(this.#log, error, "the event stream could not be read");
         await sleep(backoff(failures++, 100, 2_000), this.#stop.signal).catch(() => undefined);
       }
     }

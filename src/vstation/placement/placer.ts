@@ -16,7 +16,7 @@ import { formatError, isFailure } from "../../lib/errors.ts";
 import { newId, type AccountId, type GroupId, type HostId, type InstanceId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { sleep } from "../../lib/retry.ts";
-import { isCommitUnknown, violatedConstraint, type Store } from "../store/database.ts";
+import { isCommitUnknown, logRetry, violatedConstraint, type Store } from "../store/database.ts";
 import { groupAffinity } from "../store/groups.ts";
 import { hostRead } from "../store/hosts.ts";
 import { instanceInsert, instanceMove, type Acceptance } from "../store/instance-insert.ts";
@@ -185,7 +185,7 @@ export class Placer {
           await this.#load(why);
           return;
         } catch (error) {
-          this.#options.log.warn({ chain: formatError(error) }, "could not rebuild the placement projection");
+          logRetry(this.#options.log, error, "could not rebuild the placement projection");
           await sleep(Math.min(2_000, 100 * 2 ** failures));
         }
       }

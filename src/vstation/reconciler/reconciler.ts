@@ -9,12 +9,12 @@
 import { crashPoint } from "../../lib/crash-point.ts";
 import type { Decision } from "../../core/decision.ts";
 import { reconcile, relocationFailed } from "../../core/reconcile.ts";
-import { formatError, isFailure } from "../../lib/errors.ts";
+import { isFailure } from "../../lib/errors.ts";
 import type { InstanceId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { backoff, sleep } from "../../lib/retry.ts";
 import type { Placer } from "../placement/placer.ts";
-import type { Store } from "../store/database.ts";
+import { logRetry, type Store } from "../store/database.ts";
 import { instancesDue, instancesUnsettled, nextDue } from "../store/due.ts";
 import { instanceLock, type LockedInstance } from "../store/instances.ts";
 import { apply } from "./apply.ts";
@@ -94,7 +94,7 @@ export class Reconciler {
         try {
           return await work();
         } catch (error) {
-          this.#options.log.warn({ chain: formatError(error) }, `${doing} failed`);
+          logRetry(this.#options.log, error, `${doing} failed`);
           await sleep(backoff(failures, 100, 5_000), this.#stop.signal).catch(() => undefined);
         }
       }
@@ -118,7 +118,7 @@ export class Reconciler {
         failures = 0;
       } catch (error) {
         this.nudge(batch);
-        this.#options.log.warn({ chain: formatError(error), instances: batch.length }, "reconciling failed");
+        logRetry(this.#options.log, error, "reconciling failed");
         if (!isFailure(error, "unavailable") && batch.length > 1) await this.#oneByOne(batch);
         await sleep(backoff(failures++, 50, 5_000), this.#stop.signal).catch(() => undefined);
       }

@@ -13,7 +13,7 @@ import { Kysely, PostgresDialect, sql, type Transaction } from "kysely";
 import pg from "pg";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { failure } from "../../core/failure-codes.ts";
-import { Failure } from "../../lib/errors.ts";
+import { Failure, formatError } from "../../lib/errors.ts";
 import type { HostId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Tables } from "./schema.ts";
@@ -57,8 +57,12 @@ export class Store {
       query_timeout: statementMs + 5_000,
       idle_in_transaction_session_timeout: 30_000,
     });
-    // An idle connection that dies tells only the pool; without a listener it would end the process.
-    this.#pool.on("error", (error) => options.log.warn({ err: error }, "an idle database connection was lost"));
+    // A connection that dies also emits an event, and an event without a listener would end the process: on the pool while
+    // it is idle, on the client while it is in use. Whoever uses it hears of it by the query that fails.
+    const lost = (error: Error): void =>
+      options.log.debug({ chain: formatError(error) }, "a database connection was lost");
+    this.#pool.on("error", lost);
+    this.#pool.on("connect", (client) => client.on("error", lost));
     this.db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: this.#pool }) });
   }
 
@@ -176,6 +180,14 @@ export function isAway(error: unknown): boolean {
   if (code !== undefined && (awayCodes.has(code) || /^(08|57P|53300)/.test(code))) return true;
   if (!(error instanceof Error)) return false;
   return awayTexts.test(error.message) || (error.cause !== undefined && isAway(error.cause));
+}
+
+/**
+ * Logs that background work failed and will be done again: once per outage is enough for a database that is away (the listener
+ * says that, see listener.ts), anything else is a warning each time.
+ */
+export function logRetry(log: Log, error: unknown, message: string): void {
+  log[isAway(error) ? "debug" : "warn"]({ chain: formatError(error) }, message);
 }
 
 function translate(error: unknown): unknown {

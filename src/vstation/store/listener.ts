@@ -46,7 +46,8 @@ export class Listener {
         });
       } catch (error) {
         if (this.#stop.signal.aborted) return;
-        this.#options.log.warn({ chain: formatError(error) }, "the listening database connection was lost");
+        const level = failures === 0 ? "warn" : "debug";
+        this.#options.log[level]({ chain: formatError(error) }, "the database connection was lost; trying again");
       }
       await sleep(backoff(failures++, 50, 2_000), this.#stop.signal).catch(() => undefined);
     }
@@ -73,7 +74,7 @@ export class Listener {
     try {
       await client.connect();
       await client.query(`listen ${channel}`);
-      log.debug("listening for other replicas' commits");
+      log.info("connected to the database");
       up();
       onFresh();
       await over.promise;

@@ -1,7 +1,7 @@
 /** A VStation process under test, with simulated hosts that dial into it, in a temporary directory. */
 import { spawn, type ChildProcess } from "node:child_process";
-import { randomBytes } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createHash, randomBytes, X509Certificate } from "node:crypto";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,9 +10,10 @@ import type * as z from "zod";
 import type { vstationConfigSchema } from "../../../src/vstation/config.ts";
 import type { Credentials } from "../../../src/vstation/credentials.ts";
 import { NativeClient } from "../../../src/api/native/client.ts";
+import { Failure } from "../../../src/lib/errors.ts";
 import { sleep } from "../../../src/lib/retry.ts";
 import { SimHost, type SimHostOptions } from "../../../src/sim/host.ts";
-import { simJoin } from "../../../src/sim/join.ts";
+import { makeHostKeys, simJoin } from "../../../src/sim/join.ts";
 import type { TestPostgres } from "./postgres.ts";
 
 export const imageId = "img-test0001";
@@ -31,12 +32,13 @@ export class TestVstation {
   readonly hosts: SimHost[] = [];
   /** Log lines at level error and above: an expected one is taken out by the test that expects it. */
   readonly errors: { msg: string }[] = [];
-  caFingerprint = "";
   readonly #tokens: string[];
   readonly #agentPort: number;
   readonly #listenPort: number;
   #process: ChildProcess | undefined;
   #exited: Promise<unknown> = Promise.resolve();
+  #closing = false;
+  #supervised: Promise<void> = Promise.resolve();
 
   private constructor(postgres: TestPostgres, database: string, ports: [number, number]) {
     this.postgres = postgres;
@@ -52,6 +54,11 @@ export class TestVstation {
 
   get server(): string {
     return `127.0.0.1:${this.#agentPort}`;
+  }
+
+  get caFingerprint(): string {
+    const { raw } = new X509Certificate(readFileSync(join(this.directory, "pki/ca.crt")));
+    return createHash("sha256").update(raw).digest("hex");
   }
 
   get pid(): number {
@@ -110,15 +117,33 @@ export class TestVstation {
       const entry = parse(line);
       if (entry === undefined) return;
       if (entry.level >= 50) this.errors.push(entry);
-      if (entry.msg !== "VStation is ready") return;
-      this.caFingerprint = entry.caFingerprint ?? "";
-      ready.resolve();
+      if (entry.msg === "VStation is ready") ready.resolve();
     });
     void this.#exited.then(() => ready.reject(new Error(`VStation ended before it was ready:\n${tail}`)));
     ready.promise.catch(() => undefined);
     if (options.crashAt === undefined) await ready.promise;
     else await Promise.race([ready.promise, this.#exited]);
     await this.addHosts(options.hosts ?? 0);
+  }
+
+  /** Starts it again whenever it has died, as a service manager would, until {@link close}. */
+  async supervise(options: StartOptions): Promise<void> {
+    const again = async (): Promise<void> => {
+      for (;;) {
+        await this.#exited;
+        if (this.#closing) return;
+        await this.start(options).catch((error: unknown) => {
+          if (!this.#closing) throw error;
+        });
+      }
+    };
+    await this.start(options);
+    this.#supervised = again();
+  }
+
+  /** True once the process has ended itself at its crash point. */
+  get crashed(): boolean {
+    return existsSync(join(this.directory, "crashed"));
   }
 
   get credentials(): Credentials {
@@ -140,9 +165,11 @@ export class TestVstation {
     const index = this.hosts.length;
     const name = `host${index}`;
     const ticket = { server: this.server, caFingerprint: this.caFingerprint, token: this.token(index), name };
+    const keys = await makeHostKeys();
     const host = new SimHost({
       servers: [this.server],
-      identity: await simJoin(ticket),
+      // An answer that was lost is asked for again with the same key.
+      identity: await persistently(() => simJoin({ ...ticket, keys })),
       name,
       underlayAddress: `10.9.0.${10 + index}`,
       shape: { cores: 16, memoryMiB: 32_768, diskGiB: 1_000 },
@@ -174,8 +201,10 @@ export class TestVstation {
   }
 
   async close(): Promise<void> {
+    this.#closing = true;
     for (const host of this.hosts) await host.close();
     await this.kill();
+    await this.#supervised;
     rmSync(this.directory, { recursive: true, force: true });
   }
 
@@ -198,7 +227,21 @@ export class TestVstation {
   }
 }
 
-function parse(line: string): { level: number; msg: string; caFingerprint?: string } | undefined {
+/** Does it again while the other side is away, as any careful client would; a refusal is final. */
+export async function persistently<T>(work: () => Promise<T>, ms = 60_000): Promise<T> {
+  const end = performance.now() + ms;
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      const refused = error instanceof Failure && !["unavailable", "timeout", "internal"].includes(error.kind);
+      if (refused || performance.now() > end) throw error;
+      await sleep(50);
+    }
+  }
+}
+
+function parse(line: string): { level: number; msg: string } | undefined {
   try {
     return JSON.parse(line) as { level: number; msg: string };
   } catch {

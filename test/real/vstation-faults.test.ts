@@ -1,0 +1,127 @@
+/**
+ * VStation and PostgreSQL killed in the middle of everything. The crash points are collected from the source: each one is passed
+ * by the walk below with the process ending itself there, once, and a point that the walk does not reach fails the test.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { NativeClient } from "../../src/api/native/client.ts";
+import { isFailure } from "../../src/lib/errors.ts";
+import type { InstanceId } from "../../src/lib/ids.ts";
+import { areGone, inState, list, run, show, start, stop, terminate } from "./support/cloud.ts";
+import { TestPostgres } from "./support/postgres.ts";
+import { eventually, persistently, TestVstation } from "./support/vstation.ts";
+
+const source = join(import.meta.dirname, "../../src/vstation");
+
+/** The CVM edge's own points are passed by its own tests. */
+const points = readdirSync(source, { recursive: true, encoding: "utf8" })
+  .filter((name) => name.endsWith(".ts") && !name.endsWith(".test.ts") && !name.startsWith("cvm/"))
+  .flatMap((name) => [...readFileSync(join(source, name), "utf8").matchAll(/crashPoint\("([^"]+)"\)/g)])
+  .flatMap((match) => match[1] ?? []);
+
+const postgres = new TestPostgres();
+let vstation: TestVstation;
+
+beforeAll(() => postgres.start());
+afterAll(() => postgres.close());
+beforeEach(async () => {
+  vstation = await TestVstation.create(postgres);
+});
+afterEach(() => vstation.close());
+
+/** Asks for a change until it is accepted, or finds that an earlier try whose answer was lost had been. */
+async function insist(work: (native: NativeClient) => Promise<unknown>): Promise<void> {
+  await persistently(async () => {
+    try {
+      await work(vstation.native);
+    } catch (error) {
+      if (!isFailure(error, "conflict", "not_found")) throw error;
+    }
+  });
+}
+
+/** No start was made twice, nothing is under way, and nothing is held by what is over. */
+async function expectClean(): Promise<void> {
+  for (const host of vstation.hosts) {
+    for (const machine of host.machines.values()) {
+      for (const count of machine.starts.values()) expect(count).toBe(1);
+    }
+  }
+  const open =
+    "select i.id, o.kind, i.power, i.seen, i.due_at from operation o join instance i on i.id = o.instance_id";
+  expect(await vstation.sql(`${open} where o.ended_at is null`)).toEqual([]);
+  const held = "select a.ip from address a join instance i on i.id = a.instance_id";
+  expect(await vstation.sql(`${held} where a.released_at is null and i.deleted_at is not null`)).toEqual([]);
+}
+
+describe("VStation killed", () => {
+  it("has points to be killed at", () => {
+    expect(points.length).toBeGreaterThan(10);
+    expect(new Set(points).size).toBe(points.length);
+  });
+
+  it.each(points)("at %s, every accepted request ends as it should", async (point) => {
+    await vstation.supervise({ crashAt: point });
+    await eventually("credentials", () => vstation.credentials);
+    await vstation.addHosts(2);
+    // Both are empty: the lower id is tried first, and its starts fail.
+    const first = vstation.hosts.toSorted((a, b) => (a.id < b.id ? -1 : 1))[0];
+    first?.setDefaultFaults({ startFails: { reason: "start_failed", message: "no" } });
+    const ids = await persistently(() => run(vstation.native, { clientToken: "walk" }));
+    expect(ids).toHaveLength(1);
+    const [running] = await inState(vstation, ids, "RUNNING");
+    expect(running?.epoch).toBe(2);
+    await insist((native) => stop(native, ids));
+    await inState(vstation, ids, "STOPPED");
+    await insist((native) => start(native, ids));
+    await inState(vstation, ids, "RUNNING");
+    expect(await persistently(() => run(vstation.native, { clientToken: "walk" }))).toEqual(ids);
+    expect(await persistently(() => list(vstation.native))).toHaveLength(1);
+    await insist((native) => terminate(native, ids));
+    await areGone(vstation, ids);
+    expect(vstation.crashed).toBe(true);
+    await expectClean();
+  });
+});
+
+describe("PostgreSQL killed", () => {
+  it("again and again under load costs VStation no restart and no request its end", async () => {
+    await vstation.start({ hosts: 3 });
+    const { pid } = vstation;
+    const made: InstanceId[] = [];
+    const enough = new AbortController();
+    const load = async (worker: number): Promise<void> => {
+      for (let n = 0; !enough.signal.aborted && n < 60; n++) {
+        made.push(...(await persistently(() => run(vstation.native, { clientToken: `w${worker}-${n}` }))));
+      }
+    };
+    const workers = [0, 1, 2].map(load);
+    for (let round = 0; round < 3; round++) {
+      const before = made.length;
+      await eventually("some more instances", () => made.length > before + 3);
+      await postgres.kill();
+      await expect(list(vstation.native)).rejects.toMatchObject({ code: "DatabaseUnavailable" });
+      await postgres.start();
+    }
+    const before = made.length;
+    await eventually("instances made after the last kill", () => made.length > before + 3);
+    enough.abort();
+    await Promise.all(workers);
+    expect(new Set(made).size).toBe(made.length);
+    await eventually("all of them run", async () => {
+      const all = await list(vstation.native, { limit: 500 });
+      return all.length === made.length && all.every((one) => one.state === "RUNNING");
+    });
+    await eventually("nothing is under way", async () => {
+      const open = await vstation.sql("select id from operation where ended_at is null");
+      return open.length === 0;
+    });
+    await expectClean();
+    expect(vstation.pid).toBe(pid);
+    const ids = made.slice(0, 1);
+    await stop(vstation.native, ids);
+    await inState(vstation, ids, "STOPPED");
+    expect((await show(vstation.native, ids[0] as InstanceId)).attention).toBeNull();
+  });
+});
