@@ -8,8 +8,8 @@
  * Who else touches it: instances stand on disk.qcow2 with their overlays, hosts read kernel and initrd at each start. So the folder
  * is built beside its place and renamed into it whole, it stays as it is while the recipe (the files of this folder) stays, and a
  * rebuild for another recipe carries the old disk over: its bytes under one id never change (another disk would need another id).
- * A build killed half-way leaves a hidden folder that the next build removes; two builds at once: the later one sees a folder with
- * its key and drops its own.
+ * A build killed half-way leaves a hidden folder; the next one clears it away and puts the old image back if that had gone aside.
+ * Two builds at once: the later one finds an image of its own recipe and drops what it built.
  */
 import { createHash } from "node:crypto";
 import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
@@ -42,11 +42,11 @@ export async function buildTiny(targetDir: string, options: BuildOptions = {}): 
   const say = options.onProgress ?? (() => {});
   const place = join(targetDir, tinyImageId);
   const key = await recipeKey();
+  await mkdir(targetDir, { recursive: true });
+  await recover(targetDir, place);
   const before = await readManifest(place);
   if (before?.built?.key === key) return before;
 
-  await mkdir(targetDir, { recursive: true });
-  await removeLeftovers(targetDir);
   const work = join(targetDir, `.${tinyImageId}.${process.pid}`);
   try {
     const image = join(work, "image");
@@ -128,12 +128,22 @@ async function buildInto(
 
 /** Swaps the built folder in; a rename onto a folder that is not empty is refused, so the old one steps aside first. */
 async function putInPlace(image: string, place: string, manifest: ImageManifest, work: string): Promise<ImageManifest> {
-  const other = await readManifest(place);
-  if (other?.built?.key === manifest.built?.key && other !== undefined) return other;
+  const twin = async () => {
+    const other = await readManifest(place);
+    return other?.built?.key === manifest.built?.key ? other : undefined;
+  };
+  const before = await twin();
+  if (before !== undefined) return before;
   await rename(place, join(work, "old")).catch(ignoreMissing);
   crashPoint("guest.build.swap");
-  await rename(image, place);
-  return manifest;
+  try {
+    await rename(image, place);
+    return manifest;
+  } catch (error) {
+    const meanwhile = await twin();
+    if (meanwhile === undefined) throw error;
+    return meanwhile;
+  }
 }
 
 async function compileProbe(work: string): Promise<Buffer> {
@@ -219,10 +229,14 @@ async function readManifest(folder: string): Promise<ImageManifest | undefined> 
   return imageManifestSchema.safeParse(JSON.parse(text)).data;
 }
 
-async function removeLeftovers(targetDir: string): Promise<void> {
+/** Takes up what killed builds left: the image they had moved aside goes back, the rest goes away. */
+async function recover(targetDir: string, place: string): Promise<void> {
   for (const name of await readdir(targetDir)) {
     const pid = name.startsWith(`.${tinyImageId}.`) ? Number(name.split(".").at(-1)) : undefined;
-    if (pid !== undefined && !isAlive(pid)) await rm(join(targetDir, name), { recursive: true, force: true });
+    if (pid === undefined || isAlive(pid)) continue;
+    const left = join(targetDir, name);
+    if ((await readManifest(place)) === undefined) await rename(join(left, "old"), place).catch(ignoreMissing);
+    await rm(left, { recursive: true, force: true });
   }
 }
 

@@ -71,6 +71,11 @@ describe("the tiny guest", () => {
     const older = { ...manifest, built: { key: "older", packages: {} } };
     await writeFile(file, JSON.stringify(older));
     await writeFile(join(image, manifest.disk.file), "what instances stand on");
+    // Killed between moving the old image aside and the new one in: the old disk must still be found.
+    const kill = { VSTATION_CRASH_AT: "guest.build.swap", VSTATION_CRASH_ONCE: join(work, "crashed") };
+    const killed = run(process.execPath, ["guest/build.ts", images], { env: kill, deadline: 120_000 });
+    await expect(killed).rejects.toThrow("guest/build.ts");
+    expect(await readdir(images)).not.toContain(manifest.id);
     const again = await buildTiny(images);
     expect(again.built?.key).toBe(manifest.built?.key);
     expect(again.sha256["initrd"]).toBe(manifest.sha256["initrd"]);
