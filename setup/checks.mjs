@@ -61,7 +61,6 @@ async function vitest(project, prefix = []) {
     "--reporter=default",
     "--reporter=json",
     `--outputFile.json=${file}`,
-    "--passWithNoTests",
   ];
   const code = await passThrough(command[0] ?? node, command.slice(1), { cwd: root });
   if (!existsSync(file)) return [{ kind: project, passed: 0, failed: 1, skipped: 0 }];
