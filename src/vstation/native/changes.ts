@@ -11,7 +11,7 @@ import type { Log } from "../../lib/log.ts";
 import { backoff, sleep } from "../../lib/retry.ts";
 import type { ChangeEvent, Events } from "../cloud.ts";
 
-const lookAgainMs = 5000;
+const standardLookAgainMs = 5000;
 
 export interface Watch extends Disposable {
   /** Resolves at the first change since the watch was made, after `ms` or sooner, or when the signal aborts: read again then. */
@@ -22,12 +22,14 @@ export class Changes {
   readonly #events: Events;
   readonly #log: Log;
   readonly #closing: AbortSignal;
+  readonly #lookAgainMs: number;
   readonly #watches = new Map<string, Set<() => void>>();
 
-  constructor(events: Events, log: Log, closing: AbortSignal) {
+  constructor(events: Events, log: Log, closing: AbortSignal, lookAgainMs = standardLookAgainMs) {
     this.#events = events;
     this.#log = log;
     this.#closing = closing;
+    this.#lookAgainMs = lookAgainMs;
     void this.#follow();
   }
 
@@ -40,7 +42,7 @@ export class Changes {
       happened: async (ms, signal) => {
         const end = new AbortController();
         const ends = AbortSignal.any([signal, this.#closing, end.signal]);
-        const waited = sleep(Math.min(ms, lookAgainMs), ends).catch(() => undefined);
+        const waited = sleep(Math.min(ms, this.#lookAgainMs), ends).catch(() => undefined);
         await Promise.race([promise, waited]);
         end.abort();
       },

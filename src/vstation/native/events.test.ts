@@ -60,7 +60,7 @@ describe("the event stream", () => {
     const text = await readUntil(response, "ins-00000003");
     expect(text).toContain("id: 2\nevent: change\ndata: ");
     expect(text).not.toContain("ins-00000001");
-    for (const bad of ["x", "-1", "9".repeat(20), "99999999999999999999"]) {
+    for (const bad of ["x", "-1", "9".repeat(19), "1".repeat(20)]) {
       const refused = await api.raw("GET", "/v1/events", { headers: { "last-event-id": bad } });
       expect(problemSchema.parse(await refused.json()).status).toBe(400);
     }
