@@ -42,7 +42,7 @@ export interface Agent {
 }
 
 const emulator = "/usr/bin/qemu-system-x86_64";
-/** Drift of the network is repaired, and the host's own state reported, this often. */
+/** Drift of the network is repaired, logs are bounded, and the host's own state is reported, this often. */
 const driftEveryMs = 60_000;
 
 export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent> {
@@ -171,6 +171,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   })();
   const drift = setInterval(() => {
     void syncNetwork(network, log);
+    void fleet.boundLogs();
     tell();
   }, driftEveryMs);
 

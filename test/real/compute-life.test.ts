@@ -59,6 +59,7 @@ test("says hello with what it is, and reports what it is ready for", async () =>
   expect(session.check("images")).toBe("ok");
   // A libvirtd that has just been started asks QEMU what it can do before it answers.
   await until(() => session.check("libvirt") === "ok", "libvirt to answer");
+  await until(() => session.fulls > 0, "a whole report");
 });
 
 test("the key stays on the host, readable by root alone, and a second start joins no second time", async () => {

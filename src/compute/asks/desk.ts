@@ -1,6 +1,5 @@
 /** Answers VStation's questions; each is answered once and remembered nowhere. */
-import { open, readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { open } from "node:fs/promises";
 import type { Ask, Readiness } from "../../api/agent.ts";
 import { Failure, unreachable } from "../../lib/errors.ts";
 import type { InstanceId } from "../../lib/ids.ts";
@@ -9,6 +8,7 @@ import type { Hypervisor } from "../hypervisor.ts";
 import type { Reply } from "../link/link.ts";
 import { instanceDirectory, type Paths } from "../paths.ts";
 import type { Fleet } from "../vm/fleet.ts";
+import { consoleLogs } from "../vm/log-bound.ts";
 import { Consoles } from "./consoles.ts";
 
 export interface DeskOptions {
@@ -54,24 +54,19 @@ export async function readConsoleLog(
   id: InstanceId,
   bytes: number,
 ): Promise<{ data: string; truncated: boolean }> {
-  const names = await readdir(directory).catch((cause: unknown) => {
+  const newestFirst = await consoleLogs(directory).catch((cause: unknown) => {
     throw new Failure("not_found", "InstanceNotHere", `${id} is not on this host`, { cause });
   });
-  const newestFirst = names.flatMap((name) => {
-    const [, incarnation, part] = /^console-(\d+)\.log(?:\.(\d+))?$/.exec(name) ?? [];
-    return incarnation === undefined ? [] : [{ name, incarnation: Number(incarnation), part: Number(part ?? -1) }];
-  });
-  newestFirst.sort((a, b) => b.incarnation - a.incarnation || a.part - b.part);
   const parts: Buffer[] = [];
   let left = bytes;
   let truncated = false;
-  for (const { name } of newestFirst) {
-    const { tail, whole } = await readTail(join(directory, name), left);
+  for (const { file } of newestFirst) {
+    const { tail, whole } = await readTail(file, left);
     parts.unshift(tail);
     left -= tail.length;
     truncated ||= !whole;
     if (left <= 0) {
-      truncated ||= name !== newestFirst.at(-1)?.name;
+      truncated ||= file !== newestFirst.at(-1)?.file;
       break;
     }
   }

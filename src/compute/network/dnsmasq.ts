@@ -16,6 +16,8 @@ import { formatError, wrap } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { bridgeName } from "./plan.ts";
 
+const shortestLifeMs = 5_000;
+
 export interface Lease {
   readonly mac: string;
   readonly ip: string;
@@ -61,11 +63,13 @@ export class Dnsmasq {
   #pid: number | null = null;
   #leases = new Map<string, string>();
   #closed = false;
+  readonly #onEnd: () => void;
 
-  /** `directory`: this subnet's own, under runDir. */
-  constructor(directory: string, log: Log) {
+  /** `directory`: this subnet's own, under runDir. `onEnd`: the process ended by itself after running for a while. */
+  constructor(directory: string, log: Log, onEnd: () => void) {
     this.#directory = directory;
     this.#log = log;
+    this.#onEnd = onEnd;
   }
 
   /** Brings the process to the wanted configuration; cheap when it runs with it already. */
@@ -149,10 +153,14 @@ export class Dnsmasq {
     });
     this.#pid = child.pid ?? null;
     child.unref();
+    const began = performance.now();
     child.once("exit", (code, by) => {
       if (this.#pid !== child.pid) return;
       this.#pid = null;
-      if (!this.#closed) this.#log.warn({ subnet: this.#subnet?.id, code, by, said }, "dnsmasq ended");
+      if (this.#closed) return;
+      this.#log.warn({ subnet: this.#subnet?.id, code, by, said }, "dnsmasq ended");
+      // One that cannot run is tried again with the next check of the network, not at once and for ever.
+      if (performance.now() - began > shortestLifeMs) this.#onEnd();
     });
   }
 

@@ -114,7 +114,11 @@ export class Network {
       [...this.#subnets.values()].map(async (subnet) => {
         let dnsmasq = this.#dnsmasq.get(subnet.id);
         if (dnsmasq === undefined) {
-          dnsmasq = new Dnsmasq(join(this.#options.directory, subnet.id), this.#options.log);
+          dnsmasq = new Dnsmasq(
+            join(this.#options.directory, subnet.id),
+            this.#options.log,
+            () => void this.#syncAgain(),
+          );
           this.#dnsmasq.set(subnet.id, dnsmasq);
         }
         await dnsmasq.ensure(subnet);
@@ -122,6 +126,14 @@ export class Network {
         await dnsmasq.keepLeases(new Set(this.#leaseNames(subnet.id)));
       }),
     );
+  }
+
+  async #syncAgain(): Promise<void> {
+    try {
+      await this.sync();
+    } catch (error) {
+      this.#options.log.error({ err: error }, "a dnsmasq that ended could not be started again");
+    }
   }
 
   *#leaseNames(subnet: SubnetId): Iterable<string> {

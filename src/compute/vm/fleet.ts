@@ -8,13 +8,18 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { InstanceSpec } from "../../api/agent.ts";
+import { formatError } from "../../lib/errors.ts";
 import { parseId, type InstanceId } from "../../lib/ids.ts";
 import type { Subscription } from "../../libvirt/contract.ts";
 import { instanceDirectory, recordFile } from "../paths.ts";
 import { makeDurableDirectory, temporaryEnding } from "../storage/durable.ts";
 import type { Context } from "./context.ts";
+import { boundLogs } from "./log-bound.ts";
 import { readRecord } from "./record.ts";
-import { Worker } from "./worker.ts";
+import { type Found, Worker } from "./worker.ts";
+
+/** A listing that got no answer is tried again after so long, if no reconnect brings it about before. */
+const retryMs = 2_000;
 
 export class Fleet {
   readonly #context: Context;
@@ -22,6 +27,7 @@ export class Fleet {
   #workers = new Map<InstanceId, Worker>();
   #subscriptions: Subscription[] = [];
   #listed = false;
+  #retry: NodeJS.Timeout | null = null;
   /** Domains whose names are no instance's: somebody else's, left alone. */
   foreign: readonly string[] = [];
 
@@ -30,7 +36,7 @@ export class Fleet {
     this.#wantedIds = wantedIds;
   }
 
-  /** Reads every record on the disk. A damaged one keeps Compute from starting: guessing could start a guest twice. */
+  /** Reads every record on the disk. Of an instance whose record is damaged nothing is guessed: it is left as it is, and shown. */
   async load(): Promise<void> {
     const { paths } = this.#context;
     await makeDurableDirectory(paths.instances);
@@ -38,8 +44,7 @@ export class Fleet {
       const id = parseId("instance", name);
       if (id === undefined) continue;
       await removeTemporaries(instanceDirectory(paths, id));
-      const record = (await readRecord(recordFile(paths, id))) ?? null;
-      this.#workers.set(id, new Worker(id, this.#context, { record, leftover: true }));
+      this.#workers.set(id, new Worker(id, this.#context, await this.#found(id)));
     }
     for (const id of this.#wantedIds()) this.#worker(id);
   }
@@ -49,17 +54,24 @@ export class Fleet {
     const { libvirt } = this.#context;
     const look = (event: { domain: { name: string } }): void => this.#onDomain(event.domain.name);
     this.#subscriptions = [
-      libvirt.onLifecycle(look),
+      libvirt.onLifecycle((event) => {
+        // Each start defines the domain anew; that changes nothing for the worker that did it.
+        const id = parseId("instance", event.domain.name);
+        if (event.change !== "defined" || id === undefined || !this.#workers.has(id)) look(event);
+      }),
       libvirt.on("io-error", look),
       libvirt.onLink((state) => {
         if (state === "lost" || state === "closed") for (const worker of this.#workers.values()) worker.lost();
       }),
       libvirt.onResync(() => this.#resync()),
     ];
+    // The connection may have come before anybody listened.
+    if (libvirt.link === "connected") void this.#resync();
     for (const worker of this.#workers.values()) worker.wake();
   }
 
   async stop(): Promise<void> {
+    if (this.#retry) clearTimeout(this.#retry);
     await Promise.all(this.#subscriptions.map((s) => s.close()));
     await Promise.all([...this.#workers.values()].map((w) => w.stop()));
   }
@@ -91,10 +103,33 @@ export class Fleet {
   #worker(id: InstanceId): Worker {
     let worker = this.#workers.get(id);
     if (worker === undefined) {
-      worker = new Worker(id, this.#context, { record: null, leftover: false });
+      worker = new Worker(id, this.#context, { record: null, leftover: false, damage: null });
       this.#workers.set(id, worker);
     }
     return worker;
+  }
+
+  /** Keeps every instance's serial logs within bounds. */
+  async boundLogs(): Promise<void> {
+    for (const worker of this.#workers.values()) {
+      if (worker.record === null) continue;
+      await boundLogs(instanceDirectory(this.#context.paths, worker.id)).catch((error: unknown) => {
+        this.#context.log.warn({ err: error, instance: worker.id }, "could not bound the serial log");
+      });
+    }
+  }
+
+  async #found(id: InstanceId): Promise<Found> {
+    try {
+      const record = (await readRecord(recordFile(this.#context.paths, id))) ?? null;
+      return { record, leftover: true, damage: null };
+    } catch (error) {
+      this.#context.log.error(
+        { err: error, instance: id },
+        "the record of an instance cannot be read; it is left alone",
+      );
+      return { record: null, leftover: true, damage: formatError(error) };
+    }
   }
 
   #onDomain(name: string): void {
@@ -104,14 +139,19 @@ export class Fleet {
   }
 
   async #resync(): Promise<void> {
-    const foreign: string[] = [];
-    for (const domain of await this.#context.libvirt.domainList()) {
-      const id = parseId("instance", domain.name);
-      if (id === undefined) foreign.push(domain.name);
-      else this.#worker(id);
+    try {
+      const foreign: string[] = [];
+      for (const domain of await this.#context.libvirt.domainList()) {
+        const id = parseId("instance", domain.name);
+        if (id === undefined) foreign.push(domain.name);
+        else this.#worker(id);
+      }
+      this.foreign = foreign;
+      this.#listed = true;
+    } catch (error) {
+      this.#context.log.warn({ err: error }, "libvirt did not list its domains");
+      if (this.#context.libvirt.link === "connected") this.#retry = setTimeout(() => void this.#resync(), retryMs);
     }
-    this.foreign = foreign;
-    this.#listed = true;
     for (const worker of this.#workers.values()) worker.lookAgain();
   }
 

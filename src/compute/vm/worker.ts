@@ -41,6 +41,15 @@ const doubtMs = 30_000;
 const firstRetryMs = 1_000;
 const longestRetryMs = 60_000;
 
+/** What lay here of an instance when Compute started. */
+export interface Found {
+  readonly record: InstanceRecord | null;
+  /** Files of it, with or without a record. */
+  readonly leftover: boolean;
+  /** Why the record cannot be read: then nothing is known of what ran, and nothing may be done. */
+  readonly damage: string | null;
+}
+
 export class Worker {
   readonly id: InstanceId;
   readonly #context: Context;
@@ -57,14 +66,15 @@ export class Worker {
   #timer: NodeJS.Timeout | null = null;
   #stopped = false;
   #leftover: boolean;
+  readonly #damage: string | null;
   #nothing = false;
 
-  /** `leftover`: files of it were found here, with or without a record. */
-  constructor(id: InstanceId, context: Context, found: { record: InstanceRecord | null; leftover: boolean }) {
+  constructor(id: InstanceId, context: Context, found: Found) {
     this.id = id;
     this.#context = context;
     this.#record = found.record;
     this.#leftover = found.leftover;
+    this.#damage = found.damage;
   }
 
   /** Nothing of it is here and nobody names it: it may be dropped. */
@@ -142,6 +152,7 @@ export class Worker {
   /** Steps until the rules say wait. */
   async #settle(): Promise<void> {
     while (!this.#stopped) {
+      if (this.#damage !== null) return this.#showDamage(this.#damage);
       if (this.#stale) await this.#look();
       const entry = this.#context.wanted(this.id);
       const situation = await this.#situation(entry);
@@ -159,6 +170,14 @@ export class Worker {
       }
       await this.#attempt(step, entry);
     }
+  }
+
+  #showDamage(damage: string): void {
+    const entry = this.#context.wanted(this.id);
+    const power = entry?.doc.power;
+    const incarnation = power?.state === "running" ? power.incarnation : 0;
+    const message = messageOf(new Error(`its record on the host cannot be read; restore it or remove it: ${damage}`));
+    this.#publish({ is: "failed", incarnation, reason: "io_error", message, attempts: 1 }, entry);
   }
 
   async #situation(entry: WantedEntry | undefined): Promise<Situation> {

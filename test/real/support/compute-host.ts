@@ -196,6 +196,24 @@ export class ComputeHost {
     return child;
   }
 
+  /** Keeps Compute running, as a service manager does, until stopped. */
+  superviseCompute(env: Record<string, string> = {}): { stop(): Promise<void> } {
+    let stopping = false;
+    const life = (async () => {
+      while (!stopping) {
+        await once(this.startCompute(env), "exit");
+        await delay(100);
+      }
+    })();
+    return {
+      stop: async () => {
+        stopping = true;
+        await this.killCompute("SIGTERM");
+        await life;
+      },
+    };
+  }
+
   /** Ends Compute by a signal and resolves when it is gone. */
   async killCompute(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
     const child = this.#compute;

@@ -176,7 +176,8 @@ export class FakeVstation {
   readonly caFingerprint: string;
   readonly #server: Server;
   readonly #sessions = new Map<string, FakeHostSession>();
-  readonly #tokens = new Set<string>();
+  /** Token -> public key that used it: the same host may ask again, because an answer can be lost. */
+  readonly #tokens = new Map<string, string | null>();
   joins = 0;
 
   private constructor(server: Server, port: number, caFingerprint: string) {
@@ -242,12 +243,15 @@ export class FakeVstation {
       request.on("end", () => {
         void (async () => {
           const join = joinRequestSchema.parse(JSON.parse(body));
-          if (!fake.#tokens.delete(join.token)) {
+          const csr = new x509.Pkcs10CertificateRequest(join.csr);
+          const key = csr.publicKey.toString("pem");
+          const usedBy = fake.#tokens.get(join.token);
+          if (usedBy === undefined || (usedBy !== null && usedBy !== key)) {
             response.writeHead(403).end(JSON.stringify({ code: "JoinTokenUnknown", message: "not a token of ours" }));
             return;
           }
           fake.joins++;
-          const csr = new x509.Pkcs10CertificateRequest(join.csr);
+          fake.#tokens.set(join.token, key);
           const issued = await sign(`CN=${join.name}`, (await csr.publicKey.export()) as webcrypto.CryptoKey, [
             new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth]),
           ]);
@@ -262,7 +266,7 @@ export class FakeVstation {
 
   newToken(): string {
     const token = randomBytes(24).toString("hex");
-    this.#tokens.add(token);
+    this.#tokens.set(token, null);
     return token;
   }
 

@@ -1,0 +1,82 @@
+/**
+ * Compute dies at every crash point of its source, comes back as its supervisor would bring it back, and the instance's life goes on
+ * to its end: each incarnation was launched once, what was asked for came, and nothing is left over.
+ */
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { crashPoints } from "../faults/points.ts";
+import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
+import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
+import { until } from "./support/until.ts";
+import { testSubnet, tinyInstance } from "./support/wanted-documents.ts";
+
+let underlay: TestUnderlay;
+let vstation: FakeVstation;
+let host: ComputeHost;
+let session: FakeHostSession;
+
+beforeAll(async () => {
+  underlay = new TestUnderlay();
+  vstation = await FakeVstation.start(underlay.address);
+  const agents = { port: vstation.port, caFingerprint: vstation.caFingerprint, token: vstation.newToken() };
+  host = await ComputeHost.start({ underlay, number: 1, agents });
+  session = vstation.session(host.name);
+  session.subnets = [testSubnet];
+});
+
+afterAll(async () => {
+  await host?.stop();
+  await vstation?.stop();
+  underlay?.remove();
+});
+
+const points = crashPoints().filter((point) => point.program === "compute");
+
+test.each(points.map((point) => point.name))("dies at %s", async (name) => {
+  const marker = join(host.dir, `died-${name}`);
+  // Joining and the first pass of the network happen once in a host's life: each case begins with a host that knows nothing.
+  host.sh(
+    `rm -rf ${host.stateDir}/identity; ip -br link | awk '/^(br|vx)-/ {sub("@.*", "", $1); print $1}' | xargs -rn1 ip link del`,
+  );
+  writeFileSync(join(host.dir, "token"), vstation.newToken());
+  const supervised = host.superviseCompute({ VSTATION_CRASH_AT: name, VSTATION_CRASH_ONCE: marker });
+  try {
+    await liveThrough(session, host);
+    session.setPeers([]);
+    session.peers = [];
+    await until(() => existsSync(marker), `${name} to be passed`);
+    await until(() => session.socket !== null, "Compute to be back");
+    expect(session.seen.size).toBe(0);
+  } finally {
+    await supervised.stop();
+  }
+});
+
+async function liveThrough(to: FakeHostSession, on: ComputeHost): Promise<void> {
+  const wanted = tinyInstance();
+  const { id } = wanted;
+  to.setPeers([{ subnetId: testSubnet.id, ip: "10.77.200.1", mac: "52:54:00:77:02:01", vtep: underlay.address }]);
+  to.want(wanted);
+  await to.untilPhase(id, "running");
+  to.want({ ...wanted, power: { state: "running", incarnation: 1, resets: 1 } });
+  await until(() => JSON.stringify(to.phase(id)).includes('"resets":1'), "the reset to be reported");
+  to.want({ ...wanted, power: { state: "stopped", how: "soft" } });
+  await to.untilPhase(id, "stopping");
+  const pressed = (): boolean =>
+    on.computeLog().includes(`"instance":"${id}","step":"press"`) || to.phase(id)?.is === "stopped";
+  await until(() => pressed(), "the button to be pressed");
+  to.want({ ...wanted, power: { state: "stopped", how: "hard" } });
+  await to.untilPhase(id, "stopped");
+  to.want({ ...wanted, power: { state: "running", incarnation: 2, resets: 0 } });
+  expect(await to.untilPhase(id, "running")).toMatchObject({ incarnation: 2 });
+  const launches = on.sh(`grep -c 'starting up' /var/log/libvirt/qemu/${id}.log`).trim();
+  expect(launches).toBe("2");
+  to.want({ ...wanted, power: { state: "gone" } });
+  await to.untilPhase(id, "gone");
+  const left = `ls ${on.stateDir}/instances; ls /etc/libvirt/qemu/*.xml 2>/dev/null; ip -o link | grep t0- || true`;
+  expect(on.sh(left).trim()).toBe("");
+  await until(() => on.sh("ls /run/vstation/network/*/hosts").trim() === "", "the lease to be gone");
+  to.forget(id);
+  await until(() => !to.seen.has(id), "the instance to be forgotten");
+}
