@@ -1,7 +1,7 @@
 /**
  * `npm start` and `npm stop`, once everything that they need is installed (setup/ sees to that).
  *
- *   node lab/main.ts start [--hosts N] [--home DIR] [--detach] [--images DIR]
+ *   node lab/main.ts start [--hosts N] [--home DIR] [--detach] [--cache DIR]
  *   node lab/main.ts stop [--home DIR]
  *
  * One supervisor per home, kept by a lock that the kernel drops with its holder. `stop` asks the supervisor to end, waits for
@@ -27,7 +27,7 @@ const { values, positionals } = parseArgs({
   options: {
     hosts: { type: "string" },
     home: { type: "string", default: ".vstation" },
-    images: { type: "string" },
+    cache: { type: "string" },
     detach: { type: "boolean", default: false },
     // Set by --detach for the supervisor itself: the descriptor on which it reports until it is ready.
     report: { type: "string" },
@@ -42,7 +42,7 @@ async function main(): Promise<number> {
     case "stop":
       return stop(home);
     default:
-      process.stderr.write("usage: lab/main.ts start|stop [--hosts N] [--home DIR] [--detach] [--images DIR]\n");
+      process.stderr.write("usage: lab/main.ts start|stop [--hosts N] [--home DIR] [--detach] [--cache DIR]\n");
       return 2;
   }
 }
@@ -52,7 +52,7 @@ function options(): LabOptions {
   if (hosts !== undefined && !(Number.isInteger(hosts) && hosts >= 0 && hosts <= 64)) {
     throw new Error(`--hosts ${values.hosts}: a number from 0 to 64 is needed`);
   }
-  return { hosts, ...(values.images === undefined ? {} : { images: resolve(values.images) }) };
+  return { hosts, ...(values.cache === undefined ? {} : { cache: resolve(values.cache) }) };
 }
 
 /** Runs the lab in this process until a signal ends it. */
@@ -122,7 +122,7 @@ async function detach(): Promise<number> {
   const log = openSync(home.log("supervisor"), "a", 0o600);
   const args = ["start", "--home", home.path, "--report", "3"];
   if (values.hosts !== undefined) args.push("--hosts", values.hosts);
-  if (values.images !== undefined) args.push("--images", resolve(values.images));
+  if (values.cache !== undefined) args.push("--cache", resolve(values.cache));
   const child = spawn(process.execPath, [import.meta.filename, ...args], {
     stdio: ["ignore", log, log, "pipe"],
     detached: true,

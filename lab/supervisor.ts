@@ -9,11 +9,12 @@
  * guests end; then the hosts, all at once; then the database. The next start brings the instances back, because that is
  * what VStation still wants.
  */
-import { appendFileSync, constants, cpSync, existsSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { appendFileSync, existsSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { formatError } from "../src/lib/errors.ts";
 import { sleep } from "../src/lib/retry.ts";
 import { Child, endChild, type ChildContext, type ChildStatus } from "./child.ts";
+import { keepCapabilities, takeCapabilities, takeImages } from "./cache.ts";
 import { edgeDown, edgeFlood, edgeUp } from "./edge.ts";
 import type { Home, Memory } from "./home.ts";
 import { defaultShape, hostSpec, prepareHost, type Shape } from "./host/host.ts";
@@ -28,8 +29,8 @@ const root = join(import.meta.dirname, "..");
 export interface LabOptions {
   readonly hosts: number | undefined;
   readonly shape?: Shape;
-  /** Folder of ready images, copied into the home if they are not there. */
-  readonly images?: string;
+  /** What labs on this machine share (cache.ts). */
+  readonly cache?: string;
 }
 
 export class Supervisor {
@@ -77,14 +78,14 @@ export class Supervisor {
     for (let i = 1; i <= memory.hosts; i++) this.#hosts.push(hostPlanOf(plan, i));
     this.#progress(`network ${plan.underlay.cidr}, guests ${plan.guests.cidr}`);
 
-    if (options.images !== undefined) copyImages(options.images, home.imageDir);
+    if (options.cache !== undefined) takeImages(options.cache, home.imageDir);
     writeVStationConfig(home, plan, this.#hosts, memory.apiPort);
     // Only the first start of all has to wait for VStation to make its CA before a host can know it.
     const fingerprint = caFingerprint(home, signalled);
-    await this.#must(
-      this.#together(this.#startControl(), this.#startHosts(plan, options.shape ?? defaultShape, fingerprint)),
-    );
+    await this.#must(this.#together(this.#startControl(), this.#startHosts(plan, options, fingerprint)));
     await this.#must(this.#allReady());
+    const first = this.#hosts[0];
+    if (options.cache !== undefined && first !== undefined) keepCapabilities(options.cache, home.hostDir(first.name));
     const credentials = readCredentials(home.credentialsFile);
     this.#endpoint = credentials.endpoint;
     this.#become("ready");
@@ -100,9 +101,10 @@ export class Supervisor {
     await this.#add(vstationSpec(this.#home));
   }
 
-  async #startHosts(plan: Plan, shape: Shape, fingerprint: Promise<string>): Promise<void> {
+  async #startHosts(plan: Plan, options: LabOptions, fingerprint: Promise<string>): Promise<void> {
     for (const host of this.#hosts) {
-      prepareHost(this.#home, plan, host, shape, await fingerprint);
+      prepareHost(this.#home, plan, host, options.shape ?? defaultShape, await fingerprint);
+      if (options.cache !== undefined) takeCapabilities(options.cache, this.#home.hostDir(host.name));
       await edgeFlood(plan, host.address);
       await this.#add(hostSpec(this.#home, plan, host));
       watchServices(this.#home.hostDir(host.name), () => this.#publish());
@@ -286,17 +288,6 @@ export async function sweep(home: Home): Promise<void> {
 
 function isHost(child: string): boolean {
   return /^host\d+$/.test(child);
-}
-
-/** Never replaces one: instances' disks are overlays of what lies in the home, whatever the cache holds by now. */
-function copyImages(from: string, to: string): void {
-  for (const name of readdirSync(from)) {
-    if (existsSync(join(to, name))) continue;
-    const partial = join(to, `.${name}.new`);
-    rmSync(partial, { recursive: true, force: true });
-    cpSync(join(from, name), partial, { recursive: true, mode: constants.COPYFILE_FICLONE });
-    renameSync(partial, join(to, name));
-  }
 }
 
 export function describeFailure(error: unknown, home: Home): string {

@@ -8,7 +8,7 @@ import { check, testAll } from "./checks.mjs";
 import { provide } from "./needs.mjs";
 import { passThrough } from "./process.mjs";
 import { isRoot, rootPrefix } from "./rights.mjs";
-import { imageCache, node, root } from "./root.mjs";
+import { cache, node, root } from "./root.mjs";
 import { say, Stop } from "./say.mjs";
 
 const help = `npm start [-- --hosts N] [--home DIR] [--detach] [--yes]   a whole VStation with N lab hosts (3) on this machine
@@ -44,8 +44,8 @@ async function main() {
   switch (verb) {
     case "start":
       await provide({ repeat, lab: true, yes });
-      mkdirSync(imageCache, { recursive: true });
-      return asRoot(join(root, "lab/main.ts"), ["start", "--images", imageCache, ...args]);
+      mkdirSync(cache, { recursive: true });
+      return asRoot(join(root, "lab/main.ts"), ["start", "--cache", cache, ...args]);
     case "stop":
       // What was never installed cannot be running.
       if (!existsSync(node)) return 0;
