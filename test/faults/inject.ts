@@ -63,11 +63,12 @@ function partsOf(lab: LabSession, what: Exclude<Victim, "qemu">): string[] {
   return what === "vstation" || what === "postgres" ? [what] : lab.hosts.map((host) => `${host.name}/${what}`);
 }
 
-/** SIGKILL to a part, on all hosts that have it; a guest's QEMU may not be there, which is no failure. */
-export async function strike(lab: LabSession, victim: Victim, subject: () => string | undefined): Promise<void> {
+/** SIGKILL to a part, on all hosts that have it; a guest's QEMU may not be there, which is no failure. Returns how many it hit. */
+export async function strike(lab: LabSession, victim: Victim, subject: () => string | undefined): Promise<number> {
   const pids = pidsOf(lab, victim, subject());
   for (const pid of pids) signal(pid, "SIGKILL");
   await gone(pids, 20_000);
+  return pids.length;
 }
 
 /** SIGSTOP, a while, SIGCONT: the part that was thought dead comes back and goes on where it was. */
@@ -76,7 +77,7 @@ export async function freeze(
   victim: Victim,
   subject: () => string | undefined,
   forMs: number,
-): Promise<void> {
+): Promise<number> {
   const pids = pidsOf(lab, victim, subject());
   for (const pid of pids) signal(pid, "SIGSTOP");
   try {
@@ -84,6 +85,7 @@ export async function freeze(
   } finally {
     for (const pid of pids) signal(pid, "SIGCONT");
   }
+  return pids.length;
 }
 
 function pidsOf(lab: LabSession, victim: Victim, subject: string | undefined): number[] {

@@ -182,10 +182,17 @@ async function randomCase(lab: LabSession, it: Exclude<FaultCase, { kind: "crash
   // Of a request that makes an instance, its QEMU is the one that was not there before.
   const victim = (): string | undefined => subject?.id ?? qemusOf(lab).find(({ guest }) => !known.has(guest))?.guest;
   const hurt = async (): Promise<void> => {
+    if (it.victim === "qemu")
+      await until("the guest's QEMU is there", patienceMs, () => expectThat(hasQemu(), "not yet"));
     await sleep(random() * momentsMs);
-    if (it.kind === "kill") await strike(lab, it.victim, victim);
-    else await freeze(lab, it.victim, victim, random() * freezesMs);
+    const hits =
+      it.kind === "kill"
+        ? await strike(lab, it.victim, victim)
+        : await freeze(lab, it.victim, victim, random() * freezesMs);
+    // A guest that is on its way out may be faster than its killer; everything else is always there.
+    expectThat(hits > 0 || it.victim === "qemu", `there was no ${it.victim} to hit`);
   };
+  const hasQemu = (): boolean => qemusOf(lab).some(({ guest }) => guest === victim());
   const [id] = await Promise.all([
     sendRequest(lab, it.scenario, subject).then(async (sent): Promise<InstanceId> => {
       await awaitOutcome(lab, it.scenario, sent, subject, it.victim === "qemu");
