@@ -44,6 +44,8 @@ export interface Agent {
 const emulator = "/usr/bin/qemu-system-x86_64";
 /** Drift of the network is repaired, logs are bounded, and the host's own state is reported, this often. */
 const driftEveryMs = 60_000;
+/** Long enough for what was placed together to arrive together, short beside the boot of the guest that is to be reached. */
+const peersSettleMs = 150;
 
 export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent> {
   const paths = pathsOf(config);
@@ -131,6 +133,16 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   };
   const desk = new AskDesk({ libvirt, paths, fleet, log, readiness: async () => (await describe()).readiness });
 
+  // Where another host's guest lives is of use once it runs. Starts need the processor before that, and twenty make one pass.
+  let peersTimer: NodeJS.Timeout | undefined;
+  const peersChanged = (): void => {
+    if (!network.isBehind) return;
+    peersTimer ??= setTimeout(() => {
+      peersTimer = undefined;
+      void syncNetwork(network, log);
+    }, peersSettleMs);
+  };
+
   let link: Link | undefined;
   const tell = (): void => {
     void link?.report().catch((error: unknown) => log.error({ err: error }, "could not report the host's state"));
@@ -160,7 +172,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
         if (change.subnets) await syncNetwork(network, log);
       },
       applyPeers: async (message) => {
-        if (await store.applyPeers(message)) void syncNetwork(network, log);
+        if (await store.applyPeers(message)) peersChanged();
       },
       ask: (ask, reply) => desk.answer(ask, reply),
       consoleInput: (session, data) => desk.consoles.input(session, data),
@@ -178,6 +190,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   return {
     async stop() {
       clearInterval(drift);
+      clearTimeout(peersTimer);
       void libvirtLink.close();
       ending.abort();
       link?.close();

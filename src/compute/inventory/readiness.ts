@@ -1,5 +1,6 @@
 /** The readiness report: named checks, each with what was found and, where something is missing, what to do next. */
 import { readFile, readdir, statfs } from "node:fs/promises";
+import * as z from "zod";
 import type { Readiness, ReadinessCheck } from "../../api/agent.ts";
 import { formatError } from "../../lib/errors.ts";
 import { parseId } from "../../lib/ids.ts";
@@ -17,6 +18,10 @@ export interface ReadinessInput {
   readonly certificateEnds: Date | null;
   readonly widestMtu: number;
 }
+
+const deviceSchema = z.array(
+  z.object({ mtu: z.number(), addr_info: z.array(z.object({ local: z.string().optional() })) }),
+);
 
 type Check = (input: ReadinessInput) => Promise<Omit<ReadinessCheck, "name">>;
 
@@ -69,13 +74,14 @@ const checks: Readonly<Record<string, Check>> = {
   },
   underlay: async ({ config, widestMtu }) => {
     const { underlayDevice, underlayAddress } = config.network;
-    const text = await run("ip", ["-4", "-o", "addr", "show", "dev", underlayDevice]);
-    if (!text.includes(` ${underlayAddress}/`)) {
+    const text = await run("ip", ["-j", "-4", "addr", "show", "dev", underlayDevice]);
+    const [device] = deviceSchema.parse(JSON.parse(text));
+    const mtu = device?.mtu ?? 0;
+    if (!device?.addr_info.some((address) => address.local === underlayAddress)) {
       return error(
         `${underlayDevice} does not have the address ${underlayAddress}: correct the configuration or the interface`,
       );
     }
-    const mtu = Number((await readFile(`/sys/class/net/${underlayDevice}/mtu`, "utf8")).trim());
     return mtu >= widestMtu + 50
       ? ok(`${underlayAddress} on ${underlayDevice}, MTU ${mtu}`)
       : error(

@@ -23,7 +23,7 @@ import { readNetwork } from "./actual.ts";
 import { diffNetwork } from "./diff.ts";
 import { Dnsmasq } from "./dnsmasq.ts";
 import { firewallRules, tableName } from "./firewall.ts";
-import { bridgeName, planNetwork, tapName } from "./plan.ts";
+import { bridgeName, planNetwork, tapName, type NetworkPlan } from "./plan.ts";
 
 export interface NetworkOptions {
   readonly directory: string;
@@ -45,6 +45,8 @@ export class Network {
   /** Subnets whose bridge and dnsmasq a pass has made. */
   #ready = new Set<SubnetId>();
   #firewall: { text: string; listed: string } | null = null;
+  /** What the last whole pass brought about, to compare. */
+  #done = "";
   #pass: Promise<void> | null = null;
   #again: Promise<void> | null = null;
 
@@ -67,6 +69,11 @@ export class Network {
     return this.#again;
   }
 
+  /** Would a pass now want anything else than the last one did? Peers on this very host, for one, change nothing here. */
+  get isBehind(): boolean {
+    return textOf(this.#plan()) !== this.#done;
+  }
+
   /** Makes an instance's addresses ready and says how its NICs are attached. */
   async ensureGuest(id: InstanceId, spec: InstanceSpec): Promise<DomainNic[]> {
     if (spec.nics.some((nic) => !this.#ready.has(nic.subnetId))) await this.sync();
@@ -84,14 +91,19 @@ export class Network {
     );
   }
 
+  #plan(): NetworkPlan {
+    const { wanted, underlayAddress, underlayDevice, direct } = this.#options;
+    return planNetwork([...this.#subnets.values()], wanted().peers, { underlayAddress, underlayDevice, direct });
+  }
+
   async #runPass(): Promise<void> {
-    const { wanted, guests, underlayAddress, underlayDevice, direct } = this.#options;
-    const { subnets, peers } = wanted();
+    const { wanted, guests } = this.#options;
+    const { subnets } = wanted();
     const used = new Set([...guests()].flatMap(([, spec]) => spec.nics.map((nic) => nic.subnetId)));
     const named = new Set(subnets.map((s) => s.id));
     const kept = [...this.#subnets.values()].filter((s) => used.has(s.id) && !named.has(s.id));
     this.#subnets = new Map([...subnets, ...kept].map((s) => [s.id, s]));
-    const plan = planNetwork([...this.#subnets.values()], peers, { underlayAddress, underlayDevice, direct });
+    const plan = this.#plan();
 
     if (plan.subnets.length > 0) await enableForwarding();
     const commands = diffNetwork(plan, await readNetwork());
@@ -101,6 +113,7 @@ export class Network {
     crashPoint("network.pass.entries-made");
     await Promise.all([this.#ensureFirewall(firewallRules(plan)), this.#ensureDnsmasq()]);
     crashPoint("network.pass.done");
+    this.#done = textOf(plan);
     this.#ready = new Set(this.#subnets.keys());
   }
 
@@ -148,6 +161,10 @@ export class Network {
     await run("nft", ["-f", "-"], { input: text });
     this.#firewall = { text, listed: await listTable() };
   }
+}
+
+function textOf(plan: NetworkPlan): string {
+  return JSON.stringify(plan, (_, value: unknown) => (value instanceof Map ? [...value] : value));
 }
 
 function leaseName(id: InstanceId, index: number): string {

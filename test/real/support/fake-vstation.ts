@@ -91,7 +91,8 @@ export class FakeHostSession {
     return this.hello?.readiness.checks.find((one) => one.name === name)?.level;
   }
 
-  ask(ask: Ask): Promise<unknown> {
+  async ask(ask: Ask): Promise<unknown> {
+    await until(() => this.socket !== null, "the host to be connected");
     const id = this.#nextAsk++;
     return new Promise((resolve, reject) => {
       this.#asks.set(id, { resolve, reject });
@@ -127,7 +128,7 @@ export class FakeHostSession {
       case "hello":
         this.hello = message;
         this.hellos++;
-        this.#send({ type: "welcome", protocol: agentProtocol, hostId: newId("host"), heartbeatMs: 1000 });
+        this.#send({ type: "welcome", protocol: agentProtocol, hostId: newId("host"), heartbeatMs: 3000 });
         if (message.wantedGeneration < this.generation) this.sendWhole();
         if (message.peersGeneration < this.generation) {
           this.#send({ type: "peers", generation: this.generation, full: true, peers: this.peers });

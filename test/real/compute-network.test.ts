@@ -1,0 +1,145 @@
+/** Two hosts and a machine outside, one subnet: guests reach each other over VXLAN without a frame that floods, and never lose one. */
+import { execFile, execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Peer, WantedInstance } from "../../src/api/agent.ts";
+import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
+import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
+import { until } from "./support/until.ts";
+import { testSubnet, tinyInstance } from "./support/wanted-documents.ts";
+
+let underlay: TestUnderlay;
+let vstation: FakeVstation;
+const hosts: ComputeHost[] = [];
+const sessions: FakeHostSession[] = [];
+const guests: Omit<WantedInstance, "generation">[] = [];
+
+/** The test's own machine as a member of the subnet, as a router of a real network would be. */
+const outside = { ip: "10.77.0.2", mac: "02:77:00:00:00:02", device: `vto${process.pid % 100_000}` };
+
+beforeAll(async () => {
+  underlay = new TestUnderlay();
+  vstation = await FakeVstation.start(underlay.address);
+  for (const number of [1, 2]) {
+    const agents = { port: vstation.port, caFingerprint: vstation.caFingerprint, token: vstation.newToken() };
+    const host = await ComputeHost.start({ underlay, number, agents });
+    hosts.push(host);
+    const session = vstation.session(host.name);
+    session.subnets = [testSubnet];
+    sessions.push(session);
+    host.startCompute();
+  }
+  for (const [index, session] of sessions.entries()) {
+    await until(() => session.hello !== null, "hello");
+    const guest = tinyInstance();
+    guests.push(guest);
+    session.want(guest);
+    await session.untilPhase(guest.id, "running");
+    const log = `${hosts[index]?.stateDir}/instances/${guest.id}/console-1.log`;
+    await until(() => readFileSync(log, "latin1").includes("tiny: ready"), "the guest's ready line", 90_000);
+  }
+  const add = `link add ${outside.device} address ${outside.mac} mtu 1500 type vxlan id ${testSubnet.vni} local ${underlay.address} dev ${underlay.bridge} dstport 4789 nolearning`;
+  ip(add);
+  ip(`addr add ${outside.ip}/16 dev ${outside.device}`);
+  ip(`link set ${outside.device} up`);
+  const peers = members();
+  for (const session of sessions) session.setPeers(peers);
+  for (const peer of peers.filter((one) => one.vtep !== underlay.address)) {
+    ip(`neigh replace ${peer.ip} lladdr ${peer.mac} dev ${outside.device} nud permanent`);
+    execFileSync("bridge", `fdb replace ${peer.mac} dev ${outside.device} dst ${peer.vtep} self permanent`.split(" "));
+  }
+});
+
+afterAll(async () => {
+  for (const host of hosts) await host.stop();
+  await vstation?.stop();
+  try {
+    ip(`link del ${outside.device}`);
+  } finally {
+    underlay?.remove();
+  }
+});
+
+function ip(line: string): void {
+  execFileSync("ip", line.split(" "));
+}
+
+function members(): Peer[] {
+  const peers: Peer[] = [{ subnetId: testSubnet.id, ip: outside.ip, mac: outside.mac, vtep: underlay.address }];
+  for (const [index, guest] of guests.entries()) {
+    const nic = guest.spec.nics[0];
+    const vtep = hosts[index]?.address;
+    if (nic && vtep !== undefined) peers.push({ subnetId: testSubnet.id, ip: nic.ip, mac: nic.mac, vtep });
+  }
+  return peers;
+}
+
+const addressOf = (index: number): string => guests[index]?.spec.nics[0]?.ip ?? "";
+
+/** How many of `count` were answered. Beside the test and not in it: it must go on answering Compute. */
+async function pings(address: string, count: number): Promise<number> {
+  const args = ["ping", "-c", String(count), "-i", "0.05", "-W", "5", address];
+  const text = await new Promise<string>((done) => void execFile("busybox", args, (_, out) => done(out)));
+  return Number(/(\d+) packets received/.exec(text)?.[1] ?? 0);
+}
+
+/** What a guest's shell prints for a line typed on its console. */
+async function inGuest(index: number, line: string, awaited: RegExp): Promise<string> {
+  const session = sessions[index];
+  const guest = guests[index];
+  if (!session || !guest) throw new Error("no such guest");
+  const name = `shell-${index}-${session.output.size}`;
+  await session.ask({ kind: "console.open", instanceId: guest.id, session: name, force: false });
+  session.type(name, `${line}\n`);
+  await until(() => awaited.test(session.output.get(name) ?? ""), `${awaited} from the guest`, 60_000);
+  return session.output.get(name) ?? "";
+}
+
+test("the machine outside reaches guests on both hosts by their own addresses", async () => {
+  for (const index of [0, 1]) {
+    await until(async () => (await pings(addressOf(index), 1)) === 1, `guest ${index} to answer`, 60_000);
+    expect(await pings(addressOf(index), 20)).toBe(20);
+  }
+});
+
+test("guests on two hosts reach each other, and learn who is who without a broadcast on the cable", async () => {
+  const said = await inGuest(0, `ping -c 3 -W 5 ${addressOf(1)}; echo lost-$?`, /lost-\d/);
+  expect(said).toContain("lost-0");
+  const flood = hosts[0]?.sh("bridge -j fdb show dev vx-test0001") ?? "";
+  expect(flood).not.toContain("00:00:00:00:00:00");
+});
+
+test("each host is its guests' gateway, and nothing of a lease crosses the cable", async () => {
+  const said = await inGuest(1, `ping -c 1 -W 5 ${testSubnet.gateway}; echo gate-$?`, /gate-\d/);
+  expect(said).toContain("gate-0");
+  for (const [index, host] of hosts.entries()) {
+    const leases = host.sh("cat /run/vstation/network/*/hosts/*").trim().split("\n");
+    expect(leases).toEqual([`${guests[index]?.spec.nics[0]?.mac},${addressOf(index)},infinite`]);
+  }
+});
+
+test("a Compute that is killed and comes back takes no packet from its guests", async () => {
+  const host = hosts[0];
+  if (!host) throw new Error("no host");
+  const same = "pgrep dnsmasq; ip -o link | cut -d: -f1,2";
+  const before = host.sh(same);
+  const counting = pings(addressOf(0), 100);
+  await host.killCompute();
+  const session = sessions[0];
+  if (session) session.hello = null;
+  host.startCompute();
+  await until(() => session?.hello !== null, "hello");
+  expect(await counting).toBe(100);
+  expect(host.sh(same)).toBe(before);
+});
+
+test("what an operator broke is repaired by the next change", async () => {
+  const [host, session] = [hosts[1], sessions[1]];
+  if (!host || !session) throw new Error("no host");
+  host.sh("ip addr flush dev br-test0001; ip link del vx-test0001; nft flush ruleset; kill $(pgrep dnsmasq)");
+  expect(await pings(addressOf(1), 1)).toBe(0);
+  session.setPeers(members());
+  await until(async () => (await pings(addressOf(1), 1)) === 1, "the guest to answer again", 60_000);
+  expect(host.sh("nft list table inet vstation")).toContain("masquerade");
+  expect(host.sh("ip -4 addr show dev br-test0001")).toContain(`${testSubnet.gateway}/16`);
+});
