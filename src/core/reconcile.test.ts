@@ -44,7 +44,10 @@ const exited = (reason: "guest_shutdown" | "guest_crashed" | "start_failed", inc
   reason,
   message: "why",
 });
-const failed = (attempts: number, reason: "start_failed" | "disk_missing" = "start_failed"): SeenPhase => ({
+const failed = (
+  attempts: number,
+  reason: "start_failed" | "disk_missing" = "start_failed",
+): SeenPhase & { is: "failed" } => ({
   is: "failed",
   incarnation: 3,
   reason,
@@ -165,8 +168,13 @@ describe("a guest that ended by itself", () => {
   });
 });
 
+/** What the operation's last step says after this report. */
+const after = (phase: SeenPhase & { is: "failed" }) => ({
+  lastStep: { name: "host.failed", note: `attempt ${phase.attempts}: ${phase.message}` },
+});
+
 describe("a first start that fails for good", () => {
-  const launching = { operation: operation("instance.run"), launched: false };
+  const launching = { operation: operation("instance.run", after(failed(2))), launched: false };
 
   it("goes to another host, and only after this one has confirmed that nothing is left", () => {
     const given = reconcile(instance(launching, failed(3)), "connected", now);
@@ -184,7 +192,17 @@ describe("a first start that fails for good", () => {
   });
 
   it("keeps its host for a few attempts", () => {
-    expect(reconcile(instance(launching, failed(2)), "connected", now)).toMatchObject({ patch: {}, end: null });
+    const one = { ...launching, operation: operation("instance.run", after(failed(1))) };
+    expect(reconcile(instance(one, failed(2)), "connected", now)).toMatchObject({ patch: {}, end: null });
+  });
+
+  it("is not judged by what failed before it was ordered", () => {
+    for (const phase of [failed(9), failed(1, "disk_missing")]) {
+      const first = reconcile(instance({ operation: operation("instance.start") }, phase), "connected", now);
+      expect(first).toMatchObject({ patch: {}, end: null, steps: [{ name: "host.failed" }] });
+      const same = { operation: operation("instance.start", after(phase)) };
+      expect(reconcile(instance(same, phase), "connected", now)).toMatchObject({ patch: {}, end: null });
+    }
   });
 
   it("fails the launch after the last host, and says why", () => {
@@ -201,8 +219,8 @@ describe("a first start that fails for good", () => {
   });
 
   it("never leaves a host that it has run on: its disk is there", () => {
-    const start = { operation: operation("instance.start") };
-    expect(reconcile(instance(start, failed(1, "disk_missing")), "connected", now)).toMatchObject({
+    const start = { operation: operation("instance.start", after(failed(1, "disk_missing"))) };
+    expect(reconcile(instance(start, failed(2, "disk_missing")), "connected", now)).toMatchObject({
       patch: { power: { is: "stopped", how: "hard" } },
       end: { as: "FAILED", code: "DiskMissing" },
     });

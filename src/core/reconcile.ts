@@ -220,7 +220,10 @@ function endedByItself(context: Context, phase: SeenPhase & { is: "exited" }): D
 function hasFailed(context: Context, phase: SeenPhase & { is: "failed" }): Decision {
   const { i } = context;
   const final = phase.reason === "image_missing" || phase.reason === "disk_missing" || phase.attempts >= startAttempts;
-  if (i.operation === null || !final) return inProgress(context);
+  // The first word after an order may still be about what failed before it: only a further attempt under this operation counts.
+  const last = i.operation?.lastStep;
+  const isAnother = last?.name === "host.failed" && last.note !== noteOf(phase);
+  if (i.operation === null || !final || !isAnother) return inProgress(context);
   return giveUp(context, failureOf(phase.reason, phase.message));
 }
 

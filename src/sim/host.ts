@@ -23,7 +23,8 @@ import type { SimIdentity } from "./join.ts";
 import { noFaults, SimMachine, type Faults } from "./machine.ts";
 
 export interface SimHostOptions {
-  servers: readonly string[];
+  /** Tried in turn; may grow while the host runs. */
+  servers: string[];
   identity: SimIdentity;
   name: string;
   underlayAddress: string;
@@ -42,6 +43,8 @@ export interface Received {
   message: ToCompute;
 }
 
+const missedHeartbeats = 3;
+
 export class SimHost {
   readonly machines = new Map<InstanceId, SimMachine>();
   readonly peers = new Map<string, Peer>();
@@ -55,6 +58,7 @@ export class SimHost {
   readonly #faults: Faults;
   #socket: WebSocket | undefined;
   #greeted = false;
+  #heartbeatMs = 5_000;
   #wantedGeneration = 0;
   #peersGeneration = 0;
   #seq = 0;
@@ -178,10 +182,23 @@ export class SimHost {
         if (signal.aborted) return socket.terminate();
         return this.send(this.#hello());
       });
-      socket.on("message", (data) => this.#receive(data as Buffer));
+      let lastHeard = performance.now();
+      const heard = (): void => {
+        lastHeard = performance.now();
+      };
+      // A peer that hangs keeps its connections open; only its silence tells.
+      const silence = setInterval(() => {
+        if (performance.now() - lastHeard > missedHeartbeats * this.#heartbeatMs) socket.terminate();
+      }, 1_000);
+      socket.on("ping", heard);
+      socket.on("message", (data) => {
+        heard();
+        this.#receive(data as Buffer);
+      });
       // The close that follows says it all.
       socket.on("error", () => undefined);
       socket.on("close", () => {
+        clearInterval(silence);
         this.#greeted = false;
         this.#inFlight = undefined;
         resolve();
@@ -234,6 +251,7 @@ export class SimHost {
     switch (message.type) {
       case "welcome":
         this.#greeted = true;
+        this.#heartbeatMs = message.heartbeatMs;
         this.#fullDue = true;
         this.#reported.clear();
         this.#connected.resolve();

@@ -8,7 +8,7 @@ import type { SeenInstance } from "../../api/agent.ts";
 import type { HostId, InstanceId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { backoff, sleep } from "../../lib/retry.ts";
-import { logRetry, type Store } from "../store/database.ts";
+import { isAway, type Store } from "../store/database.ts";
 import { seenSave, type SeenOutcome } from "../store/seen.ts";
 
 export interface SeenMessage {
@@ -20,6 +20,8 @@ export interface SeenMessage {
   instances: readonly SeenInstance[];
   /** Called after the commit. */
   ack: (seq: number) => void;
+  /** The report cannot be written, alone and with the database there: something in it is wrong. */
+  refuse: () => void;
 }
 
 interface Pending {
@@ -29,6 +31,7 @@ interface Pending {
   wantedGeneration: number;
   instances: Map<InstanceId, SeenInstance>;
   ack: (seq: number) => void;
+  refuse: () => void;
 }
 
 const batchHosts = 256;
@@ -48,7 +51,7 @@ export class SeenWriter {
   }
 
   add(message: SeenMessage): void {
-    const { hostId, session, seq, full, wantedGeneration, instances, ack } = message;
+    const { hostId, session, seq, full, wantedGeneration, instances, ack, refuse } = message;
     const earlier = this.#pending.get(hostId);
     const merged =
       earlier === undefined || full || earlier.session !== session
@@ -56,7 +59,15 @@ export class SeenWriter {
         : earlier.instances;
     for (const instance of instances) merged.set(instance.id, instance);
     const wasFull = earlier?.session === session && earlier.full;
-    this.#pending.set(hostId, { session, seq, full: full || wasFull, wantedGeneration, instances: merged, ack });
+    this.#pending.set(hostId, {
+      session,
+      seq,
+      full: full || wasFull,
+      wantedGeneration,
+      instances: merged,
+      ack,
+      refuse,
+    });
     this.#running ??= this.#run();
   }
 
@@ -74,12 +85,29 @@ export class SeenWriter {
         await this.#commit(batch);
         failures = 0;
       } catch (error) {
-        logRetry(this.#log, error, "reports could not be committed; trying again");
-        for (const [hostId, pending] of batch) this.#putBack(hostId, pending);
-        await sleep(backoff(failures++, 50, 2_000));
+        if (isAway(error)) {
+          for (const [hostId, pending] of batch) this.#putBack(hostId, pending);
+          await sleep(backoff(failures++, 50, 2_000));
+        } else await this.#oneByOne(batch);
       }
     }
     this.#running = undefined;
+  }
+
+  /** One host's report that cannot be written must not keep the others' from being. */
+  async #oneByOne(batch: [HostId, Pending][]): Promise<void> {
+    for (const one of batch) {
+      try {
+        await this.#commit([one]);
+      } catch (error) {
+        const [hostId, pending] = one;
+        if (isAway(error)) this.#putBack(hostId, pending);
+        else {
+          this.#log.error({ err: error, hostId }, "a host's report cannot be written");
+          pending.refuse();
+        }
+      }
+    }
   }
 
   async #commit(batch: [HostId, Pending][]): Promise<void> {

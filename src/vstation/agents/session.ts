@@ -172,6 +172,7 @@ export class HostSession {
           wantedGeneration,
           instances,
           ack,
+          refuse: () => this.close(1011, "the report cannot be written"),
         });
       }
       case "report":

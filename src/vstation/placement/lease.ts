@@ -27,6 +27,8 @@ export class Lease {
   readonly #stop = new AbortController();
   readonly #running: Promise<unknown>;
   #epoch: number | undefined;
+  /** Ends the present wait for the lock, or our holding of it. */
+  #lock = new AbortController();
   #taking: Promise<void> = Promise.resolve();
 
   constructor(options: LeaseOptions) {
@@ -43,6 +45,8 @@ export class Lease {
   lost(): void {
     if (this.#epoch === undefined) return;
     this.#epoch = undefined;
+    // Whoever took it while we hung shall have the lock too, so that the next one learns of their death at once.
+    this.#lock.abort();
     this.#options.log.warn("the placement lease was lost");
     this.#options.onLost();
   }
@@ -64,7 +68,9 @@ export class Lease {
     const { database, zone, log } = this.#options;
     for (let failures = 0; !this.#stop.signal.aborted; failures++) {
       try {
-        await leaseLock(database, zone, this.#stop.signal, async () => {
+        this.#lock = new AbortController();
+        const signal = AbortSignal.any([this.#stop.signal, this.#lock.signal]);
+        await leaseLock(database, zone, signal, async () => {
           failures = 0;
           await this.#take(true);
         });

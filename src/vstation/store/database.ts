@@ -18,6 +18,7 @@ import type { HostId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Tables } from "./schema.ts";
 import { notifyStatements, Wake } from "./wake.ts";
+import { toJson } from "./json.ts";
 
 /** Read access: a transaction or the pool. */
 export type Reader = Kysely<Tables>;
@@ -170,6 +171,8 @@ export function violatedConstraint(error: unknown): string | undefined {
 }
 
 const awayCodes = new Set(["ECONNREFUSED", "ECONNRESET", "ENOENT", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "EAI_AGAIN"]);
+/** "character not in repertoire", "untranslatable character". */
+const untakeableText = new Set(["22021", "22P05"]);
 // node-postgres gives these no code; the exact texts are pinned by a test against a real server that is killed.
 const awayTexts =
   /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Query read timeout|Cannot use a pool after calling end|driver has already been destroyed)/;
@@ -195,6 +198,9 @@ function translate(error: unknown): unknown {
   if (isAway(error)) {
     return failure("DatabaseUnavailable", "the database is out of reach; ask again shortly", { cause: error });
   }
+  if (untakeableText.has(codeOf(error) ?? "")) {
+    return failure("InvalidParameter", "a text holds a character that cannot be stored", { cause: error });
+  }
   return error;
 }
 
@@ -217,5 +223,5 @@ export async function insertMany(tx: Tx, table: keyof Tables, rows: readonly Rec
   const columns = sql.join(Object.keys(first).map((column) => sql.ref(column)));
   await sql`
     insert into ${sql.table(table)} (${columns})
-    select ${columns} from jsonb_populate_recordset(null::${sql.table(table)}, ${JSON.stringify(rows)})`.execute(tx.db);
+    select ${columns} from jsonb_populate_recordset(null::${sql.table(table)}, ${toJson(rows)})`.execute(tx.db);
 }

@@ -5,6 +5,7 @@ import type { HostId } from "../../lib/ids.ts";
 import type { Reader, Store, Tx } from "./database.ts";
 import { hostSilenceSeconds } from "./instances.ts";
 import type { HostRow } from "./schema.ts";
+import { toJson } from "./json.ts";
 
 export interface HostHello {
   session: string;
@@ -33,8 +34,8 @@ export async function hostHello(tx: Tx, zone: string, hostId: HostId, hello: Hos
       replica: tx.replica,
       boot_id: hello.bootId,
       underlay_address: hello.underlayAddress,
-      inventory: JSON.stringify(hello.inventory) as unknown as Inventory,
-      readiness: JSON.stringify(hello.readiness) as unknown as Readiness,
+      inventory: toJson(hello.inventory) as unknown as Inventory,
+      readiness: toJson(hello.readiness) as unknown as Readiness,
       overcommit_cpu: hello.overcommit.cpu,
       overcommit_memory: hello.overcommit.memory,
       seen_at: sql<Date>`clock_timestamp()`,
@@ -51,8 +52,8 @@ export async function hostReport(tx: Tx, hostId: HostId, inventory: Inventory, r
   await tx.db
     .updateTable("host")
     .set({
-      inventory: JSON.stringify(inventory) as unknown as Inventory,
-      readiness: JSON.stringify(readiness) as unknown as Readiness,
+      inventory: toJson(inventory) as unknown as Inventory,
+      readiness: toJson(readiness) as unknown as Readiness,
     })
     .where("id", "=", hostId)
     .execute();

@@ -9,6 +9,7 @@ import { hostGenerationBump, insertMany, type Tx } from "./database.ts";
 import { operationInsert, type NewOperation } from "./instances.ts";
 import type { InstanceRow } from "./schema.ts";
 import { zoneFence } from "./zone.ts";
+import { toJson } from "./json.ts";
 
 export interface NewInstance {
   row: Omit<
@@ -121,9 +122,7 @@ async function addressInsert(tx: Tx, peerGeneration: number, placed: readonly Pl
   await sql`
     insert into address (subnet_id, ip, mac, zone, instance_id, host_id, vtep, peer_generation)
     select v.subnet_id, v.ip, v.mac, v.zone, v.instance_id, v.host_id, h.underlay_address, ${peerGeneration}
-    from jsonb_populate_recordset(null::address, ${JSON.stringify(rows)}) v join host h on h.id = v.host_id`.execute(
-    tx.db,
-  );
+    from jsonb_populate_recordset(null::address, ${toJson(rows)}) v join host h on h.id = v.host_id`.execute(tx.db);
 }
 
 /** Puts an instance that nothing is left of anywhere onto another host: a new epoch, and its address follows. */

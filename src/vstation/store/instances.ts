@@ -10,6 +10,7 @@ import type { AccountId, InstanceId, OperationId } from "../../lib/ids.ts";
 import { hostGenerationBump, insertMany, type Tx } from "./database.ts";
 import { factsOf, powerColumns, type OpenOperationRow } from "./facts.ts";
 import type { InstanceRow, OperationTable } from "./schema.ts";
+import { toJson } from "./json.ts";
 
 export interface LockedInstance {
   row: InstanceRow;
@@ -108,7 +109,7 @@ export async function instanceSave(tx: Tx, changed: readonly InstanceChangeRow[]
       running_since = v.running_since, quick_ends = v.quick_ends, not_before = v.not_before,
       tried_hosts = v.tried_hosts, failure = nullif(v.failure, 'null'), due_at = v.due_at, deleted_at = v.deleted_at,
       group_id = v.group_id
-    from jsonb_populate_recordset(null::instance, ${JSON.stringify(rows)}) v where i.id = v.id`.execute(tx.db);
+    from jsonb_populate_recordset(null::instance, ${toJson(rows)}) v where i.id = v.id`.execute(tx.db);
 }
 
 /** Lets go of the addresses and keys of ended instances; their rows stay as history. */
@@ -146,7 +147,7 @@ export async function operationSave(tx: Tx, ends: readonly OperationEnd[]): Prom
     update operation o set state = v.state, deadline = v.deadline, error_code = v.error_code,
       error_message = v.error_message,
       ended_at = case when v.state in ('SUCCEEDED', 'FAILED') then clock_timestamp() end
-    from jsonb_populate_recordset(null::operation, ${JSON.stringify(rows)}) v
+    from jsonb_populate_recordset(null::operation, ${toJson(rows)}) v
     where o.id = v.id and o.state in ('PENDING', 'RUNNING')`.execute(tx.db);
   for (const { id } of ends) tx.wake.event("operation", id);
 }
@@ -194,5 +195,5 @@ export async function stepInsert(
   await sql`
     insert into operation_step (operation_id, at, name, note)
     select operation_id, at, name, note
-    from jsonb_populate_recordset(null::operation_step, ${JSON.stringify(rows)})`.execute(tx.db);
+    from jsonb_populate_recordset(null::operation_step, ${toJson(rows)})`.execute(tx.db);
 }

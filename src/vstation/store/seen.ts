@@ -7,6 +7,7 @@ import { sql } from "kysely";
 import type { SeenInstance } from "../../api/agent.ts";
 import type { HostId, InstanceId } from "../../lib/ids.ts";
 import type { Tx } from "./database.ts";
+import { toJson } from "./json.ts";
 
 export interface SeenReport {
   hostId: HostId;
@@ -38,7 +39,7 @@ export async function seenSave(tx: Tx, reports: readonly SeenReport[]): Promise<
     )
     .toSorted((a, b) => (a.id < b.id ? -1 : 1));
   if (rows.length > 0) {
-    const json = JSON.stringify(rows);
+    const json = toJson(rows);
     // The lock comes first and in the order of ids, as everywhere; see instances.ts.
     const locked = await sql<{ id: InstanceId }>`
       select id from instance where id = any(${rows.map((row) => row.id)}) order by id for no key update`.execute(

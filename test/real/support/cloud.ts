@@ -37,12 +37,13 @@ export async function terminate(native: NativeClient, ids: InstanceId[]) {
 }
 
 /** Waits until each of the instances is in this state with nothing under way. */
-export async function inState(vstation: TestVstation, ids: readonly InstanceId[], state: string) {
+export async function inState(vstation: TestVstation, ids: readonly InstanceId[], state: string, ms = 30_000) {
   const { native } = vstation;
-  return eventually(`${ids.join(", ")} ${state}`, async () => {
+  const look = async () => {
     const all = await Promise.all(ids.map((id) => show(native, id)));
     return all.every((one) => one.state === state && one.latestOperation?.endedAt !== null) ? all : undefined;
-  });
+  };
+  return eventually(`${ids.join(", ")} ${state}`, look, ms);
 }
 
 /** Waits until none of the instances is listed any more. */

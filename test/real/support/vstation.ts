@@ -33,6 +33,7 @@ export class TestVstation {
   /** Log lines at level error and above: an expected one is taken out by the test that expects it. */
   readonly errors: { msg: string }[] = [];
   readonly #tokens: string[];
+  readonly #pkiDir: string;
   readonly #agentPort: number;
   readonly #listenPort: number;
   #process: ChildProcess | undefined;
@@ -40,16 +41,21 @@ export class TestVstation {
   #closing = false;
   #supervised: Promise<void> = Promise.resolve();
 
-  private constructor(postgres: TestPostgres, database: string, ports: [number, number]) {
+  private constructor(postgres: TestPostgres, database: string, ports: [number, number], other?: TestVstation) {
     this.postgres = postgres;
     this.database = database;
     [this.#agentPort, this.#listenPort] = ports;
-    this.#tokens = Array.from({ length: 40 }, () => randomBytes(24).toString("hex"));
+    this.#pkiDir = join((other ?? this).directory, "pki");
+    this.#tokens =
+      other === undefined ? Array.from({ length: 40 }, () => randomBytes(24).toString("hex")) : other.#tokens;
     this.#writeImage();
   }
 
-  static async create(postgres: TestPostgres): Promise<TestVstation> {
-    return new TestVstation(postgres, await postgres.database(), [await freePort(), await freePort()]);
+  /** With a database of its own, or as another replica of one that is there. */
+  static async create(postgres: TestPostgres, options: { replicaOf?: TestVstation } = {}): Promise<TestVstation> {
+    const ports: [number, number] = [await freePort(), await freePort()];
+    const other = options.replicaOf;
+    return new TestVstation(postgres, other?.database ?? (await postgres.database()), ports, other);
   }
 
   get server(): string {
@@ -57,7 +63,7 @@ export class TestVstation {
   }
 
   get caFingerprint(): string {
-    const { raw } = new X509Certificate(readFileSync(join(this.directory, "pki/ca.crt")));
+    const { raw } = new X509Certificate(readFileSync(join(this.#pkiDir, "ca.crt")));
     return createHash("sha256").update(raw).digest("hex");
   }
 
@@ -76,7 +82,7 @@ export class TestVstation {
       database: this.database,
       listen: { address: "127.0.0.1", port: this.#listenPort },
       agents: { address: "127.0.0.1", port: this.#agentPort, names: ["127.0.0.1"] },
-      pkiDir: join(this.directory, "pki"),
+      pkiDir: this.#pkiDir,
       imageDir: join(this.directory, "images"),
       credentialsFile: join(this.directory, "credentials.json"),
       subnet: {

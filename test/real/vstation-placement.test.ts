@@ -1,0 +1,172 @@
+/** Room, groups, addresses, bursts, and two VStations that both want to place. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { isFailure } from "../../src/lib/errors.ts";
+import type { InstanceId } from "../../src/lib/ids.ts";
+import { areGone, inState, list, run, stop, terminate, type RunInput } from "./support/cloud.ts";
+import { TestPostgres } from "./support/postgres.ts";
+import { eventually, persistently, TestVstation } from "./support/vstation.ts";
+
+const postgres = new TestPostgres();
+let vstation: TestVstation;
+
+beforeAll(() => postgres.start());
+afterAll(() => postgres.close());
+beforeEach(async () => {
+  vstation = await TestVstation.create(postgres);
+});
+afterEach(() => vstation.close());
+
+const small = { cores: 4, memoryMiB: 4096, diskGiB: 100 };
+const dry = (request: RunInput) => run(vstation.native, { ...request, dryRun: true });
+
+/** What SQL says is taken on each host must fit into what the host offers. */
+async function expectNotOversold(): Promise<void> {
+  const rows = await vstation.sql<{ vcpus: number; memory: number; cores: number; offered: number }>(`
+    select sum(i.vcpus)::int as vcpus, sum(i.memory_mib)::int as memory,
+      (h.inventory ->> 'cores')::int as cores, (h.inventory ->> 'memoryMiB')::int as offered
+    from host h join instance i on i.host_id = h.id and i.deleted_at is null group by h.id`);
+  for (const { vcpus, memory, cores, offered } of rows) {
+    expect(vcpus).toBeLessThanOrEqual(cores);
+    expect(memory).toBeLessThanOrEqual(offered);
+  }
+  const twice = await vstation.sql("select ip from address where released_at is null group by ip having count(*) > 1");
+  expect(twice).toEqual([]);
+}
+
+describe("room", () => {
+  it("that is not there is an answer at once, and nothing was made", async () => {
+    await vstation.start();
+    await vstation.addHost({ shape: small });
+    const { native } = vstation;
+    await expect(run(native, { instanceType: "S5.4XLARGE64" })).rejects.toMatchObject({ code: "InsufficientCapacity" });
+    await expect(run(native, { count: 5 })).rejects.toMatchObject({ code: "InsufficientCapacity" });
+    expect(await vstation.sql("select id from instance")).toEqual([]);
+    expect(await vstation.sql("select id from address")).toEqual([]);
+    expect(await dry({ count: 4 })).toEqual([]);
+    const some = await run(native, { count: 9, minCount: 2, name: "n" });
+    expect(some).toHaveLength(4);
+    const names = (await list(native)).map(({ name }) => name);
+    expect(names.toSorted((a, b) => (a < b ? -1 : 1))).toEqual(["n1", "n2", "n3", "n4"]);
+    await expect(dry({})).rejects.toMatchObject({ code: "InsufficientCapacity" });
+    await inState(vstation, some, "RUNNING");
+    await terminate(native, some);
+    await areGone(vstation, some);
+    expect(await run(native, { count: 4 })).toHaveLength(4);
+    await expectNotOversold();
+  });
+
+  it("is never sold twice, however many ask at once", async () => {
+    await vstation.start();
+    await vstation.addHosts(3, { shape: small });
+    const { native } = vstation;
+    const asked = Array.from({ length: 60 }, (_, n) => run(native, n % 3 === 0 ? { count: 2, minCount: 1 } : {}));
+    const answers = await Promise.allSettled(asked);
+    const made = answers.flatMap((answer) => (answer.status === "fulfilled" ? answer.value : []));
+    const refusals = answers.flatMap((answer) => (answer.status === "rejected" ? [answer.reason as unknown] : []));
+    expect(made).toHaveLength(12);
+    expect(refusals.every((error) => isFailure(error, "no_capacity"))).toBe(true);
+    await inState(vstation, made, "RUNNING");
+    await expectNotOversold();
+    const [verified] = await vstation.sql<{ n: number }>("select count(*)::int as n from instance");
+    expect(verified?.n).toBe(12);
+  });
+
+  it("of a host that cannot take instances is no room", async () => {
+    await vstation.start();
+    const host = await vstation.addHost({ shape: small });
+    host.readiness = () => ({ accelerator: "tcg", checks: [{ name: "disk", level: "error", message: "broken" }] });
+    host.send({ type: "report", inventory: host.inventory(), readiness: host.readiness() });
+    await eventually("the host is degraded", async () => {
+      const { hosts } = await vstation.native.call("hostList", {});
+      return hosts[0]?.state === "degraded";
+    });
+    await expect(run(vstation.native)).rejects.toMatchObject({ code: "InsufficientCapacity" });
+  });
+});
+
+describe("a disaster-recover group", () => {
+  it("keeps its members apart up to its affinity, and cannot be deleted while it has any", async () => {
+    await vstation.start();
+    await vstation.addHosts(2);
+    const { native } = vstation;
+    const group = await native.call("groupCreate", { request: { name: "g", type: "HOST", affinity: 2 } });
+    const groupId = group.id;
+    const members = await run(native, { count: 4, groupId });
+    const views = await inState(vstation, members, "RUNNING");
+    for (const host of vstation.hosts) expect(views.filter(({ hostId }) => hostId === host.id)).toHaveLength(2);
+    await expect(run(native, { groupId })).rejects.toMatchObject({ code: "InsufficientCapacity" });
+    await expect(native.call("groupDelete", { params: { id: groupId } })).rejects.toMatchObject({
+      code: "GroupNotEmpty",
+    });
+    await terminate(native, members);
+    await areGone(vstation, members);
+    await native.call("groupDelete", { params: { id: groupId } });
+    await expect(run(native, { groupId })).rejects.toMatchObject({ code: "GroupNotFound" });
+  });
+});
+
+describe("a burst", () => {
+  it("of 500 instances runs, each once, on hosts that had room", async () => {
+    await vstation.start();
+    await vstation.addHosts(5, { shape: { cores: 120, memoryMiB: 131_072, diskGiB: 1_000 } });
+    const { native } = vstation;
+    const ids = (await Promise.all(Array.from({ length: 5 }, () => run(native, { count: 100 })))).flat();
+    expect(new Set(ids).size).toBe(500);
+    await eventually(
+      "all of them run and nothing is under way",
+      async () => {
+        const open = await vstation.sql("select id from operation where ended_at is null limit 1");
+        return open.length === 0 && (await list(native, { limit: 500, state: ["RUNNING"] })).length === 500;
+      },
+      120_000,
+    );
+    const starts = vstation.hosts.flatMap(({ machines }) =>
+      [...machines.values()].flatMap((one) => [...one.starts.values()]),
+    );
+    expect(starts).toHaveLength(500);
+    expect(Math.max(...starts)).toBe(1);
+    await expectNotOversold();
+    const failed = await vstation.sql("select id from operation where state = 'FAILED'");
+    expect(failed).toEqual([]);
+    for (let at = 0; at < ids.length; at += 100) await terminate(native, ids.slice(at, at + 100));
+    await areGone(vstation, ids);
+    expect(await vstation.sql("select ip from address where released_at is null")).toEqual([]);
+    expect(vstation.errors).toEqual([]);
+  });
+});
+
+describe("two VStations", () => {
+  it("place one at a time: the other takes over when the first is killed, or hangs, and two never sell one room", async () => {
+    await vstation.start();
+    await vstation.addHosts(2, { shape: small });
+    const second = await TestVstation.create(postgres, { replicaOf: vstation });
+    try {
+      await second.start();
+      await run(vstation.native);
+      await expect(run(second.native)).rejects.toMatchObject({ code: "PlacementUnavailable" });
+      // What one has accepted the other knows.
+      expect(await list(second.native)).toHaveLength(1);
+      for (const host of vstation.hosts) host.options.servers.push(second.server);
+
+      vstation.signal("SIGSTOP");
+      const [id] = await persistently(() => run(second.native));
+      // Hosts leave the one that hangs when they have heard nothing of it for three heartbeats.
+      await inState(second, [id as InstanceId], "RUNNING", 60_000);
+      vstation.signal("SIGCONT");
+      // It still believes that it holds the lease; its commit is refused.
+      await expect(run(vstation.native)).rejects.toMatchObject({ code: "PlacementUnavailable" });
+      await stop(vstation.native, [id as InstanceId]);
+      await inState(second, [id as InstanceId], "STOPPED");
+
+      await second.kill();
+      const more = await persistently(() => run(vstation.native, { count: 9, minCount: 1 }));
+      expect(more).toHaveLength(6);
+      await inState(vstation, more, "RUNNING");
+      await expectNotOversold();
+      const [zone] = await vstation.sql<{ lease_epoch: number }>("select lease_epoch::int from zone");
+      expect(zone?.lease_epoch).toBe(3);
+    } finally {
+      await second.close();
+    }
+  });
+});
