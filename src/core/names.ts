@@ -13,3 +13,10 @@ export function nameAt(name: string, index: number, count: number): string {
   });
   return found || count === 1 ? named : `${name}${index + 1}`;
 }
+
+const label = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i;
+
+/** True for a name that DNS and DHCP carry: dotted labels of letters, digits and inner hyphens (RFC 1123), 64 characters at most. */
+export function isHostname(name: string): boolean {
+  return name.length <= 64 && name.split(".").every((part) => label.test(part));
+}

@@ -6,7 +6,7 @@ import { ipToNumber, macOf, numberToIp, usableRange } from "./addresses.ts";
 import { attention } from "./attention.ts";
 import { instanceState } from "./instance-state.ts";
 import { instanceStates, operationKinds } from "./instance.ts";
-import { nameAt } from "./names.ts";
+import { isHostname, nameAt } from "./names.ts";
 import { choose, fits, hasRoom, type PlacementHost, type Room } from "./placement.ts";
 import { decideRestart, restartDelaysMs, stableMs } from "./restart-policy.ts";
 import type { SeenPhase, SeenReason } from "./seen.ts";
@@ -84,6 +84,24 @@ describe("names", () => {
     expect([0, 1].map((index) => nameAt("web{R:9}", index, 2))).toEqual(["web9", "web10"]);
     expect(nameAt("web-{R:3,F:4}-x", 2, 5)).toBe("web-0005-x");
     expect(nameAt("{R:3}{R:4}", 0, 1)).toBe("34");
+  });
+
+  it("are a host's where DNS carries them", () => {
+    for (const good of ["a", "web-1", "web.example", "1a", "x".repeat(63)]) expect(isHostname(good), good).toBe(true);
+    for (const bad of [
+      "",
+      "-a",
+      "a-",
+      "a..b",
+      "a.",
+      "a_b",
+      "a b",
+      "ü",
+      "x".repeat(64),
+      "a".repeat(33) + "." + "b".repeat(31),
+    ]) {
+      expect(isHostname(bad), bad).toBe(false);
+    }
   });
 });
 

@@ -4,7 +4,7 @@ import { macOf } from "../../core/addresses.ts";
 import { operationLimit } from "../../core/deadlines.ts";
 import { failure } from "../../core/failure-codes.ts";
 import { instanceType } from "../../core/instance-types.ts";
-import { nameAt } from "../../core/names.ts";
+import { isHostname, nameAt } from "../../core/names.ts";
 import { newId, type InstanceId, type KeyId, type OperationId } from "../../lib/ids.ts";
 import type { Caller, GroupView, ImageView, InstanceRunRequest, Instances } from "../cloud.ts";
 import { accountQuota } from "../store/accounts.ts";
@@ -128,6 +128,15 @@ function check(
   if (keys.length < new Set(request.keyIds).size) throw keyNotFound();
   if (request.minCount < 1 || request.minCount > request.count) {
     throw failure("InvalidParameter", "minCount must be between 1 and count", { detail: { parameter: "minCount" } });
+  }
+  if (request.hostname !== null && !isHostname(nameAt(request.hostname, request.count - 1, request.count))) {
+    throw failure(
+      "InvalidParameter",
+      "a host name has letters, digits, inner hyphens and dots, 64 characters at most",
+      {
+        detail: { parameter: "hostname" },
+      },
+    );
   }
   const { manifest } = image;
   const memoryMiB = type.memoryGiB * 1024;
