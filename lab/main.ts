@@ -35,12 +35,14 @@ const { values, positionals } = parseArgs({
 });
 
 async function main(): Promise<number> {
-  const home = new Home(values.home);
   switch (positionals[0]) {
     case "start":
-      return values.detach ? detach() : supervise(home, options());
+      return values.detach ? detach() : supervise(new Home(values.home), options());
     case "stop":
-      return stop(home);
+      // A home is made by looking at it; one that was mistyped must not be.
+      if (existsSync(values.home)) return stop(new Home(values.home));
+      process.stderr.write(`there is no lab in ${resolve(values.home)}\n`);
+      return 1;
     default:
       process.stderr.write("usage: lab/main.ts start|stop [--hosts N] [--home DIR] [--detach] [--cache DIR]\n");
       return 2;
@@ -87,7 +89,7 @@ async function supervise(home: Home, labOptions: LabOptions): Promise<number> {
   const end = new Promise<void>((resolveEnd) => {
     for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
       process.on(name, () => {
-        if (asked === undefined) say("powering off");
+        say(asked === undefined ? "powering off" : "still powering off; it takes some seconds");
         asked = name;
         resolveEnd();
       });

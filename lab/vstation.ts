@@ -1,13 +1,14 @@
 /** VStation as a child of the lab: its configuration, and how the lab learns that it and its hosts are ready. */
 import { createHash, X509Certificate } from "node:crypto";
-import { existsSync, readFileSync, watch } from "node:fs";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { basename, dirname, join } from "node:path";
+import { basename, join } from "node:path";
 import * as z from "zod";
 import { parseId } from "../src/lib/ids.ts";
 import { sleep, within } from "../src/lib/retry.ts";
 import type { VStationConfig } from "../src/vstation/config.ts";
 import type { ChildSpec } from "./child.ts";
+import { fileAppears } from "./file-appears.ts";
 import { writeWhole, type Home } from "./home.ts";
 import { joinTokenFile } from "./host/host.ts";
 import { guestMtu, type HostPlan, type Plan } from "./plan.ts";
@@ -68,23 +69,6 @@ export function vstationSpec(home: Home): ChildSpec {
     politely: "SIGTERM",
     graceMs: 5000,
   };
-}
-
-/** Resolves when the file is there; woken by its folder, not by a clock. */
-async function fileAppears(file: string, signal: AbortSignal): Promise<void> {
-  const watcher = watch(dirname(file), { signal });
-  try {
-    await new Promise<void>((resolve, reject) => {
-      const look = (): void => {
-        if (existsSync(file)) resolve();
-      };
-      watcher.on("change", look);
-      watcher.on("error", reject);
-      look();
-    });
-  } finally {
-    watcher.close();
-  }
 }
 
 /** SHA-256 of the CA's certificate, once VStation has made it. */
