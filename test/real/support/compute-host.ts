@@ -198,16 +198,16 @@ export class ComputeHost {
 
   /** Keeps Compute running, as a service manager does, until stopped. */
   superviseCompute(env: Record<string, string> = {}): { stop(): Promise<void> } {
-    let stopping = false;
+    const ending = new AbortController();
     const life = (async () => {
-      while (!stopping) {
+      while (!ending.signal.aborted) {
         await once(this.startCompute(env), "exit");
         await delay(100);
       }
     })();
     return {
       stop: async () => {
-        stopping = true;
+        ending.abort();
         await this.killCompute("SIGTERM");
         await life;
       },
@@ -232,6 +232,15 @@ export class ComputeHost {
   qemuPid(domain: string): number | undefined {
     const found = this.sh(`pgrep -f 'guest[=]${domain},' || true`).trim().split("\n")[0] ?? "";
     return found === "" ? undefined : Number(found);
+  }
+
+  /** What a power cut leaves: no process, no link of ours, an empty /run; the disks and libvirt's definitions. */
+  async powerCut(): Promise<void> {
+    await this.signalLibvirtd("SIGKILL");
+    this.sh("pkill -9 qemu-system || true; pkill -9 dnsmasq || true");
+    this.sh(`ip -br link | awk '/^(br|vx)-/ {sub("@.*", "", $1); print $1}' | xargs -rn1 ip link del`);
+    this.sh("rm -rf /run/vstation /run/libvirt/*");
+    await this.startLibvirtd();
   }
 
   async stop(): Promise<void> {

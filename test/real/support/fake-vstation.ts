@@ -180,6 +180,8 @@ export class FakeVstation {
   /** Token -> public key that used it: the same host may ask again, because an answer can be lost. */
   readonly #tokens = new Map<string, string | null>();
   joins = 0;
+  /** While false, hosts that dial in are turned away, as by a VStation that is not there. */
+  accepting = true;
 
   private constructor(server: Server, port: number, caFingerprint: string) {
     this.#server = server;
@@ -234,7 +236,7 @@ export class FakeVstation {
     const sockets = new WebSocketServer({ noServer: true });
     server.on("upgrade", (request, socket, head) => {
       const tls = request.socket as TLSSocket;
-      if (!tls.authorized || request.url !== "/agent") return void socket.destroy();
+      if (!fake.accepting || !tls.authorized || request.url !== "/agent") return void socket.destroy();
       const name = tls.getPeerCertificate().subject.CN;
       return sockets.handleUpgrade(request, socket, head, (ws) => fake.session(String(name)).connected(ws));
     });

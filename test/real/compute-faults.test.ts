@@ -1,0 +1,145 @@
+/** What Compute leans on goes away and comes back: libvirtd killed or frozen, VStation gone, an answer lost, a host that loses power. */
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import type { WantedInstance } from "../../src/api/agent.ts";
+import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
+import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
+import { until } from "./support/until.ts";
+import { testSubnet, tinyInstance } from "./support/wanted-documents.ts";
+
+let underlay: TestUnderlay;
+let vstation: FakeVstation;
+let host: ComputeHost;
+let session: FakeHostSession;
+type Wanted = Omit<WantedInstance, "generation">;
+
+beforeAll(async () => {
+  underlay = new TestUnderlay();
+  vstation = await FakeVstation.start(underlay.address);
+  const agents = { port: vstation.port, caFingerprint: vstation.caFingerprint, token: vstation.newToken() };
+  host = await ComputeHost.start({ underlay, number: 1, agents });
+  session = vstation.session(host.name);
+  session.subnets = [testSubnet];
+  host.startCompute();
+});
+
+beforeEach(async () => {
+  await until(
+    () => session.socket !== null && session.check("libvirt") === "ok",
+    "Compute and libvirt to be well",
+    90_000,
+  );
+});
+
+afterAll(async () => {
+  await host?.stop();
+  await vstation?.stop();
+  underlay?.remove();
+});
+
+async function startGuest(): Promise<Wanted> {
+  const wanted = tinyInstance();
+  session.want(wanted);
+  await session.untilPhase(wanted.id, "running");
+  return wanted;
+}
+
+async function endGuest(wanted: Wanted): Promise<void> {
+  session.want({ ...wanted, power: { state: "gone" } });
+  await session.untilPhase(wanted.id, "gone");
+}
+
+const launches = (wanted: Wanted): number =>
+  Number(host.sh(`grep -c 'starting up' /var/log/libvirt/qemu/${wanted.id}.log`));
+
+test("a libvirtd that is killed takes no guest along, and is told of when it is away", async () => {
+  const wanted = await startGuest();
+  const pid = host.qemuPid(wanted.id);
+  await host.signalLibvirtd("SIGKILL");
+  await until(() => session.check("libvirt") === "error", "the report that libvirt is away");
+  expect(session.phase(wanted.id)?.is).toBe("running");
+  const later = tinyInstance();
+  session.want(later);
+  await until(() => session.phase(later.id)?.is === "preparing", "the new one to wait for libvirt");
+  await host.startLibvirtd();
+  await session.untilPhase(later.id, "running", 90_000);
+  expect(host.qemuPid(wanted.id)).toBe(pid);
+  host.sh(`kill -9 ${pid}`);
+  expect(await session.untilPhase(wanted.id, "exited")).toMatchObject({ reason: "guest_crashed" });
+  await endGuest(wanted);
+  await endGuest(later);
+});
+
+test("a guest that ends while libvirtd is away has exited when it is back", async () => {
+  const wanted = await startGuest();
+  const pid = host.qemuPid(wanted.id);
+  await host.signalLibvirtd("SIGKILL");
+  host.sh(`kill -9 ${pid}`);
+  await host.startLibvirtd();
+  expect(await session.untilPhase(wanted.id, "exited", 90_000)).toMatchObject({
+    incarnation: 1,
+    reason: "guest_crashed",
+  });
+  await endGuest(wanted);
+});
+
+test("a libvirtd that is frozen under a start delays it; the start happens once", async () => {
+  await host.signalLibvirtd("SIGSTOP");
+  const wanted = tinyInstance();
+  session.want(wanted);
+  await until(() => session.check("libvirt") === "error", "the report that libvirt does not answer", 120_000);
+  await host.signalLibvirtd("SIGCONT");
+  await session.untilPhase(wanted.id, "running", 120_000);
+  expect(launches(wanted)).toBe(1);
+  await endGuest(wanted);
+});
+
+test("without VStation a Compute that starts anew looks after its guests by what it has kept", async () => {
+  const wanted = await startGuest();
+  const ending = await startGuest();
+  const pid = host.qemuPid(wanted.id);
+  vstation.accepting = false;
+  await host.killCompute();
+  host.startCompute();
+  host.sh(`kill -9 ${host.qemuPid(ending.id)}`);
+  await until(() => host.computeLog().includes("VStation is not reachable"), "Compute to look for VStation");
+  session.seen.clear();
+  vstation.accepting = true;
+  await session.untilPhase(wanted.id, "running");
+  expect(await session.untilPhase(ending.id, "exited")).toMatchObject({ incarnation: 1 });
+  expect(host.qemuPid(wanted.id)).toBe(pid);
+  expect(session.hello?.wantedGeneration).toBe(session.generation);
+  await endGuest(wanted);
+  await endGuest(ending);
+});
+
+test("a report whose answer is lost is made again; VStation's silence ends the connection and a new one is made", async () => {
+  session.acknowledge = false;
+  const wanted = tinyInstance();
+  session.want(wanted);
+  const told = (): number => session.history.filter((one) => one.id === wanted.id).length;
+  await until(() => told() >= 3, "the report to be repeated", 60_000);
+  session.acknowledge = true;
+  await session.untilPhase(wanted.id, "running");
+  const { hellos } = session;
+  // The cable is cut: no packet says that the connection is over.
+  host.sh("ip link set eth0 down");
+  await until(() => /nothing heard for/.test(host.computeLog()), "the silence to be noticed", 60_000);
+  host.sh(`ip link set eth0 up; ip route replace default via ${underlay.address}`);
+  await until(() => session.hellos > hellos, "a new connection", 60_000);
+  expect(launches(wanted)).toBe(1);
+  await endGuest(wanted);
+});
+
+test("after the host lost power nothing is started by itself, and why is said", async () => {
+  const wanted = await startGuest();
+  await host.killCompute();
+  await host.powerCut();
+  host.startCompute();
+  expect(await session.untilPhase(wanted.id, "exited", 90_000)).toMatchObject({
+    incarnation: 1,
+    reason: "host_restarted",
+  });
+  session.want({ ...wanted, power: { state: "running", incarnation: 2, resets: 0 } });
+  await session.untilPhase(wanted.id, "running", 90_000);
+  await endGuest(wanted);
+});
