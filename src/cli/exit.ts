@@ -65,7 +65,8 @@ export function exitCodeOf(kind: ErrorKind): number {
 
 /** Codes for which there is something better to say than the message alone. */
 const advice: Readonly<Record<string, string>> = {
-  EndpointUnreachable: "is VStation running? `npm start` starts it; `./vstation doctor` looks for what is wrong",
+  EndpointUnreachable:
+    "if it was just killed it is back within seconds: try again. Else `npm start` starts it, and `./vstation doctor` looks for what is wrong",
   NoCredentials:
     "start VStation (`npm start`), or point --home (VSTATION_HOME) at the folder that has credentials.json",
   TokenInvalid: "credentials.json does not belong to this VStation; point --home at the right folder",
