@@ -85,12 +85,10 @@ describe("the tiny guest", () => {
     expect(await buildTiny(images)).toEqual(manifest);
   });
 
-  test("the seed is what another implementation of ISO 9660 reads", async () => {
-    const out = join(work, "seed-out");
-    await run("xorriso", ["-osirrox", "on", "-indev", join(work, "seed"), "-extract", "/", out]);
-    expect((await run("cat", [join(out, "meta-data")])).toString()).toContain('local-hostname: "web-1"');
-    expect((await run("ls", [out])).toString()).toBe("meta-data\nuser-data\n");
-    await run("chmod", ["-R", "u+w", out]);
+  test("the seed is a volume that cloud-init would look for, by another reader's word", async () => {
+    const found = (await run("blkid", ["-p", "-o", "export", join(work, "seed")])).toString();
+    expect(found).toMatch(/^TYPE=iso9660$/m);
+    expect(found).toMatch(/^LABEL=cidata$/m);
   });
 
   test("boots to its ready line with an address from DHCP", async () => {
