@@ -87,21 +87,10 @@ describe("names", () => {
   });
 
   it("are a host's where DNS carries them", () => {
-    for (const good of ["a", "web-1", "web.example", "1a", "x".repeat(63)]) expect(isHostname(good), good).toBe(true);
-    for (const bad of [
-      "",
-      "-a",
-      "a-",
-      "a..b",
-      "a.",
-      "a_b",
-      "a b",
-      "ü",
-      "x".repeat(64),
-      "a".repeat(33) + "." + "b".repeat(31),
-    ]) {
-      expect(isHostname(bad), bad).toBe(false);
-    }
+    const good = ["a", "web-1", "web.example", "1a", "x".repeat(63)];
+    expect(good.filter(isHostname)).toEqual(good);
+    const dots = `${"a".repeat(33)}.${"b".repeat(31)}`;
+    expect(["", "-a", "a-", "a..b", "a.", "a_b", "a b", "ü", "x".repeat(64), dots].filter(isHostname)).toEqual([]);
   });
 });
 

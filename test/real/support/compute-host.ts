@@ -13,11 +13,11 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
+import { imageCache } from "../../../setup/root.mjs";
 import type { ComputeConfig } from "../../../src/compute/config.ts";
 import { until } from "./until.ts";
 
 const root = resolve(import.meta.dirname, "../../..");
-export const imageDir = "/tmp/vstation-images";
 
 /** The cable between hosts, and the test's own end of it. */
 export class TestUnderlay {
@@ -140,7 +140,7 @@ export class ComputeHost {
       name,
       stateDir: host.stateDir,
       runDir: "/run/vstation",
-      imageDir: options.imageDir ?? imageDir,
+      imageDir: options.imageDir ?? imageCache,
       libvirtSocket: "/run/libvirt/libvirt-sock",
       vstation: {
         servers: [`${underlay.address}:${options.agents.port}`],
