@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { basename, join } from "node:path";
 import * as z from "zod";
 import { parseId } from "../src/lib/ids.ts";
-import { sleep, within } from "../src/lib/retry.ts";
+import { within } from "../src/lib/retry.ts";
 import type { VStationConfig } from "../src/vstation/config.ts";
 import type { ChildSpec } from "./child.ts";
 import { fileAppears } from "./file-appears.ts";
@@ -74,13 +74,10 @@ export function vstationSpec(home: Home): ChildSpec {
 /** SHA-256 of the CA's certificate, once VStation has made it. */
 export async function caFingerprint(home: Home, signal: AbortSignal): Promise<string> {
   const file = join(home.pkiDir, "ca.crt");
-  for (;;) {
-    await fileAppears(file, signal);
-    const text = readFileSync(file, "utf8");
-    if (text.includes("END CERTIFICATE"))
-      return createHash("sha256").update(new X509Certificate(text).raw).digest("hex");
-    await sleep(20, signal);
-  }
+  await fileAppears(file, signal);
+  return createHash("sha256")
+    .update(new X509Certificate(readFileSync(file)).raw)
+    .digest("hex");
 }
 
 const credentialsSchema = z.looseObject({ endpoint: z.string(), nativeEndpoint: z.string(), nativeToken: z.string() });

@@ -29,7 +29,7 @@ import { Network } from "./network/network.ts";
 import { pathsOf } from "./paths.ts";
 import { run } from "./process.ts";
 import { buildSeed } from "./seed.ts";
-import { makeDurableDirectory } from "./storage/durable.ts";
+import { makeDurableDirectory } from "../lib/durable.ts";
 import { Images } from "./storage/images.ts";
 import { SpaceWatch } from "./storage/space-watch.ts";
 import type { Context } from "./vm/context.ts";

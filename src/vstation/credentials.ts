@@ -1,5 +1,5 @@
 /** The file that is all a client needs: where the APIs are and the secrets for them. Whole or not at all, 0600. */
-import { writeFileDurably } from "./agents/pki.ts";
+import { writeDurably } from "../lib/durable.ts";
 
 export interface Credentials {
   endpoint: string;
@@ -12,5 +12,5 @@ export interface Credentials {
 }
 
 export async function writeCredentials(file: string, credentials: Credentials): Promise<void> {
-  await writeFileDurably(file, `${JSON.stringify(credentials, null, 2)}\n`, 0o600);
+  await writeDurably(file, `${JSON.stringify(credentials, null, 2)}\n`, 0o600);
 }

@@ -45,6 +45,7 @@ export type FaultCase =
 export const reach: Readonly<Record<string, readonly [Scenario, ...Scenario[]]>> = {
   "agents.hello": ["restart", "join"],
   "agents.join": ["join"],
+  "agents.pki": ["join"],
   "agents.seen": ["run", "stop", "recover", "terminate"],
   "agents.wanted": ["run", "stop", "terminate"],
   "app.power": ["start", "stop", "reboot", "terminate"],

@@ -177,7 +177,7 @@ describe("the bundle", () => {
       "log/vstation.log",
       `Authorization: Bearer ${secrets[0]}\n-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC PRIVATE KEY-----\nend\n`,
     );
-    put("pki/ca.key", "-----BEGIN PRIVATE KEY-----\nMHcC\n-----END PRIVATE KEY-----");
+    put("pki/ca.pem", "-----BEGIN PRIVATE KEY-----\nMHcC\n-----END PRIVATE KEY-----");
     expect(secretsOf(home).toSorted()).toEqual(secrets.toSorted());
 
     const diagnosis = { findings: [], state: { credentials: undefined, status: undefined }, client: undefined };

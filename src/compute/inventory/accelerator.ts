@@ -12,7 +12,7 @@ import { join } from "node:path";
 import * as z from "zod";
 import { formatError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
-import { readDurable, writeDurably } from "../storage/durable.ts";
+import { readDurable, writeDurably } from "../../lib/durable.ts";
 import { probeRom, romExitStatus, romSays } from "./probe-rom.ts";
 
 export interface AcceleratorProof {

@@ -16,7 +16,7 @@ import { crashPoint } from "../../lib/crash-point.ts";
 import { Failure, wrap } from "../../lib/errors.ts";
 import { parseId, type HostId } from "../../lib/ids.ts";
 import { newKey, signingRequest } from "./csr.ts";
-import { makeDurableDirectory, readDurable, writeDurably } from "../storage/durable.ts";
+import { makeDurableDirectory, readDurable, writeDurably } from "../../lib/durable.ts";
 
 export interface Identity {
   readonly hostId: HostId;

@@ -5,7 +5,7 @@ import { imageManifestSchema } from "../../core/image-manifest.ts";
 import { Failure } from "../../lib/errors.ts";
 import type { ImageId } from "../../lib/ids.ts";
 import type { DomainBoot } from "../vm/domain-xml.ts";
-import { readDurable } from "./durable.ts";
+import { readDurable } from "../../lib/durable.ts";
 import { qcow2Size } from "./qcow2.ts";
 
 export interface Image {

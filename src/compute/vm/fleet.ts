@@ -12,7 +12,7 @@ import { formatError } from "../../lib/errors.ts";
 import { parseId, type InstanceId } from "../../lib/ids.ts";
 import type { Subscription } from "../../libvirt/contract.ts";
 import { instanceDirectory, recordFile } from "../paths.ts";
-import { makeDurableDirectory, temporaryEnding } from "../storage/durable.ts";
+import { makeDurableDirectory, temporaryEnding } from "../../lib/durable.ts";
 import type { Context } from "./context.ts";
 import { boundLogs } from "./log-bound.ts";
 import { readRecord } from "./record.ts";

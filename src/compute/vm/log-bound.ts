@@ -8,7 +8,7 @@
  */
 import { open, readdir, rename, rm, stat, truncate } from "node:fs/promises";
 import { join } from "node:path";
-import { temporaryName } from "../storage/durable.ts";
+import { temporaryName } from "../../lib/durable.ts";
 
 export const longestLog = 4 * 2 ** 20;
 const keptEnd = 2 ** 20;

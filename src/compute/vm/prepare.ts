@@ -13,7 +13,7 @@ import { Failure, isFailure, wrap } from "../../lib/errors.ts";
 import type { InstanceId } from "../../lib/ids.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
 import { consoleLogFile, diskFile, instanceDirectory, seedFile } from "../paths.ts";
-import { makeDurableDirectory, syncDirectory, temporaryName } from "../storage/durable.ts";
+import { makeDurableDirectory, syncDirectory, temporaryName } from "../../lib/durable.ts";
 import type { Image } from "../storage/images.ts";
 import { writeOverlay } from "../storage/qcow2.ts";
 import type { Context } from "./context.ts";

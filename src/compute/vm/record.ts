@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import * as z from "zod";
 import { instanceSpecSchema, seenReasonSchema, type InstanceSpec } from "../../api/agent.ts";
 import type { RunRecord } from "../../core/ensure.ts";
-import { makeDurableDirectory, readDurable, writeDurably } from "../storage/durable.ts";
+import { makeDurableDirectory, readDurable, writeDurably } from "../../lib/durable.ts";
 
 const counter = z.int().nonnegative();
 

@@ -7,7 +7,7 @@ import type { InstanceId } from "../../lib/ids.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
 import { isLibvirtError } from "../../libvirt/errors.ts";
 import { consoleLogFile, instanceDirectory, recordFile } from "../paths.ts";
-import { syncDirectory } from "../storage/durable.ts";
+import { syncDirectory } from "../../lib/durable.ts";
 import type { Context } from "./context.ts";
 import { markElement, markPrefix, markUri } from "./mark.ts";
 

@@ -26,7 +26,7 @@ import {
 import { crashPoint } from "../../lib/crash-point.ts";
 import type { InstanceId, SubnetId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
-import { makeDurableDirectory, readDurable, syncDirectory, writeDurably } from "../storage/durable.ts";
+import { makeDurableDirectory, readDurable, syncDirectory, writeDurably } from "../../lib/durable.ts";
 
 const counter = z.int().nonnegative();
 const entrySchema = z.strictObject({ knownEpoch: counter, doc: wantedInstanceSchema });

@@ -1,17 +1,20 @@
 /**
  * The one PKI: our own CA (ECDSA P-256) signs the agent listener's certificate, anew at each start, and each host's certificate,
- * once, against its join token. The CA key lies in `pkiDir` (0600) and replicas share it; the listener's key never leaves memory.
+ * once, against its join token. The CA lies in `pkiDir`: `ca.pem` (0600), its key and certificate in one file, and `ca.crt`, a copy
+ * of the certificate for whoever has to know it. Replicas share the folder; the listener's key never leaves memory.
  * A host's certificate names the host by id and is good for every use the host has for one (it dials VStation, and other hosts
  * while an instance moves). It is believed only while its serial is the one in the host's row: joining again revokes the old one.
  */
 import { createHash, randomBytes, type webcrypto } from "node:crypto";
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { join } from "node:path";
 // The library keeps its registry in metadata that only this polyfill provides; it must be loaded first.
 import "reflect-metadata";
 import * as x509 from "@peculiar/x509";
 import { failure } from "../../core/failure-codes.ts";
+import { crashPoint } from "../../lib/crash-point.ts";
+import { createDurably, writeDurably } from "../../lib/durable.ts";
 import { wrap } from "../../lib/errors.ts";
 import type { HostId } from "../../lib/ids.ts";
 
@@ -49,8 +52,12 @@ export class Pki {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     for (;;) {
       const found = await load(directory);
-      if (found !== undefined) return new Pki(found.certificate, found.key);
-      await create(directory);
+      if (found === undefined) {
+        await create(directory);
+        continue;
+      }
+      await publish(directory, found.certificate);
+      return new Pki(found.certificate, found.key);
     }
   }
 
@@ -138,22 +145,27 @@ export class Pki {
   }
 }
 
-async function load(directory: string): Promise<{ certificate: x509.X509Certificate; key: CryptoKey } | undefined> {
-  let text: string;
-  try {
-    text = await readFile(join(directory, "ca.key"), "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw wrap("reading the CA key", error);
-  }
-  const key = await crypto.subtle.importKey("pkcs8", x509.PemConverter.decodeFirst(text), algorithm, false, ["sign"]);
-  const pem = await readFile(join(directory, "ca.crt"), "utf8").catch((error: unknown) => {
-    throw wrap("reading the CA certificate", error);
-  });
-  return { certificate: new x509.X509Certificate(pem), key };
+interface Authority {
+  certificate: x509.X509Certificate;
+  key: CryptoKey;
 }
 
-/** The certificate is in place before the key appears under its name, and the first key to appear there wins. */
+async function load(directory: string): Promise<Authority | undefined> {
+  const text = await readIfThere(join(directory, "ca.pem"));
+  if (text === undefined) return undefined;
+  try {
+    const [key, certificate] = x509.PemConverter.decode(text);
+    if (key === undefined || certificate === undefined) throw new Error("it must hold a key and a certificate");
+    return {
+      certificate: new x509.X509Certificate(certificate),
+      key: await crypto.subtle.importKey("pkcs8", key, algorithm, false, ["sign"]),
+    };
+  } catch (error) {
+    throw wrap(`reading ${join(directory, "ca.pem")}`, error);
+  }
+}
+
+/** Makes a CA; if another start was faster, that one's is the CA. */
 async function create(directory: string): Promise<void> {
   const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
@@ -169,38 +181,26 @@ async function create(directory: string): Promise<void> {
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
   });
-  const lock = join(directory, "ca.making");
-  const handle = await open(lock, "wx", 0o600).catch(async (error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw wrap("making the CA", error);
-    return undefined;
-  });
-  if (handle === undefined) return waitOrBreak(directory, lock);
-  await handle.close();
-  await writeFileDurably(join(directory, "ca.crt"), `${certificate.toString("pem")}\n`, 0o644);
-  await writeFileDurably(join(directory, "ca.key"), `${await exportKey(keys.privateKey)}\n`, 0o600);
-  await rm(lock);
+  const pem = `${await exportKey(keys.privateKey)}\n${certificate.toString("pem")}\n`;
+  crashPoint("agents.pki.made");
+  await createDurably(join(directory, "ca.pem"), pem);
+  crashPoint("agents.pki.linked");
 }
 
-/** Another start is making the CA, or died while it did; its lock is broken after a while. */
-async function waitOrBreak(directory: string, lock: string): Promise<void> {
-  for (let waited = 0; waited < 3_000; waited += 50) {
-    if ((await load(directory)) !== undefined) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  await rm(lock, { force: true });
+/** Every start writes the same text, and only where it is not there yet. */
+async function publish(directory: string, certificate: x509.X509Certificate): Promise<void> {
+  const file = join(directory, "ca.crt");
+  const text = `${certificate.toString("pem")}\n`;
+  if ((await readIfThere(file)) !== text) await writeDurably(file, text, 0o644);
 }
 
-/** Whole or not at all, and there after a power cut. */
-export async function writeFileDurably(file: string, text: string, mode: number): Promise<void> {
-  const temporary = `${file}.${randomBytes(6).toString("hex")}`;
-  const handle = await open(temporary, "wx", mode);
+async function readIfThere(file: string): Promise<string | undefined> {
   try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
+    return await readFile(file, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw wrap(`reading ${file}`, error);
   }
-  await rename(temporary, file);
 }
 
 async function exportKey(key: CryptoKey): Promise<string> {

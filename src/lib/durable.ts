@@ -3,13 +3,33 @@
  * finds either the old content or the new, never a part. Measured: 1.3 ms on ext4 over a virtual disk, 0.3 ms on tmpfs.
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { link, mkdir, open, readFile, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import type * as z from "zod";
-import { wrap } from "../../lib/errors.ts";
+import { wrap } from "./errors.ts";
 
 /** Replaces `file` by `content`; when it resolves, both content and name are on the disk. */
 export async function writeDurably(file: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
+  await place(file, content, mode, rename);
+}
+
+/** Makes `file` unless it is there already; of two that do so at once one wins, whole. True if this call made it. */
+export async function createDurably(file: string, content: string | Uint8Array, mode = 0o600): Promise<boolean> {
+  try {
+    await place(file, content, mode, link);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && (error.cause as NodeJS.ErrnoException | undefined)?.code === "EEXIST") return false;
+    throw error;
+  }
+}
+
+async function place(
+  file: string,
+  content: string | Uint8Array,
+  mode: number,
+  into: (from: string, to: string) => Promise<void>,
+): Promise<void> {
   const temporary = temporaryName(file);
   try {
     const handle = await open(temporary, "wx", mode);
@@ -19,11 +39,12 @@ export async function writeDurably(file: string, content: string | Uint8Array, m
     } finally {
       await handle.close();
     }
-    await rename(temporary, file);
+    await into(temporary, file);
     await syncDirectory(dirname(file));
   } catch (error) {
-    await rm(temporary, { force: true });
     throw wrap(`writing ${file}`, error);
+  } finally {
+    await rm(temporary, { force: true });
   }
 }
 

@@ -1,0 +1,46 @@
+import { X509Certificate } from "node:crypto";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Pki } from "./pki.ts";
+
+let dir: string;
+beforeEach(() => (dir = mkdtempSync(join(tmpdir(), "vstation-pki-"))));
+afterEach(() => rmSync(dir, { recursive: true }));
+
+describe("the CA", () => {
+  it("is one, however many replicas make it at the same moment", async () => {
+    const opened = await Promise.all(Array.from({ length: 8 }, () => Pki.open(dir)));
+    expect(new Set(opened.map(({ fingerprint }) => fingerprint)).size).toBe(1);
+    expect(readdirSync(dir).toSorted()).toEqual(["ca.crt", "ca.pem"]);
+  });
+
+  it("stays what it is, and its certificate is given out again", async () => {
+    const first = await Pki.open(dir);
+    rmSync(join(dir, "ca.crt"));
+    expect((await Pki.open(dir)).fingerprint).toBe(first.fingerprint);
+    expect(readFileSync(join(dir, "ca.crt"), "utf8").trim()).toBe(first.caPem.trim());
+  });
+
+  it("keeps its key to itself", async () => {
+    await Pki.open(dir);
+    expect(statSync(join(dir, "ca.pem")).mode & 0o777).toBe(0o600);
+    expect(readFileSync(join(dir, "ca.crt"), "utf8")).not.toContain("PRIVATE KEY");
+  });
+
+  it("is not made anew over one that cannot be read", async () => {
+    writeFileSync(join(dir, "ca.pem"), "half a k");
+    await expect(Pki.open(dir)).rejects.toThrow("ca.pem");
+    expect(readFileSync(join(dir, "ca.pem"), "utf8")).toBe("half a k");
+  });
+
+  it("vouches for the listener under its names", async () => {
+    const pki = await Pki.open(dir);
+    const { cert } = await pki.serverIdentity(["10.0.0.1", "vstation.example"]);
+    const listener = new X509Certificate(cert);
+    expect(listener.verify(new X509Certificate(pki.caPem).publicKey)).toBe(true);
+    expect([listener.checkIP("10.0.0.1"), listener.checkHost("vstation.example")]).not.toContain(undefined);
+    expect(listener.checkIP("10.0.0.2")).toBeUndefined();
+  });
+});
