@@ -52,11 +52,11 @@ export const nothing: Decision = {
   dueAt: null,
 };
 
-/** True when the decision changes anything but the time of the next look. */
+/** True when the decision changes anything but the time of the next look; finding a host (`place`) is a change of its own. */
 export function changes(decision: Decision): boolean {
-  const { patch, end, taken, deadline, recover, steps, release, place } = decision;
+  const { patch, end, taken, deadline, recover, steps, release } = decision;
   const count = Object.keys(patch).length + steps.length;
-  return count > 0 || end !== null || taken || deadline !== null || recover !== null || release !== null || place;
+  return count > 0 || end !== null || taken || deadline !== null || recover !== null || release !== null;
 }
 
 /** True when the host has to hear of it: the instance gets its host's next generation. */

@@ -100,7 +100,13 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     log,
     onTaken: () => {
       placer.begin(lease);
-      reconciler ??= new Reconciler({ store, placer, zone: config.zone, log });
+      reconciler ??= new Reconciler({
+        store,
+        placer,
+        zone: config.zone,
+        log,
+        onReconciled: (instances, seconds) => metrics.reconciled(instances, seconds),
+      });
     },
     onLost: () => {
       placer.end();
@@ -124,6 +130,12 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     "vstation_placement_epoch",
     "Epoch of the placement lease held by this process, 0 = none",
     () => lease.epoch ?? 0,
+  );
+  metrics.gauge("vstation_placement_queue", "Requests that wait to be placed", () => placer.waiting);
+  metrics.gauge(
+    "vstation_reconciler_due",
+    "Instances that the reconciler is to look at now",
+    () => reconciler?.waiting ?? 0,
   );
 
   const images = new ImageFolder(config.imageDir, log);

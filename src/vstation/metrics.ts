@@ -7,6 +7,8 @@ export interface EngineMetrics {
   registry: Registry;
   cvmCall: (action: string, outcome: string, seconds: number) => void;
   seen: (outcome: "taken" | "refused" | "outdated" | "stranger", count: number) => void;
+  /** One transaction of the reconciler: how long it took, and for how many instances. */
+  reconciled: (instances: number, seconds: number) => void;
   /** Read at each scrape. */
   gauge: (name: string, help: string, read: () => number) => void;
   close: () => void;
@@ -55,11 +57,26 @@ export function createMetrics(log: Log): EngineMetrics {
     labelNames: ["outcome"],
     registers: [registry],
   });
+  const reconciled = new Histogram({
+    name: "vstation_reconcile_seconds",
+    help: "Time of one transaction of the reconciler, which decides about up to 128 instances",
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    registers: [registry],
+  });
+  const decided = new Counter({
+    name: "vstation_reconcile_instances_total",
+    help: "Instances that the reconciler has decided about",
+    registers: [registry],
+  });
   return {
     registry,
     cvmCall: (action, outcome, seconds) => calls.observe({ action, outcome }, seconds),
     seen: (outcome, count) => {
       if (count > 0) seen.inc({ outcome }, count);
+    },
+    reconciled: (instances, seconds) => {
+      reconciled.observe(seconds);
+      decided.inc(instances);
     },
     gauge: (name, help, read) => {
       registry.registerMetric(

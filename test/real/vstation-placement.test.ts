@@ -1,4 +1,5 @@
 /** Room, groups, addresses, bursts, and two VStations that both want to place. */
+import pg from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { isFailure } from "../../src/lib/errors.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
@@ -69,6 +70,60 @@ describe("room", () => {
     await expectNotOversold();
     const [verified] = await vstation.sql<{ n: number }>("select count(*)::int as n from instance");
     expect(verified?.n).toBe(12);
+  });
+
+  it("is taken once where an instance went whose first host could not start it", async () => {
+    await vstation.start();
+    const shape = { cores: 8, memoryMiB: 8192, diskGiB: 400 };
+    const [bad, good] = (await vstation.addHosts(2, { shape })).toSorted((a, b) => (a.id < b.id ? -1 : 1));
+    bad?.setDefaultFaults({ startFails: { reason: "start_failed", message: "no" } });
+    const { native } = vstation;
+    const group = await native.call("groupCreate", { request: { name: "g", type: "HOST", affinity: 8 } });
+    // Best fit takes the lower id of two empty hosts; all of them end on the other one, which then has room for four more.
+    const ids = await run(native, { count: 4, groupId: group.id });
+    const views = await inState(vstation, ids, "RUNNING");
+    expect(views.every(({ hostId, epoch }) => hostId === good?.id && epoch === 2)).toBe(true);
+    expect(await dry({ count: 12 })).toEqual([]);
+    await expect(dry({ count: 13 })).rejects.toMatchObject({ code: "InsufficientCapacity" });
+    const moves = await vstation.sql<{ n: number }>(
+      "select count(*)::int as n from operation_step where name = 'host.released'",
+    );
+    expect(moves[0]?.n).toBe(4);
+  });
+
+  it("is given to those who asked beside one whose key was deleted meanwhile", async () => {
+    await vstation.start();
+    await vstation.addHost({ shape: small });
+    const { native } = vstation;
+    const { key } = await native.call("keyCreate", { request: { name: "k" } });
+    // The zone's row is held: the first request waits in its commit, and those that come meanwhile are committed together.
+    const holder = new pg.Client(vstation.database);
+    await holder.connect();
+    try {
+      await holder.query("begin; select name from zone for update");
+      const asked = [run(native)];
+      await eventually("the first request waits for the zone", async () => {
+        const waiting = await vstation.sql("select pid from pg_stat_activity where wait_event_type = 'Lock'");
+        return waiting.length > 0;
+      });
+      asked.push(run(native), run(native, { keyIds: [key.id] }), run(native));
+      // Keys are looked up before a request is queued behind the first one: so long each of them has been asked about.
+      await eventually("the others are queued", async () => {
+        return (await vstation.metrics()).includes("\nvstation_placement_queue 3\n");
+      });
+      await vstation.sql("delete from key_pair");
+      await holder.query("commit");
+      const answers = await Promise.allSettled(asked);
+      expect(answers.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "rejected", "fulfilled"]);
+      expect(answers[2]).toMatchObject({ reason: { code: "KeyNotFound" } });
+    } finally {
+      await holder.end();
+    }
+    expect(await list(native)).toHaveLength(3);
+    expect(await dry({ count: 1 })).toEqual([]);
+    await expect(dry({ count: 2 })).rejects.toMatchObject({ code: "InsufficientCapacity" });
+    const [zone] = await vstation.sql<{ lease_epoch: number }>("select lease_epoch::int from zone");
+    expect(zone?.lease_epoch).toBe(1);
   });
 
   it("of a host that cannot take instances is no room", async () => {

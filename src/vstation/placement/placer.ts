@@ -12,7 +12,7 @@ import { crashPoint } from "../../lib/crash-point.ts";
 import { failure, type CapacityReason } from "../../core/failure-codes.ts";
 import type { Room } from "../../core/placement.ts";
 import type { Instance } from "../../core/wanted.ts";
-import { formatError, isFailure } from "../../lib/errors.ts";
+import { formatError } from "../../lib/errors.ts";
 import { newId, type AccountId, type GroupId, type HostId, type InstanceId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { sleep } from "../../lib/retry.ts";
@@ -21,6 +21,7 @@ import { groupAffinity } from "../store/groups.ts";
 import { hostRead } from "../store/hosts.ts";
 import { instanceInsert, instanceMove, type Acceptance } from "../store/instance-insert.ts";
 import { addressesInUse, placedLoad } from "../store/placement-load.ts";
+import { isFenced } from "../store/zone.ts";
 import type { VStationConfig } from "../config.ts";
 import { AddressPool } from "./addresses.ts";
 import type { Lease } from "./lease.ts";
@@ -99,6 +100,11 @@ export class Placer {
     this.#setProjection(undefined);
   }
 
+  /** Requests that no commit has been begun for. */
+  get waiting(): number {
+    return this.#queue.length;
+  }
+
   /** Places and commits; resolves with what was committed. Throws the failures of {@link PlaceRequest}'s checks. */
   async place(request: PlaceRequest): Promise<Acceptance> {
     await this.#whenReady();
@@ -118,10 +124,12 @@ export class Placer {
   ): Promise<boolean> {
     await this.#whenReady();
     return this.#serial.run(async () => {
-      const { projection, epoch } = this.#current();
       const { zone, store } = this.#options;
       const group =
         groupId === null ? null : { id: groupId, affinity: await store.read((db) => groupAffinity(db, groupId)) };
+      const { projection, epoch } = this.#current();
+      // Asked for twice, or the answer to the first commit was lost: its room is taken already and must not be given back.
+      if (projection.hostOf(id) !== undefined) return true;
       const choice = projection.claim({ id, accountId, zone, room, group, not: facts.triedHosts });
       if (!("host" in choice)) return false;
       crashPoint("placement.relocate.claimed");
@@ -262,29 +270,39 @@ export class Placer {
       await this.#commit(claimed);
       for (const { resolve, acceptance } of claimed) resolve(acceptance);
     } catch (error) {
-      if (claimed.length > 1 && violatedConstraint(error) !== undefined) {
-        for (const one of claimed) await this.#commitAlone(one);
-        return;
-      }
+      if (claimed.length > 1 && violatedConstraint(error) !== undefined) return this.#commitEach(claimed);
       for (const one of claimed) this.#unclaim(one);
       this.#afterFailedCommit(error);
       for (const { reject } of claimed) reject(error);
     }
   }
 
-  async #commitAlone(one: Claimed): Promise<void> {
+  /** What a failure says about the projection waits for the last one: it is true of what the others claimed as well. */
+  async #commitEach(claimed: readonly Claimed[]): Promise<void> {
+    const errors: unknown[] = [];
+    for (const one of claimed) {
+      const error = await this.#commitAlone(one);
+      if (error !== undefined) errors.push(error);
+    }
+    for (const error of errors) this.#afterFailedCommit(error);
+  }
+
+  /** Answers the request; returns the error that it was refused with. */
+  async #commitAlone(one: Claimed): Promise<unknown> {
     for (let attempt = 1; ; attempt++) {
       try {
         await this.#commit([one]);
-        return one.resolve(one.acceptance);
+        one.resolve(one.acceptance);
+        return undefined;
       } catch (error) {
         const idTaken = /^(instance|operation)_(pkey|uuid_key|disk_id_key)$/.test(violatedConstraint(error) ?? "");
         this.#unclaim(one);
-        const again = idTaken && attempt < idTries ? this.#claim(one) : undefined;
-        if (again === undefined) {
-          this.#afterFailedCommit(error);
-          return one.reject(error);
+        if (!idTaken || attempt === idTries) {
+          one.reject(error);
+          return error;
         }
+        const again = this.#claim(one);
+        if (again === undefined) return undefined;
         one.placed = again.placed;
         one.acceptance = again.acceptance;
       }
@@ -346,11 +364,11 @@ export class Placer {
   }
 
   #afterFailedCommit(error: unknown): void {
-    if (isFailure(error) && error.code === "PlacementUnavailable") this.#lease?.lost();
-    else if (isCommitUnknown(error) || violatedConstraint(error) !== undefined) {
-      // A constraint that only a wrong projection can violate (an address in use) looks the same as a deleted key: read anew.
-      const stale = this.#projection;
-      if (stale !== undefined) this.#setProjection(undefined);
+    if (isFenced(error)) this.#lease?.lost();
+    else if (isCommitUnknown(error) || violatedConstraint(error)?.startsWith("address_") === true) {
+      // Nobody can say what was committed, or an address was in use that the projection took for free. Any other constraint
+      // (a key or group that has just been deleted) is the request's own affair.
+      if (this.#projection !== undefined) this.#setProjection(undefined);
       void this.rebuild(`a commit failed: ${formatError(error)}`);
     }
   }

@@ -108,6 +108,11 @@ export class Projection {
     holding.hostId = null;
   }
 
+  /** The host on which room is taken for it. */
+  hostOf(id: InstanceId): HostId | undefined {
+    return this.#held.get(id)?.hostId ?? undefined;
+  }
+
   instancesOf(account: AccountId): number {
     return this.#perAccount.get(account) ?? 0;
   }

@@ -24,6 +24,8 @@ export interface ReconcilerOptions {
   placer: Placer;
   zone: string;
   log: Log;
+  /** A transaction was committed; for metrics. */
+  onReconciled: (instances: number, seconds: number) => void;
 }
 
 const batchSize = 128;
@@ -39,11 +41,18 @@ export class Reconciler {
   #timer: { at: number; handle: NodeJS.Timeout } | undefined;
   readonly #running: Promise<void>;
   readonly #background = new Set<Promise<void>>();
+  /** Being placed anew; every look at one says so again until it has a host. */
+  readonly #placing = new Set<InstanceId>();
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
     this.#running = this.#loop();
     this.sweepAll();
+  }
+
+  /** Instances that are to be looked at now. */
+  get waiting(): number {
+    return this.#due.size;
   }
 
   nudge(ids: Iterable<InstanceId>): void {
@@ -62,7 +71,7 @@ export class Reconciler {
   /** Looks at everything that is not at rest: nudges may have been lost. */
   sweepAll(): void {
     const { store, zone } = this.#options;
-    this.#inBackground("reading what is unsettled", async () => {
+    void this.#inBackground("reading what is unsettled", async () => {
       this.nudge(await store.read((db) => instancesUnsettled(db, zone)));
       this.at(Date.now());
     });
@@ -79,7 +88,7 @@ export class Reconciler {
   #sweep(): void {
     this.#timer = undefined;
     const { store, zone } = this.#options;
-    this.#inBackground("sweeping", async () => {
+    void this.#inBackground("sweeping", async () => {
       const ids = await store.read((db) => instancesDue(db, zone, sweepLimit));
       this.nudge(ids);
       const next = await store.read((db) => nextDue(db, zone));
@@ -88,7 +97,7 @@ export class Reconciler {
     });
   }
 
-  #inBackground(doing: string, work: () => Promise<void>): void {
+  #inBackground(doing: string, work: () => Promise<void>): Promise<void> {
     const task = (async () => {
       for (let failures = 0; !this.#stop.signal.aborted; failures++) {
         try {
@@ -101,6 +110,7 @@ export class Reconciler {
     })();
     this.#background.add(task);
     void task.finally(() => this.#background.delete(task));
+    return task;
   }
 
   async #loop(): Promise<void> {
@@ -139,8 +149,9 @@ export class Reconciler {
   }
 
   async #reconcile(ids: readonly InstanceId[]): Promise<void> {
-    const { store } = this.#options;
+    const { store, onReconciled } = this.#options;
     const now = Date.now();
+    const began = performance.now();
     const decided = await store.transaction(async (tx) => {
       const locked = await instanceLock(tx, ids);
       crashPoint("reconciler.batch.locked");
@@ -150,6 +161,7 @@ export class Reconciler {
       return work;
     });
     crashPoint("reconciler.batch.committed");
+    onReconciled(ids.length, (performance.now() - began) / 1000);
     for (const { one, decision } of decided) this.#afterwards(one, decision);
   }
 
@@ -159,12 +171,14 @@ export class Reconciler {
     if (decision.release === "everything") placer.drop(row.id, row.ip);
     if (decision.release === "capacity") placer.leave(row.id);
     if (decision.dueAt !== null) this.at(decision.dueAt);
-    if (!decision.place) return;
+    if (!decision.place || this.#placing.has(row.id)) return;
     const room = { vcpus: row.vcpus, memoryMiB: row.memory_mib, diskGiB: row.disk_gib };
-    this.#inBackground("placing anew", async () => {
+    this.#placing.add(row.id);
+    const placed = this.#inBackground("placing anew", async () => {
       if (await placer.relocate(row.id, facts, room, row.account_id, row.group_id)) return;
       await this.#giveUpRelocation(row.id);
     });
+    void placed.finally(() => this.#placing.delete(row.id));
   }
 
   async #giveUpRelocation(id: InstanceId): Promise<void> {

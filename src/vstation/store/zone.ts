@@ -8,6 +8,7 @@
  */
 import { sql } from "kysely";
 import { failure } from "../../core/failure-codes.ts";
+import { isFailure } from "../../lib/errors.ts";
 import type { Store, Tx } from "./database.ts";
 
 export async function zoneEnsure(store: Store, zone: string): Promise<void> {
@@ -63,4 +64,9 @@ export async function zoneFence(tx: Tx, zone: string, epoch: number): Promise<nu
   }
   tx.wake.peers = true;
   return row.peer_generation;
+}
+
+/** The commit was refused because the lease is somebody else's by now. */
+export function isFenced(error: unknown): boolean {
+  return isFailure(error) && error.code === "PlacementUnavailable" && "epoch" in error.detail;
 }

@@ -161,6 +161,13 @@ export class TestVstation {
     return new NativeClient({ endpoint: nativeEndpoint, token: nativeToken });
   }
 
+  /** What a monitoring system would read. */
+  async metrics(): Promise<string> {
+    const { nativeEndpoint, nativeToken } = this.credentials;
+    const answer = await fetch(`${nativeEndpoint}/metrics`, { headers: { authorization: `Bearer ${nativeToken}` } });
+    return answer.text();
+  }
+
   async addHosts(count: number, options: Partial<SimHostOptions> = {}): Promise<SimHost[]> {
     const added: SimHost[] = [];
     for (let i = 0; i < count; i++) added.push(await this.addHost(options));
