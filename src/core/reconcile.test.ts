@@ -5,7 +5,7 @@ import { changes, isOrder } from "./decision.ts";
 import type { OperationKind, StopMode } from "./instance.ts";
 import { reconcile, relocationFailed } from "./reconcile.ts";
 import { restartDelaysMs, stableMs } from "./restart-policy.ts";
-import type { SeenPhase } from "./seen.ts";
+import type { SeenPhase, SeenReason } from "./seen.ts";
 import type { Instance, OpenOperation } from "./wanted.ts";
 
 const now = 1_000_000;
@@ -38,7 +38,7 @@ function instance(change: Partial<Instance>, phase?: SeenPhase, seenGeneration =
 }
 
 const running = (incarnation = 3, resets = 0): SeenPhase => ({ is: "running", incarnation, resets, startedAt: "" });
-const exited = (reason: "guest_shutdown" | "guest_crashed" | "start_failed", incarnation = 3): SeenPhase => ({
+const exited = (reason: SeenReason, incarnation = 3): SeenPhase => ({
   is: "exited",
   incarnation,
   reason,
@@ -121,6 +121,15 @@ describe("a guest that ended by itself", () => {
     expect(isOrder(next)).toBe(true);
     const early = reconcile(instance({ ...open, notBefore: now + 1 }, exited("guest_crashed")), "connected", now);
     expect(early).toMatchObject({ patch: {}, dueAt: now + 1 });
+  });
+
+  it("is started at once and nothing is counted when its host went away under it, however often", () => {
+    const one = instance({ quickEnds: restartDelaysMs.length }, exited("host_restarted"));
+    expect(reconcile(one, "connected", now)).toMatchObject({
+      recover: { failed: null },
+      patch: { quickEnds: restartDelaysMs.length, notBefore: now },
+      dueAt: now,
+    });
   });
 
   it("is given up after too many quick ends, with the instance stopped and the reason named", () => {

@@ -197,7 +197,8 @@ function endedByItself(context: Context, phase: SeenPhase & { is: "exited" }): D
     const failure = phase.reason === "guest_shutdown" ? null : failureOf(phase.reason, phase.message);
     return { ...nothing, patch: { power: { is: "stopped", how: "hard" }, failure } };
   }
-  const verdict = decideRestart(i.quickEnds, i.runningSince === null ? 0 : now - i.runningSince);
+  const ranMs = i.runningSince === null ? 0 : now - i.runningSince;
+  const verdict = decideRestart(i.quickEnds, ranMs, phase.reason === "host_restarted" ? "host" : "guest");
   if (verdict.is === "crash_loop") {
     const failed = {
       code: "CrashLoop",

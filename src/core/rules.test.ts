@@ -68,10 +68,11 @@ describe("restarting", () => {
   it("waits longer each time and ends; a stable run begins anew", () => {
     fc.assert(
       fc.property(fc.nat(20), fc.nat(stableMs * 2), (quickEnds, ranMs) => {
-        const verdict = decideRestart(quickEnds, ranMs);
+        const verdict = decideRestart(quickEnds, ranMs, "guest");
         const before = ranMs >= stableMs ? 0 : quickEnds;
         const restart = { is: "restart", afterMs: restartDelaysMs[before], quickEnds: before + 1 };
         expect(verdict).toEqual(before < restartDelaysMs.length ? restart : { is: "crash_loop", quickEnds: before });
+        expect(decideRestart(quickEnds, ranMs, "host")).toEqual({ is: "restart", afterMs: 0, quickEnds });
       }),
     );
   });
