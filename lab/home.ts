@@ -1,6 +1,6 @@
 /** The folder that holds everything a lab is: where each thing lies, what is remembered between starts, and its one lock. */
 import { createHash, randomUUID } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, realpathSync, renameSync, writeFileSync } from "node:fs";
+import { chownSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import * as z from "zod";
 import { planCount } from "./plan.ts";
@@ -21,8 +21,9 @@ export class Home {
 
   /** Creates the folder if it is missing. The path is resolved: two names of one folder are one lab. */
   constructor(path: string) {
-    mkdirSync(resolve(path), { recursive: true, mode: 0o755 });
+    const made = mkdirSync(resolve(path), { recursive: true, mode: 0o755 });
     this.path = realpathSync(resolve(path));
+    if (made !== undefined) giveToCaller(this.path);
     const forbidden = ["/run", "/proc", "/sys", "/dev"].find(
       (top) => this.path === top || this.path.startsWith(`${top}/`),
     );
@@ -121,4 +122,10 @@ export function stableUuid(...parts: string[]): string {
 
 export function newToken(): string {
   return `${randomUUID()}${randomUUID()}`.replaceAll("-", "");
+}
+
+/** What sudo makes for somebody belongs to them: the home, and with it the credentials (src/vstation/credentials.ts). */
+function giveToCaller(folder: string): void {
+  const { SUDO_UID: uid, SUDO_GID: gid } = process.env;
+  if (process.getuid?.() === 0 && uid !== undefined && gid !== undefined) chownSync(folder, Number(uid), Number(gid));
 }

@@ -68,6 +68,8 @@ export function readCredentials(file: string): Credentials {
     text = readFileSync(file, "utf8");
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
+    if (code === "EACCES")
+      throw new Failure("unauthenticated", "CredentialsNotYours", `you may not read ${file}`, { cause: error });
     const why = code === "ENOENT" ? "there are no credentials" : `cannot read the credentials (${code ?? "unknown"})`;
     throw new Failure("unauthenticated", "NoCredentials", `${why}: ${file}`, { cause: error });
   }

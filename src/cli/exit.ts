@@ -69,6 +69,7 @@ const advice: Readonly<Record<string, string>> = {
     "if it was just killed it is back within seconds: try again. Else `npm start` starts it, and `./vstation doctor` looks for what is wrong",
   NoCredentials:
     "start VStation (`npm start`), or point --home (VSTATION_HOME) at the folder that has credentials.json",
+  CredentialsNotYours: "they are its owner's alone; run this as the user who started VStation, or as root",
   TokenInvalid: "credentials.json does not belong to this VStation; point --home at the right folder",
   WrongState: "`./vstation instance show ID` tells the present state",
   OperationInProgress: "`./vstation operation list --open` shows it; wait for its end and try again",

@@ -1,4 +1,9 @@
-/** The file that is all a client needs: where the APIs are and the secrets for them. Whole or not at all, 0600. */
+/**
+ * The file that is all a client needs: where the APIs are and the secrets for them. Whole or not at all, 0600, and readable by
+ * whoever owns its folder: under sudo that is the person, not root.
+ */
+import { chown, stat } from "node:fs/promises";
+import { dirname } from "node:path";
 import { writeDurably } from "../lib/durable.ts";
 
 export interface Credentials {
@@ -13,4 +18,6 @@ export interface Credentials {
 
 export async function writeCredentials(file: string, credentials: Credentials): Promise<void> {
   await writeDurably(file, `${JSON.stringify(credentials, null, 2)}\n`, 0o600);
+  const { uid, gid } = await stat(dirname(file));
+  if (process.getuid?.() === 0 && uid !== 0) await chown(file, uid, gid);
 }
