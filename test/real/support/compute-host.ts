@@ -175,6 +175,8 @@ export class ComputeHost {
     if (child?.pid === undefined) throw new Error("libvirtd does not run");
     const gone = signal === "SIGKILL" ? once(child, "exit") : null;
     process.kill(await childOf(child.pid), signal);
+    // nsenter stops itself when its child is stopped; it must not stay so and leave the child's end unseen.
+    if (signal !== "SIGSTOP") child.kill("SIGCONT");
     await gone;
   }
 
