@@ -29,6 +29,8 @@ export interface RunWish {
   readonly clientToken?: string;
   /** A disaster-recover group that it joins. */
   readonly groupId?: string;
+  /** GiB of the system disk; without it, the size of the image. */
+  readonly diskGiB?: number;
 }
 
 type SdkClient = InstanceType<typeof cvm.v20170312.Client>;
@@ -56,6 +58,7 @@ export class CloudClient {
       InstanceType: wish.instanceType,
       InstanceName: wish.name,
       InstanceCount: wish.count ?? 1,
+      ...(wish.diskGiB === undefined ? {} : { SystemDisk: { DiskSize: wish.diskGiB } }),
       ...(wish.userData === undefined ? {} : { UserData: Buffer.from(wish.userData).toString("base64") }),
       ...(wish.groupId === undefined ? {} : { DisasterRecoverGroupIds: [wish.groupId] }),
       ...(wish.clientToken === undefined ? {} : { ClientToken: wish.clientToken }),

@@ -31,6 +31,7 @@ import { run } from "./process.ts";
 import { buildSeed } from "./seed.ts";
 import { makeDurableDirectory } from "../lib/durable.ts";
 import { Images } from "./storage/images.ts";
+import { Reserve } from "./storage/reserve.ts";
 import { SpaceWatch } from "./storage/space-watch.ts";
 import type { Context } from "./vm/context.ts";
 import { Fleet } from "./vm/fleet.ts";
@@ -57,7 +58,8 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     qemuVersion(),
     probeDiskCache(paths.stateDir),
   ]);
-  const store = new WantedStore(paths.wanted, log);
+  const reserve = new Reserve(paths.reserve);
+  const store = new WantedStore(paths.wanted, reserve.write, log);
   const libvirt: Hypervisor = openLibvirt({ socketPath: config.libvirtSocket, log });
   const proof = await proveAccelerator({ runDir: paths.runDir, bootId, qemuVersion: qemu, emulator, log });
 
@@ -87,6 +89,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     images: new Images(config.imageDir),
     seeds: { build: buildSeed },
     network,
+    write: reserve.write,
     starts: new Limit(Math.max(4, 2 * cpus().length)),
     wanted: (id) => store.instance(id),
     publish: (id, seen: SeenInstance | null) => outbox.set(id, seen),
@@ -94,6 +97,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     nowMs: () => Date.now(),
   };
   const fleet: Fleet = new Fleet(context, () => [...store.instances()].map(([id]) => id));
+  await refill(reserve, log);
   await store.load();
   await fleet.load();
   fleet.start();
@@ -184,6 +188,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   const drift = setInterval(() => {
     void syncNetwork(network, log);
     void fleet.boundLogs();
+    void refill(reserve, log);
     tell();
   }, driftEveryMs);
 
@@ -219,6 +224,15 @@ async function syncNetwork(network: Network, log: Log): Promise<void> {
     await network.sync();
   } catch (error) {
     log.error({ err: error }, "the host's network could not be brought to what is wanted");
+  }
+}
+
+/** Without a reserve everything works but orders on a full disk: no reason not to begin. */
+async function refill(reserve: Reserve, log: Log): Promise<void> {
+  try {
+    await reserve.fill();
+  } catch (error) {
+    log.error({ err: error }, "could not keep room in reserve for this host's own notes");
   }
 }
 

@@ -8,6 +8,7 @@ export interface Paths {
   readonly identity: string;
   readonly wanted: string;
   readonly instances: string;
+  readonly reserve: string;
   readonly network: string;
 }
 
@@ -19,6 +20,7 @@ export function pathsOf(config: { stateDir: string; runDir: string }): Paths {
     identity: join(stateDir, "identity"),
     wanted: join(stateDir, "wanted"),
     instances: join(stateDir, "instances"),
+    reserve: join(stateDir, "reserve"),
     network: join(runDir, "network"),
   };
 }

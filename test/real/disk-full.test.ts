@@ -21,6 +21,8 @@ import { expectThat, until } from "../faults/until.ts";
 
 const sizeMiB = 1536;
 const ballastMiB = 256;
+/** More than the file system has: what ends the writing is the host's disk, not the guest's own. */
+const diskGiB = 3;
 const patienceMs = 120_000;
 
 let folder = "";
@@ -48,7 +50,7 @@ afterAll(async () => {
 });
 
 async function launch(name: string): Promise<{ id: InstanceId; ip: string; bootId: string }> {
-  const [id] = await lab.cloud.run({ name, imageId, instanceType });
+  const [id] = await lab.cloud.run({ name, imageId, instanceType, diskGiB });
   if (id === undefined) throw new Error("RunInstances returned no id");
   await lab.cloud.succeeded([id], patienceMs);
   const { ip } = await lab.cloud.instance(id);
@@ -75,11 +77,13 @@ it(
     await records.recordsStart(20_000);
     const wishMiB = freeMiB() + ballastMiB / 4;
     const bulk = bulkWriter.diskWrite(wishMiB, 15 * 60_000);
-    bulk.catch(() => undefined);
+    const ended = bulk.then((written) => {
+      throw new Error(`the guest wrote ${written.writtenMiB} MiB and never ran out of space`);
+    });
 
     // Every answer meanwhile is an answer or a failure that says why; silence is none.
     const refusals = new Set<string>();
-    const paused = await until("the instance says that there is no room", 10 * 60_000, async () => {
+    const isPaused = until("the instance says that there is no room", 10 * 60_000, async () => {
       try {
         const instance = await lab.cloud.instance(writer.id);
         expectThat(
@@ -92,6 +96,7 @@ it(
         throw error;
       }
     });
+    const paused = await Promise.race([isPaused, ended]);
     expect(paused.state).toBe("RUNNING");
     for (const refusal of refusals) expect(refusal).toMatch(/^(unavailable|internal): .{10,}/);
     await expect(bootIdOf(writer.ip, 2000)).rejects.toThrow(/no answer/);

@@ -6,6 +6,7 @@ import type { Hypervisor } from "../hypervisor.ts";
 import type { Network } from "../network/network.ts";
 import type { Paths } from "../paths.ts";
 import type { Images } from "../storage/images.ts";
+import type { Write } from "../storage/reserve.ts";
 import type { Limit } from "../limit.ts";
 import type { WantedEntry } from "../wanted/store.ts";
 import type { Accelerator } from "./domain-xml.ts";
@@ -22,6 +23,8 @@ export interface Context {
   readonly images: Pick<Images, "find">;
   readonly seeds: Seeds;
   readonly network: Pick<Network, "ensureGuest" | "sync">;
+  /** Puts a note on the disk, if need be from the reserve. */
+  readonly write: Write;
   /** How many guests are made ready and started at once. */
   readonly starts: Limit;
   readonly wanted: (id: InstanceId) => WantedEntry | undefined;

@@ -3,7 +3,8 @@ import { dirname } from "node:path";
 import * as z from "zod";
 import { instanceSpecSchema, seenReasonSchema, type InstanceSpec } from "../../api/agent.ts";
 import type { RunRecord } from "../../core/ensure.ts";
-import { makeDurableDirectory, readDurable, writeDurably } from "../../lib/durable.ts";
+import { makeDurableDirectory, readDurable } from "../../lib/durable.ts";
+import type { Write } from "../storage/reserve.ts";
 
 const counter = z.int().nonnegative();
 
@@ -36,7 +37,7 @@ export async function readRecord(file: string): Promise<InstanceRecord | undefin
   return found && { spec: found.spec, run: found.run };
 }
 
-export async function writeRecord(file: string, record: InstanceRecord): Promise<void> {
+export async function writeRecord(write: Write, file: string, record: InstanceRecord): Promise<void> {
   await makeDurableDirectory(dirname(file));
-  await writeDurably(file, `${JSON.stringify({ version: 1, ...record })}\n`);
+  await write(file, `${JSON.stringify({ version: 1, ...record })}\n`);
 }

@@ -308,7 +308,7 @@ export class Worker {
     if (spec === undefined) throw new Error(`no document to write a record of ${this.id} from`);
     const before = this.#record?.run;
     const record = { spec, run };
-    await writeRecord(recordFile(this.#context.paths, this.id), record);
+    await writeRecord(this.#context.write, recordFile(this.#context.paths, this.id), record);
     this.#record = record;
     if (run.resetsIntended > run.resets && run.resetsIntended !== before?.resetsIntended) {
       this.#held = { ...this.#held, resetDue: true };

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Peer, WantedInstance, WantedSubnet } from "../../api/agent.ts";
 import { newId, type ImageId, type InstanceId, type SubnetId } from "../../lib/ids.ts";
 import { createLog } from "../../lib/log.ts";
+import { writeDurably } from "../../lib/durable.ts";
 import { WantedStore } from "./store.ts";
 
 process.env["VSTATION_LOG"] ??= "silent";
@@ -47,7 +48,7 @@ const wanted = (generation: number, instances: WantedInstance[], full = false, s
   ({ type: "wanted", generation, full, subnets, instances }) as const;
 
 async function open(): Promise<WantedStore> {
-  const store = new WantedStore(directory, log);
+  const store = new WantedStore(directory, writeDurably, log);
   await store.load();
   return store;
 }

@@ -26,7 +26,8 @@ import {
 import { crashPoint } from "../../lib/crash-point.ts";
 import type { InstanceId, SubnetId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
-import { makeDurableDirectory, readDurable, syncDirectory, writeDurably } from "../../lib/durable.ts";
+import { makeDurableDirectory, readDurable, syncDirectory } from "../../lib/durable.ts";
+import type { Write } from "../storage/reserve.ts";
 
 const counter = z.int().nonnegative();
 const entrySchema = z.strictObject({ knownEpoch: counter, doc: wantedInstanceSchema });
@@ -49,6 +50,7 @@ type PeersMessage = Extract<ToCompute, { type: "peers" }>;
 
 export class WantedStore {
   readonly #directory: string;
+  readonly #write: Write;
   readonly #log: Log;
   #generation = 0;
   #peersGeneration = 0;
@@ -58,8 +60,9 @@ export class WantedStore {
   /** A message whose generation is lower than the one held: VStation's truth went back in time (a restored database). */
   #wentBack: { held: number; offered: number } | null = null;
 
-  constructor(directory: string, log: Log) {
+  constructor(directory: string, write: Write, log: Log) {
     this.#directory = directory;
+    this.#write = write;
     this.#log = log;
   }
 
@@ -121,7 +124,7 @@ export class WantedStore {
       next.set(doc.id, entry);
       if (before && JSON.stringify(before) === JSON.stringify(entry)) continue;
       changed.push(doc.id);
-      writes.push(writeDurably(this.#instanceFile(doc.id), JSON.stringify(entry)));
+      writes.push(this.#write(this.#instanceFile(doc.id), JSON.stringify(entry)));
     }
     const forgotten = message.full ? [...this.#instances.keys()].filter((id) => !next.has(id)) : [];
     for (const id of forgotten) writes.push(rm(this.#instanceFile(id), { force: true }));
@@ -132,7 +135,7 @@ export class WantedStore {
     const subnets = new Map(message.full ? [] : this.#subnets);
     for (const subnet of message.subnets) subnets.set(subnet.id, subnet);
     const subnetsChanged = JSON.stringify([...subnets.values()]) !== JSON.stringify(this.subnets());
-    await writeDurably(
+    await this.#write(
       this.#headFile(),
       JSON.stringify({ generation: message.generation, subnets: [...subnets.values()] }),
     );
@@ -154,7 +157,7 @@ export class WantedStore {
       if (peer.vtep === null) peers.delete(peerKey(peer));
       else peers.set(peerKey(peer), peer);
     }
-    await writeDurably(
+    await this.#write(
       this.#peersFile(),
       JSON.stringify({ generation: message.generation, peers: [...peers.values()] }),
     );

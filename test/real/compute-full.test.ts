@@ -1,0 +1,101 @@
+/** A host whose disk is full to the last block takes orders all the same: else nobody could end what fills it. */
+import { execFileSync } from "node:child_process";
+import { closeSync, mkdtempSync, openSync, rmdirSync, rmSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { UndoStack } from "../../src/lib/undo.ts";
+import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
+import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
+import { until } from "./support/until.ts";
+import { testSubnet, tinyInstance } from "./support/wanted-documents.ts";
+
+const undo = new UndoStack();
+let host: ComputeHost;
+let session: FakeHostSession;
+let disk = "";
+
+beforeAll(async () => {
+  disk = mkdtempSync(join(tmpdir(), "vstation-disk-"));
+  undo.push("folder", () => rmdirSync(disk));
+  const image = `${disk}.img`;
+  execFileSync("truncate", ["-s", "96M", image]);
+  undo.push("image", () => rmSync(image));
+  execFileSync("mkfs.ext4", ["-q", "-F", "-m", "0", image]);
+  execFileSync("mount", ["-o", "loop", image, disk]);
+  undo.push("mount", () => void execFileSync("umount", [disk]));
+  const underlay = new TestUnderlay();
+  undo.push("underlay", () => underlay.remove());
+  const vstation = await FakeVstation.start(underlay.address);
+  undo.push("vstation", () => vstation.stop());
+  const agents = { port: vstation.port, caFingerprint: vstation.caFingerprint, token: vstation.newToken() };
+  host = await ComputeHost.start({ underlay, number: 1, agents, stateDir: disk });
+  undo.push("host", () => host.stop());
+  session = vstation.session(host.name);
+  session.subnets = [testSubnet];
+  host.startCompute();
+  await until(
+    () => session.socket !== null && session.check("libvirt") === "ok",
+    "Compute and libvirt to be well",
+    90_000,
+  );
+});
+
+afterAll(async () => {
+  const failures: string[] = [];
+  await undo.unwind((name, error) => failures.push(`${name}: ${String(error)}`));
+  expect(failures).toEqual([]);
+});
+
+/** Takes every block there is; returns how to give them back. */
+function fill(): () => void {
+  const file = join(disk, "ballast");
+  const handle = openSync(file, "w");
+  for (let size = 2 ** 20; size >= 512; size /= 2) {
+    try {
+      for (;;) writeSync(handle, Buffer.alloc(size, 1));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+    }
+  }
+  closeSync(handle);
+  return () => rmSync(file);
+}
+
+test("stops, ends and begins instances on a full disk as far as that needs no room, and goes on when there is some", async () => {
+  const victim = tinyInstance();
+  const neighbour = tinyInstance();
+  session.want(victim);
+  session.want(neighbour);
+  await session.untilPhase(victim.id, "running");
+  await session.untilPhase(neighbour.id, "running");
+  const pid = host.qemuPid(neighbour.id);
+  const free = fill();
+
+  const stopped = { ...victim, power: { state: "stopped", how: "hard" } } as const;
+  session.want(stopped);
+  await session.untilPhase(victim.id, "stopped");
+  // A Compute that comes back to a full disk finds its reserve where it was.
+  await host.killCompute();
+  session.seen.clear();
+  host.startCompute();
+  await session.untilPhase(victim.id, "stopped");
+  const third = tinyInstance();
+  session.want(third);
+  // Whether its files still fit hangs on some blocks; either way it says what it lacks.
+  await until(() => {
+    const phase = session.phase(third.id);
+    return (phase?.is === "failed" || phase?.is === "paused") && phase.reason === "out_of_space";
+  }, "the new one to say that there is no room");
+  session.want({ ...victim, power: { state: "gone" } });
+  await session.untilPhase(victim.id, "gone");
+  expect(host.qemuPid(neighbour.id)).toBe(pid);
+
+  free();
+  await session.untilPhase(third.id, "running", 90_000);
+  for (const one of [third, neighbour]) {
+    session.want({ ...one, power: { state: "gone" } });
+    await session.untilPhase(one.id, "gone");
+  }
+  expect(host.sh(`ls ${disk}/instances`).trim()).toBe("");
+});
