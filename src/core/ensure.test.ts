@@ -19,7 +19,6 @@ const started: RunRecord = {
   startedAt: "2026-01-01T00:00:00.000Z",
   bootId: "boot",
   resets: 0,
-  resetsIntended: 0,
   end: null,
   stop: null,
 };
@@ -158,21 +157,26 @@ describe("a stop", () => {
 describe("a reset", () => {
   const wanted = wantedPower({ state: "running", incarnation: 1, resets: 2 });
 
-  test("is intended durably, done once for all that are outstanding, and then counted", () => {
+  test("is made once for all that are outstanding, and then counted", () => {
     const first = decide(situation({ record: started, guest: running, wanted }));
-    expect(first.step).toMatchObject({ do: "record", record: { resets: 0, resetsIntended: 2 } });
-    const intended = { ...started, resetsIntended: 2 };
-    const due = { ...nothingHeld, resetDue: true };
-    expect(decide(situation({ record: intended, guest: running, wanted, held: due })).step.do).toBe("reset");
-    expect(decide(situation({ record: intended, guest: running, wanted })).step).toMatchObject({
-      do: "record",
-      record: { resets: 2, resetsIntended: 2 },
-    });
-    const done = { ...started, resets: 2, resetsIntended: 2 };
-    expect(decide(situation({ record: done, guest: running, wanted }))).toMatchObject({
+    expect(first).toMatchObject({ step: { do: "reset", resets: 2 }, phase: { resets: 0 } });
+    const held = { ...nothingHeld, resetDone: 2 };
+    const second = decide(situation({ record: started, guest: running, wanted, held }));
+    expect(second.step).toMatchObject({ do: "record", record: { resets: 2 } });
+    const done = { ...started, resets: 2 };
+    expect(decide(situation({ record: done, guest: running, wanted, held }))).toMatchObject({
       step: { do: "wait" },
       phase: { is: "running", resets: 2 },
     });
+  });
+
+  test("that is asked for while one is being made is another one", () => {
+    const later = wantedPower({ state: "running", incarnation: 1, resets: 3 });
+    const held = { ...nothingHeld, resetDone: 2 };
+    const count = decide(situation({ record: started, guest: running, wanted: later, held }));
+    expect(count.step).toMatchObject({ do: "record", record: { resets: 2 } });
+    const again = decide(situation({ record: { ...started, resets: 2 }, guest: running, wanted: later, held }));
+    expect(again.step).toEqual({ do: "reset", resets: 3 });
   });
 });
 

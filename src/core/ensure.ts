@@ -10,7 +10,11 @@
  * kinds of evidence decide: the domain runs (then it was started), or a *trace* of that very incarnation lies on the disk (its
  * serial log, named by incarnation, which exists from the moment libvirt prepares QEMU). No guest and no trace: the
  * start never reached QEMU and may be made. No guest but a trace: it may have run, so it is over (`exited`), and VStation alone
- * decides on the next incarnation. Resets are counted the same way, at most once each.
+ * decides on the next incarnation.
+ *
+ * A reset is made until one is known to have been made, and then counted: when Compute dies between the reset and its count, the
+ * guest is reset again. It was to be reset in any case, and its owner still sees it rebooting; to count one that may not have
+ * been made would call a guest rebooted that was not. Several that are outstanding are one.
  *
  * What can race. A guest ends while a message arrives: the next look sees it off. An older message after a newer one: epochs
  * only go up (`knownEpoch`, the record, the mark in the domain), and the lower one is a stranger's. libvirt does not answer: the
@@ -64,8 +68,6 @@ export interface RunRecord {
   /** The host's boot in which it was started. */
   readonly bootId: string;
   readonly resets: number;
-  /** Written before a reset is done; equal to `resets` when none is under way. */
-  readonly resetsIntended: number;
   readonly end: { readonly reason: SeenReason; readonly message: string } | null;
   /** A stop under way: since when (ms), and of which kind. */
   readonly stop: { readonly how: "soft" | "soft_first" | "hard"; readonly sinceMs: number } | null;
@@ -81,8 +83,8 @@ export interface Held {
     readonly attempts: number;
     readonly retryAtMs: number;
   } | null;
-  /** This process wrote the intent of a reset and has not done it yet. */
-  readonly resetDue: boolean;
+  /** This process has reset the guest up to this count and not written it down yet. */
+  readonly resetDone: number | null;
   /** A call to libvirt got no answer: until then an outcome that shows nothing yet proves nothing. */
   readonly doubtUntilMs: number | null;
   /** When the power button was last pressed. */
@@ -96,7 +98,7 @@ export interface Held {
 export const nothingHeld: Held = {
   prepared: null,
   failure: null,
-  resetDue: false,
+  resetDone: null,
   doubtUntilMs: null,
   pressedAtMs: null,
   roomAgain: false,
@@ -131,7 +133,7 @@ export type Step =
   /** Press the power button. */
   | { readonly do: "press" }
   | { readonly do: "destroy" }
-  | { readonly do: "reset" }
+  | { readonly do: "reset"; readonly resets: number }
   | { readonly do: "resume" }
   /** Remove definition, disks, seed, logs, record. */
   | { readonly do: "erase" };
@@ -210,7 +212,6 @@ function adopt(s: Situation, wanted: Wanted, mark: Mark): RunRecord {
     startedAt: s.nowIso,
     bootId: s.bootId,
     resets: mark.resets,
-    resetsIntended: mark.resets,
     end: null,
     stop: null,
   };
@@ -232,15 +233,11 @@ function decideRunning(
   if (mark.incarnation !== power.incarnation) return { step: waiting, phase };
   if (record.stop !== null) return { step: { do: "record", record: { ...record, stop: null } }, phase: null };
   if (s.guest.is === "paused") return decidePaused(s, s.guest.why, mark);
-  if (record.resetsIntended > record.resets) {
-    if (s.held.resetDue) return attempt(s, { do: "reset" }, phase);
-    // Done by us just now, or by a predecessor that died: then it may have been done, and twice is worse than reported once.
-    return { step: { do: "record", record: { ...record, resets: record.resetsIntended } }, phase: null };
+  const { resetDone } = s.held;
+  if (resetDone !== null && resetDone > record.resets) {
+    return { step: { do: "record", record: { ...record, resets: resetDone } }, phase: null };
   }
-  if (power.resets > record.resets) {
-    // Several outstanding resets are one: the guest starts over after all of them were asked for.
-    return { step: { do: "record", record: { ...record, resetsIntended: power.resets } }, phase };
-  }
+  if (power.resets > record.resets) return attempt(s, { do: "reset", resets: power.resets }, phase);
   return { step: waiting, phase };
 }
 
@@ -328,7 +325,6 @@ function decideStarting(s: Situation, wanted: Wanted, incarnation: number): Deci
       startedAt: null,
       bootId: s.bootId,
       resets: 0,
-      resetsIntended: 0,
       end: null,
       stop: null,
     };

@@ -103,9 +103,6 @@ export class SimMachine {
   #perform(step: Exclude<Step, { do: "wait" }>, now: number): void {
     switch (step.do) {
       case "record":
-        if (step.record.resetsIntended > (this.#record?.resetsIntended ?? 0)) {
-          this.#held = { ...this.#held, resetDue: true };
-        }
         this.#record = step.record;
         return undefined;
       case "prepare":
@@ -123,7 +120,7 @@ export class SimMachine {
         }
         return undefined;
       case "reset":
-        this.#held = { ...this.#held, resetDue: false };
+        this.#held = { ...this.#held, resetDone: step.resets };
         return undefined;
       case "resume":
         return this.resumeGuest();

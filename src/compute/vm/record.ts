@@ -20,7 +20,6 @@ const recordSchema = z.strictObject({
     startedAt: z.string().nullable(),
     bootId: z.string(),
     resets: counter,
-    resetsIntended: counter,
     end: z.strictObject({ reason: seenReasonSchema, message: z.string() }).nullable(),
     stop: z.strictObject({ how: z.enum(["soft", "soft_first", "hard"]), sinceMs: z.number() }).nullable(),
   }),

@@ -279,9 +279,9 @@ export class Worker {
         this.#guest = { is: "off", mark: this.#mark ?? null, why: "destroyed" };
         return;
       case "reset":
-        this.#held = { ...this.#held, resetDue: false };
-        await this.#reset();
+        await libvirt.domainReset(this.#known());
         crashPoint("vm.reset.done");
+        this.#held = { ...this.#held, resetDone: step.resets };
         return;
       case "resume":
         this.#held = { ...this.#held, roomAgain: false };
@@ -310,9 +310,6 @@ export class Worker {
     const record = { spec, run };
     await writeRecord(this.#context.write, recordFile(this.#context.paths, this.id), record);
     this.#record = record;
-    if (run.resetsIntended > run.resets && run.resetsIntended !== before?.resetsIntended) {
-      this.#held = { ...this.#held, resetDue: true };
-    }
     if (run.stop === null) this.#held = { ...this.#held, pressedAtMs: null };
     if (run.stage === "ended" && before?.stage !== "ended") this.#held = { ...this.#held, failure: null };
     if (run.stage === "started" && run.resets > (before?.resets ?? 0) && before?.stage === "started") {
@@ -332,16 +329,7 @@ export class Worker {
     this.#mark = mark;
     this.#guest = { is: "off", mark, why: "unknown" };
     this.#preparedFor = entry;
-    this.#held = { ...this.#held, prepared: incarnation, erased: false };
-  }
-
-  async #reset(): Promise<void> {
-    try {
-      await this.#context.libvirt.domainReset(this.#known());
-    } catch (error) {
-      if (!isOutcomeUnknown(error)) this.#held = { ...this.#held, resetDue: true };
-      throw error;
-    }
+    this.#held = { ...this.#held, prepared: incarnation, resetDone: null, erased: false };
   }
 
   #known(): DomainRef {
