@@ -29,6 +29,7 @@ export interface RunWish {
   readonly clientToken?: string;
   /** A disaster-recover group that it joins. */
   readonly groupId?: string;
+  readonly keyIds?: readonly string[];
   /** GiB of the system disk; without it, the size of the image. */
   readonly diskGiB?: number;
 }
@@ -61,6 +62,7 @@ export class CloudClient {
       ...(wish.diskGiB === undefined ? {} : { SystemDisk: { DiskSize: wish.diskGiB } }),
       ...(wish.userData === undefined ? {} : { UserData: Buffer.from(wish.userData).toString("base64") }),
       ...(wish.groupId === undefined ? {} : { DisasterRecoverGroupIds: [wish.groupId] }),
+      ...(wish.keyIds === undefined ? {} : { LoginSettings: { KeyIds: [...wish.keyIds] } }),
       ...(wish.clientToken === undefined ? {} : { ClientToken: wish.clientToken }),
     });
     return (answer.InstanceIdSet ?? []).map((text) => asId("instance", text));

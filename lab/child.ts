@@ -190,7 +190,9 @@ export class Child {
     this.#shortLives = livedMs < shortLifeMs ? this.#shortLives + 1 : 0;
     this.#restarts++;
     const loop = this.#shortLives >= crashLoopAfter;
-    const delayMs = backoff(this.#shortLives, 100, 10_000);
+    // Whoever kills on purpose, again and again, does not want to wait.
+    const eager = ourSettings(this.#context.home)["VSTATION_RESTART"] === "eager";
+    const delayMs = eager ? 100 : backoff(this.#shortLives, 100, 10_000);
     this.#context.log(loop ? "crash loop" : "ended", {
       child: this.spec.name,
       how,
@@ -226,14 +228,15 @@ export async function endChild(
 
 /**
  * What is set for VStation and Compute in the supervisor's environment and, above it, in the home's settings file, which is read
- * at each start: log level, crash points.
+ * at each start: log level, crash points; in the file also Node's own options, as for a profile.
  */
 function ourSettings(home: string): Record<string, string | undefined> {
   const file = settingsFile(home);
   const lines = existsSync(file) ? readFileSync(file, "utf8").split("\n") : [];
   const entries = lines.map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)] as const);
   const ours = ([name]: readonly [string, unknown]): boolean => /^VSTATION_(?!LAB_)/.test(name);
-  return Object.fromEntries([...Object.entries(process.env).filter(ours), ...entries.filter(ours)]);
+  const set = entries.filter((entry) => ours(entry) || entry[0] === "NODE_OPTIONS");
+  return Object.fromEntries([...Object.entries(process.env).filter(ours), ...set]);
 }
 
 function rotate(file: string): void {

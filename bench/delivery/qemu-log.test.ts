@@ -23,12 +23,11 @@ HOME=/var/lib/libvirt/qemu/domain-1-ins-aaaaaaaa \
 -blockdev '{"driver":"file","filename":"/home/instances/ins-aaaaaaaa/disk.qcow2","node-name":"libvirt-2-storage"}' \
 -netdev '{"type":"tap","fd":"21","vhost":true,"vhostfd":"22","id":"hostnet0"}' \
 -add-fd set=0,fd=16,opaque=serial0-log \
--chardev pty,id=charserial0,logfile=/dev/fdset/0,logappend=on \
+-chardev socket,id=charserial0,fd=26,server=on,wait=off,logfile=/dev/fdset/0,logappend=on \
 -chardev socket,id=charchannel0,fd=17,server=on,wait=off \
 -vnc vnc=unix:/var/lib/libvirt/qemu/domain-1-ins-aaaaaaaa/vnc.sock,audiodev=audio1 \
 -msg timestamp=on
 2026-11-23 22:49:58.801+0000: Domain id=1 is tainted: high-privileges
-char device redirected to /dev/pts/0 (label charserial0)
 `;
 
 const plan = {
@@ -82,7 +81,7 @@ describe("the bare guest", () => {
       "-netdev",
       '{"type":"tap","vhost":true,"id":"hostnet0","ifname":"tap9","script":"no","downscript":"no"}',
       "-chardev",
-      "pty,id=charserial0,logfile=/tmp/bare/charserial0.log,logappend=on",
+      "socket,id=charserial0,path=/tmp/bare/charserial0.sock,server=on,wait=off,logfile=/tmp/bare/charserial0.log,logappend=on",
       "-chardev",
       "socket,id=charchannel0,path=/tmp/bare/charchannel0.sock,server=on,wait=off",
       "-vnc",

@@ -31,6 +31,8 @@ keep() {
     if [ $(($(date +%s) - began)) -lt 30 ]; then short=$((short + 1)); else short=0; fi
     echo "$(date -Is) $name ended with status $code after $(($(date +%s) - began)) s" >> "$log/services.log"
     echo "- $(date +%s) $restarts $last $short" > "$status/.$name.new" && mv "$status/.$name.new" "$status/$name"
+    # Whoever kills on purpose, again and again, does not want to wait.
+    ! grep -qs '^VSTATION_RESTART=eager$' "$HOST_SETTINGS" || short=0
     case $short in
       0 | 1) sleep 0.1 ;;
       2) sleep 0.5 ;;

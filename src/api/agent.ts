@@ -115,12 +115,7 @@ export const askSchema = z.discriminatedUnion("kind", [
     bytes: z.int().min(1).max(1_048_576),
   }),
   /** Opens the serial console; output follows as `console.output` until closed. Answer: {}. */
-  z.strictObject({
-    kind: z.literal("console.open"),
-    instanceId: idSchema("instance"),
-    session: text(64),
-    force: z.boolean(),
-  }),
+  z.strictObject({ kind: z.literal("console.open"), instanceId: idSchema("instance"), session: text(64) }),
   /** Runs the readiness checks anew. Answer: the readiness report. */
   z.strictObject({ kind: z.literal("readiness") }),
 ]);

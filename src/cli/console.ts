@@ -19,7 +19,6 @@ import type { Context } from "./context.ts";
 import { openKeyboard } from "./terminal.ts";
 
 export interface ConsoleFlags {
-  force: boolean;
   history: number;
   /** A pipe as input: leave when it has ended and the console was silent for so long. */
   lingerMs: number;
@@ -63,7 +62,6 @@ export async function attachConsole(context: Context, id: InstanceId, flags: Con
       try {
         const again = connected > 0;
         link = await openConsole(client, id, {
-          force: flags.force || again,
           history: again ? catchUpBytes : flags.history,
           onOutput: (data, past) => show(past && again ? after(shown, data) : data),
         });

@@ -75,7 +75,6 @@ const advice: Readonly<Record<string, string>> = {
   OperationInProgress: "`./vstation operation list --open` shows it; wait for its end and try again",
   Protected: "`./vstation instance set ID --no-protect` takes the protection off",
   InsufficientCapacity: "`./vstation type list` shows what fits; `./vstation host list` where the room is",
-  ConsoleBusy: "`--force` takes it over",
   KeyInUse: "`./vstation key list` shows by which instances",
   NameTaken: "choose another name, or delete the old one",
   HostUnreachable: "`./vstation host list` shows it; instances on it go on, their state is unknown until it is back",

@@ -52,6 +52,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   const paths = pathsOf(config);
   await makeDurableDirectory(paths.stateDir);
   await mkdir(paths.network, { recursive: true, mode: 0o755 });
+  await mkdir(paths.consoles, { recursive: true, mode: 0o711 });
   const ending = new AbortController();
   const [bootId, qemu, diskCache] = await Promise.all([
     readBootId(paths.runDir),
@@ -135,7 +136,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     waiting = false;
     if (answers) tell();
   };
-  const desk = new AskDesk({ libvirt, paths, fleet, log, readiness: async () => (await describe()).readiness });
+  const desk = new AskDesk({ paths, fleet, log, readiness: async () => (await describe()).readiness });
 
   // Where another host's guest lives is of use once it runs. Starts need the processor before that, and twenty make one pass.
   let peersTimer: NodeJS.Timeout | undefined;

@@ -33,7 +33,6 @@ export type Hypervisor = Pick<
   | "domainDestroy"
   | "domainReset"
   | "domainResume"
-  | "consoleOpen"
   | "qmp"
 >;
 

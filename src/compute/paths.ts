@@ -10,6 +10,7 @@ export interface Paths {
   readonly instances: string;
   readonly reserve: string;
   readonly network: string;
+  readonly consoles: string;
 }
 
 export function pathsOf(config: { stateDir: string; runDir: string }): Paths {
@@ -22,6 +23,7 @@ export function pathsOf(config: { stateDir: string; runDir: string }): Paths {
     instances: join(stateDir, "instances"),
     reserve: join(stateDir, "reserve"),
     network: join(runDir, "network"),
+    consoles: join(runDir, "consoles"),
   };
 }
 
@@ -44,4 +46,9 @@ export function seedFile(paths: Paths, id: InstanceId): string {
 
 export function consoleLogFile(paths: Paths, id: InstanceId, incarnation: number): string {
   return join(paths.instances, id, `console-${incarnation}.log`);
+}
+
+/** Where QEMU listens for who uses the serial console. Under runDir, because a socket's path has 107 bytes. */
+export function consoleSocket(paths: Paths, id: InstanceId): string {
+  return join(paths.consoles, `${id}.sock`);
 }

@@ -40,8 +40,6 @@ export const failureKinds = {
   /** A key of this account has that name. */
   NameTaken: "conflict",
   ClientTokenMismatch: "conflict",
-  /** Another client has the serial console; `force` takes it over. */
-  ConsoleBusy: "conflict",
   /** The host understood the question and refused it. detail.refusal: the host's own code */
   HostRefused: "conflict",
 

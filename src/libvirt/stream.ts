@@ -4,7 +4,9 @@
  * Reading: what arrives is kept in order; above `highWater` the connection is asked to stop reading and below half of it to go on.
  * That is backpressure down to the guest's console, and the reason why a stream has a connection of its own (open.ts).
  * An empty packet from the daemon is its end of file. Ending: close() says "finish" and waits for the daemon's confirmation;
- * abort() does not wait. Every reader and writer is settled when the stream ends, whoever ended it.
+ * abort() settles every reader and writer at once. Either way `over` comes with the daemon's word, because a connection that is
+ * closed under a stream on which something is on its way leaves libvirtd 11.3 waiting for a lock that it holds
+ * (docs/decisions/0007-consoles-beside-libvirt.md). Every reader and writer is settled when the stream ends, whoever ended it.
  */
 import { Failure } from "../lib/errors.ts";
 import type { ByteStream } from "./contract.ts";
@@ -33,6 +35,8 @@ export class Stream implements ByteStream {
   #paused = false;
   /** "open", then "ending" while our finish waits for the daemon, then "over". */
   #state: "open" | "ending" | "over" = "open";
+  /** Our side has aborted: nobody here waits for anything any more. */
+  #left = false;
   #error: unknown;
   #timer: NodeJS.Timeout | undefined;
   #wake: (() => void)[] = [];
@@ -60,15 +64,16 @@ export class Stream implements ByteStream {
 
   async close(): Promise<void> {
     this.#discard();
-    this.#finish();
+    this.#end("ok");
     await this.#over.promise;
   }
 
   abort(): void {
     if (this.#state === "over") return;
     this.#discard();
-    if (this.#state === "open") this.#port.send("error", nothing);
-    this.#settle(undefined);
+    this.#left = true;
+    this.#end("error");
+    this.#notify();
   }
 
   /** Resolves when the stream has ended, for whatever reason. */
@@ -80,7 +85,7 @@ export class Stream implements ByteStream {
   data(bytes: Uint8Array): void {
     if (this.#state !== "open") return;
     if (bytes.length === 0) {
-      this.#finish();
+      this.#end("ok");
       return;
     }
     this.#chunks.push(bytes);
@@ -119,7 +124,7 @@ export class Stream implements ByteStream {
         this.#unpause(highWater / 2);
         return { done: false, value: chunk };
       }
-      if (this.#state === "over") {
+      if (this.#left || this.#state === "over") {
         if (this.#error !== undefined) throw this.#error;
         return { done: true, value: undefined };
       }
@@ -129,11 +134,11 @@ export class Stream implements ByteStream {
     }
   }
 
-  /** Says that we are done too, and does not wait for ever for the daemon's word. */
-  #finish(): void {
+  /** Says that we are done, well or not, and does not wait for ever for the daemon's word. */
+  #end(how: "ok" | "error"): void {
     if (this.#state !== "open") return;
     this.#state = "ending";
-    this.#port.send("ok", nothing);
+    this.#port.send(how, nothing);
     this.#timer = setTimeout(() => this.#settle(undefined), closeMs);
   }
 

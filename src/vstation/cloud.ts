@@ -156,7 +156,7 @@ export interface Instances {
   modify(caller: AnyCaller, ids: InstanceId[], change: InstanceChange): Promise<void>;
   consoleLog(caller: AnyCaller, id: InstanceId, bytes: number): Promise<{ data: Buffer; truncated: boolean }>;
   /** The serial console as a two-way stream; closing either side closes the other. */
-  consoleOpen(caller: AnyCaller, id: InstanceId, force: boolean): Promise<ConsoleSession>;
+  consoleOpen(caller: AnyCaller, id: InstanceId): Promise<ConsoleSession>;
 }
 
 export interface ConsoleSession {

@@ -71,6 +71,13 @@ export async function strike(lab: LabSession, victim: Victim, subject: () => str
   return pids.length;
 }
 
+/** SIGTERM to a program on all machines that have it; resolves when it is gone, and throws when it does not go. */
+export async function dismiss(lab: LabSession, program: CrashPoint["program"]): Promise<void> {
+  const pids = pidsOf(lab, program, undefined);
+  for (const pid of pids) signal(pid, "SIGTERM");
+  expectThat(await gone(pids, 20_000), `${program} does not end when it is told to`);
+}
+
 /** SIGSTOP, a while, SIGCONT: the part that was thought dead comes back and goes on where it was. */
 export async function freeze(
   lab: LabSession,

@@ -1,10 +1,12 @@
 /**
- * `npm run test:faults`: the long kill loops.
+ * `npm run test:faults`: the long kill loops. First a kill at every named point and at random moments, then one at every await of
+ * both programs (awaits/), of the program itself and of what it leans on.
  *
  *   --only TEXT    cases whose name contains it
  *   --minutes N    stop after so long; the rest runs the next time
  *   --rounds N     rounds of random kills and freezes after the crash points (3)
  *   --list         say what would run
+ *   --record       walk without a kill and write down which walk comes by which await (awaits/reach.json)
  *
  * Rows go to test/results/faults.jsonl; what passed with the present source is not run again. A failed case keeps its lab's home for
  * a look (its path is in the row), and the next case gets a new lab.
@@ -13,6 +15,8 @@ import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { formatError } from "../../src/lib/errors.ts";
+import { readReach } from "./awaits/reach.ts";
+import { AwaitBed, awaitName, batchesOf, record, runBatch, type Batch } from "./awaits/run.ts";
 import { Bed } from "./bed.ts";
 import { caseName, crashCases, randomCases, seedOf, uncovered, type FaultCase } from "./cases.ts";
 import { crashPoints, root } from "./points.ts";
@@ -25,12 +29,23 @@ const { values } = parseArgs({
     minutes: { type: "string" },
     rounds: { type: "string", default: "3" },
     list: { type: "boolean", default: false },
+    record: { type: "boolean", default: false },
   },
 });
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
-function chosen(source: string): FaultCase[] {
+/** Names of cases that passed with this source, or that `--only` leaves out. */
+function isWanted(source: string): (name: string) => boolean {
+  const passed = new Set(
+    readRows()
+      .filter((row) => row.source === source && row.outcome === "passed")
+      .map((row) => row.case),
+  );
+  return (name) => name.includes(values.only ?? "") && !passed.has(name);
+}
+
+function chosen(wanted: (name: string) => boolean): FaultCase[] {
   const points = crashPoints();
   const missing = uncovered(points);
   if (missing.length > 0) {
@@ -39,51 +54,51 @@ function chosen(source: string): FaultCase[] {
     );
   }
   const rounds = Array.from({ length: Number(values.rounds) }, (_, i) => randomCases(i + 1));
-  const passed = new Set(
-    readRows()
-      .filter((row) => row.source === source && row.outcome === "passed")
-      .map((row) => row.case),
-  );
-  return [...crashCases(points), ...rounds.flat()].filter((it) => {
-    const name = caseName(it);
-    return name.includes(values.only ?? "") && !passed.has(name);
-  });
+  return [...crashCases(points), ...rounds.flat()].filter((it) => wanted(caseName(it)));
 }
 
-async function main(): Promise<number> {
-  const source = sourceHash();
-  const cases = chosen(source);
-  say(`${cases.length} cases to run for source ${source}`);
-  if (values.list) {
-    for (const it of cases) say(caseName(it));
-    return 0;
+class Loop {
+  readonly #source: string;
+  readonly #end = performance.now() + (values.minutes === undefined ? Infinity : Number(values.minutes) * 60_000);
+  #stopping = false;
+  failed = 0;
+
+  constructor(source: string) {
+    this.#source = source;
+    for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => (this.#stopping = true));
   }
-  const end = performance.now() + (values.minutes === undefined ? Infinity : Number(values.minutes) * 60_000);
-  let stopping = false;
-  process.once("SIGINT", () => (stopping = true));
-  process.once("SIGTERM", () => (stopping = true));
-  let failed = 0;
+
+  /** Time is up, or somebody wants it to end. */
+  get isOver(): boolean {
+    return this.#stopping || performance.now() > this.#end;
+  }
+
+  tell(name: string, seed: number, began: number, failure: string | undefined): void {
+    const seconds = Math.round((performance.now() - began) / 100) / 10;
+    const row = { at: new Date().toISOString(), source: this.#source, case: name, seed, seconds };
+    if (failure === undefined) {
+      appendRow({ ...row, outcome: "passed" });
+      say(`passed  ${name}  ${seconds} s`);
+      return;
+    }
+    this.failed++;
+    appendRow({ ...row, outcome: "failed", message: failure });
+    say(`FAILED  ${name}  ${seconds} s: ${failure}`);
+  }
+}
+
+async function runCases(cases: readonly FaultCase[], loop: Loop): Promise<void> {
   let bed: Bed | undefined;
   try {
-    for (const [i, it] of cases.entries()) {
-      if (stopping || performance.now() > end) {
-        say(`stopped before case ${i + 1} of ${cases.length}; a rerun goes on from here`);
-        break;
-      }
+    for (const it of cases) {
+      if (loop.isOver) return;
       bed ??= await Bed.begin();
       const began = performance.now();
-      const row = { at: new Date().toISOString(), source, case: caseName(it), seed: seedOf(it) };
       try {
         await runCase(bed, it);
-        const seconds = Math.round((performance.now() - began) / 100) / 10;
-        appendRow({ ...row, outcome: "passed", seconds });
-        say(`passed  ${row.case}  ${seconds} s`);
+        loop.tell(caseName(it), seedOf(it), began, undefined);
       } catch (error) {
-        failed++;
-        const seconds = Math.round((performance.now() - began) / 100) / 10;
-        const logs = keepLogs(bed, row.case);
-        appendRow({ ...row, outcome: "failed", seconds, message: `${formatError(error)} (logs: ${logs})` });
-        say(`FAILED  ${row.case}  ${seconds} s: ${formatError(error)}\n        logs: ${logs}`);
+        loop.tell(caseName(it), seedOf(it), began, `${formatError(error)} (logs: ${keepLogs(bed, caseName(it))})`);
         await bed.end();
         bed = undefined;
       }
@@ -91,8 +106,46 @@ async function main(): Promise<number> {
   } finally {
     await bed?.end();
   }
-  say(failed === 0 ? "no case failed" : `${failed} cases failed`);
-  return failed === 0 ? 0 : 1;
+}
+
+async function runBatches(batches: readonly Batch[], loop: Loop): Promise<void> {
+  let bed: AwaitBed | undefined;
+  try {
+    for (const batch of batches) {
+      if (loop.isOver) return;
+      bed ??= await AwaitBed.begin();
+      const began = performance.now();
+      bed = await runBatch(bed, batch, {
+        tell: (name, failure) => loop.tell(name, 0, began, failure),
+        keepLogs: (of, name) => keepLogs(of.bed, name),
+      });
+    }
+  } finally {
+    await bed?.end();
+  }
+}
+
+async function main(): Promise<number> {
+  if (values.record) {
+    await record(say);
+    return 0;
+  }
+  const source = sourceHash();
+  const wanted = isWanted(source);
+  const cases = chosen(wanted);
+  const batches = batchesOf(readReach(), wanted);
+  const steps = batches.flatMap((batch) => batch.steps.map((step) => awaitName(batch, step)));
+  say(`${cases.length} cases and ${steps.length} awaits to run for source ${source}`);
+  if (values.list) {
+    for (const name of [...cases.map(caseName), ...steps]) say(name);
+    return 0;
+  }
+  const loop = new Loop(source);
+  await runCases(cases, loop);
+  await runBatches(batches, loop);
+  if (loop.isOver) say("stopped before the end; a rerun goes on from here");
+  say(loop.failed === 0 ? "no case failed" : `${loop.failed} cases failed`);
+  return loop.failed === 0 ? 0 : 1;
 }
 
 /** Copies the lab's logs out of a home that is about to be removed. */

@@ -44,7 +44,7 @@ beforeAll(async () => {
 afterAll(async () => {
   const failures: string[] = [];
   await undo.unwind((name, error) => failures.push(`${name}: ${String(error)}`));
-  expect(failures).toEqual([]);
+  if (failures.length > 0) throw new Error(failures.join("; "));
 });
 
 /** Takes every block there is; returns how to give them back. */

@@ -173,7 +173,7 @@ test("the console is read from its log and shared by those who open it", async (
   const log = (await session.ask({ kind: "console.log", instanceId: wanted.id, bytes: 4096 })) as { data: string };
   expect(Buffer.from(log.data, "base64").toString("latin1")).toContain("tiny: ready");
   for (const name of ["one", "two"]) {
-    await session.ask({ kind: "console.open", instanceId: wanted.id, session: name, force: false });
+    await session.ask({ kind: "console.open", instanceId: wanted.id, session: name });
   }
   session.type("one", "echo $((6*7))-typed\n");
   for (const name of ["one", "two"]) {
@@ -181,6 +181,6 @@ test("the console is read from its log and shared by those who open it", async (
   }
   await endGuest(wanted);
   await until(() => session.closedConsoles.size === 2, "both sessions to be closed with the guest");
-  const late = session.ask({ kind: "console.open", instanceId: wanted.id, session: "late", force: false });
+  const late = session.ask({ kind: "console.open", instanceId: wanted.id, session: "late" });
   await expect(late).rejects.toThrow(/InstanceNotRunning/);
 });

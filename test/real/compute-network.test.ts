@@ -89,7 +89,7 @@ async function inGuest(index: number, line: string, awaited: RegExp): Promise<st
   const guest = guests[index];
   if (!session || !guest) throw new Error("no such guest");
   const name = `shell-${index}-${session.output.size}`;
-  await session.ask({ kind: "console.open", instanceId: guest.id, session: name, force: false });
+  await session.ask({ kind: "console.open", instanceId: guest.id, session: name });
   session.type(name, `${line}\n`);
   await until(() => awaited.test(session.output.get(name) ?? ""), `${awaited} from the guest`, 60_000);
   return session.output.get(name) ?? "";

@@ -28,8 +28,6 @@ export interface ConsoleLink {
 export interface ConsoleOptions {
   /** Bytes of past output that come first. */
   history: number;
-  /** Takes the console from whoever has it. */
-  force: boolean;
   /** Past output comes as one block and is marked so. */
   onOutput: (data: Buffer, past: boolean) => void;
   /** The past is told, what comes now is live. */
@@ -43,7 +41,7 @@ const silenceMs = 60_000;
 /** Resolves when the console is open; rejects with the server's `Failure`, or `unavailable`, or `timeout`. */
 export async function openConsole(client: NativeClient, id: InstanceId, options: ConsoleOptions): Promise<ConsoleLink> {
   const url = new URL(client.endpoint.replace(/^http/, "ws") + fillPath(rawRoutes.console.path, { id }));
-  url.search = new URLSearchParams({ history: String(options.history), force: String(options.force) }).toString();
+  url.search = new URLSearchParams({ history: String(options.history) }).toString();
   const socket = new WebSocket(url, ["vstation.console"], {
     headers: client.headers,
     perMessageDeflate: false,

@@ -111,7 +111,6 @@ export const consoleLogQuery = z.strictObject({
 
 export const consoleQuery = z.strictObject({
   history: z.coerce.number().int().min(0).max(1_048_576).default(65_536).describe("Bytes of output sent first."),
-  force: z.enum(["true", "false"]).default("false").describe("Takes the console from whoever has it."),
 });
 
 export const operationGetQuery = z.strictObject({

@@ -13,14 +13,13 @@ export function addConsole(instance: Command, io: Io): void {
     .command("console")
     .argument("<instance>", "id or name")
     .description("the serial console; Ctrl-] leaves, a restart of the guest does not")
-    .option("--force", "take it from whoever has it")
     .option("--history <bytes>", "past output to show first", wholeNumber(0, 1_048_576), 65_536)
     .option("--linger <seconds>", "with piped input: leave after so long a silence", wholeNumber(1, 3600), 2)
-    .action(async (given: string, flags: { force?: boolean; history: number; linger: number }, command: Command) => {
+    .action(async (given: string, flags: { history: number; linger: number }, command: Command) => {
       const context = contextOf(io, command);
       const id = await instanceId(context.client, given);
       const { history, linger } = flags;
-      await attachConsole(context, id, { force: flags.force === true, history, lingerMs: linger * 1000 });
+      await attachConsole(context, id, { history, lingerMs: linger * 1000 });
     });
 
   instance

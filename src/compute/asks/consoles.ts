@@ -1,21 +1,20 @@
 /**
- * Serial consoles in use: one libvirt stream per instance, shared by everyone who looks at it.
+ * Serial consoles in use: one connection to QEMU per instance, shared by everyone who looks at it.
  *
- * libvirt gives a console to one client only; a second one must take it away (`force`). So this host opens it once and copies what
- * the guest writes to each session; what any of them types goes to the guest. The stream is closed with its last session. A
+ * QEMU serves one client of its socket at a time and lets others wait unheard. So this host connects once and copies what the
+ * guest writes to each session; what any of them types goes to the guest. The connection is closed with its last session. A
  * session whose connection does not take the output fast enough is closed, so that it slows nobody down.
  */
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
 import type { Log } from "../../lib/log.ts";
 import type { InstanceId } from "../../lib/ids.ts";
 import { Failure, formatError } from "../../lib/errors.ts";
-import type { ByteStream, DomainRef } from "../../libvirt/contract.ts";
-import { isLibvirtError } from "../../libvirt/errors.ts";
-import type { Hypervisor } from "../hypervisor.ts";
 import type { Reply } from "../link/link.ts";
 
 interface Shared {
   readonly id: InstanceId;
-  readonly stream: ByteStream;
+  readonly socket: Socket;
   readonly sessions: Map<string, Reply>;
 }
 
@@ -23,30 +22,24 @@ interface Shared {
 const longestBacklog = 4 * 2 ** 20;
 
 export class Consoles {
-  readonly #libvirt: Hypervisor;
   readonly #log: Log;
   #shared = new Map<InstanceId, Shared>();
   #opening = new Map<InstanceId, Promise<Shared>>();
 
-  constructor(libvirt: Hypervisor, log: Log) {
-    this.#libvirt = libvirt;
+  constructor(log: Log) {
     this.#log = log;
   }
 
-  async open(
-    id: InstanceId,
-    domain: DomainRef,
-    want: { session: string; force: boolean },
-    reply: Reply,
-  ): Promise<void> {
-    const shared = this.#shared.get(id) ?? (await this.#join(id, domain, want.force));
-    shared.sessions.set(want.session, reply);
+  /** `path`: where the guest's QEMU listens. */
+  async open(id: InstanceId, path: string, session: string, reply: Reply): Promise<void> {
+    const shared = this.#shared.get(id) ?? (await this.#join(id, path));
+    // The guest may have ended, or the asker's connection with it, before this session was entered.
+    if (this.#shared.get(id) !== shared) throw notRunning(id);
+    shared.sessions.set(session, reply);
   }
 
   input(session: string, data: Buffer): void {
-    const shared = this.#of(session);
-    if (shared === undefined) return;
-    shared.stream.write(data).catch((error: unknown) => this.#end(shared, formatError(error)));
+    this.#of(session)?.socket.write(data);
   }
 
   close(session: string): void {
@@ -65,64 +58,59 @@ export class Consoles {
   }
 
   /** Two sessions that open at the same moment share one opening. */
-  #join(id: InstanceId, domain: DomainRef, force: boolean): Promise<Shared> {
+  #join(id: InstanceId, path: string): Promise<Shared> {
     let opening = this.#opening.get(id);
     if (opening === undefined) {
-      opening = this.#start(id, domain, force).finally(() => this.#opening.delete(id));
+      opening = this.#start(id, path).finally(() => this.#opening.delete(id));
       this.#opening.set(id, opening);
     }
     return opening;
   }
 
-  async #start(id: InstanceId, domain: DomainRef, force: boolean): Promise<Shared> {
-    let stream: ByteStream;
+  async #start(id: InstanceId, path: string): Promise<Shared> {
+    const socket = connect(path);
     try {
-      stream = await this.#libvirt.consoleOpen(domain, { force });
+      await once(socket, "connect");
     } catch (error) {
-      if (!isLibvirtError(error, "OperationFailed")) throw error;
-      throw new Failure("conflict", "ConsoleBusy", "another program on the host has the console; force takes it over", {
-        cause: error,
-      });
+      throw notRunning(id, error);
     }
-    const shared: Shared = { id, stream, sessions: new Map() };
+    const shared: Shared = { id, socket, sessions: new Map() };
     this.#shared.set(id, shared);
-    void this.#pump(shared);
+    socket.on("data", (data) => this.#output(shared, data));
+    socket.on("error", (error) => this.#end(shared, formatError(error)));
+    socket.on("close", () => this.#end(shared, "the guest's console was closed"));
     return shared;
   }
 
-  async #pump(shared: Shared): Promise<void> {
-    let reason = "the guest's console was closed";
-    try {
-      for await (const bytes of shared.stream) {
-        const data = Buffer.from(bytes).toString("base64");
-        for (const [session, reply] of shared.sessions) {
-          if (reply.backlog < longestBacklog) {
-            reply.send({ type: "console.output", session, data });
-            continue;
-          }
-          shared.sessions.delete(session);
-          reply.send({ type: "console.closed", session, reason: "too slow for what the guest writes" });
-        }
-        if (shared.sessions.size === 0) return this.#end(shared, "nobody looks any more");
+  #output(shared: Shared, bytes: Buffer): void {
+    const data = bytes.toString("base64");
+    for (const [session, reply] of shared.sessions) {
+      if (reply.backlog < longestBacklog) {
+        reply.send({ type: "console.output", session, data });
+        continue;
       }
-    } catch (error) {
-      reason = formatError(error);
-      this.#log.info({ instance: shared.id, reason }, "a console ended");
+      shared.sessions.delete(session);
+      reply.send({ type: "console.closed", session, reason: "too slow for what the guest writes" });
     }
-    return this.#end(shared, reason);
+    if (shared.sessions.size === 0) this.#end(shared, "nobody looks any more");
   }
 
   #end(shared: Shared, reason: string): void {
     if (this.#shared.get(shared.id) !== shared) return;
     this.#shared.delete(shared.id);
+    this.#log.debug({ instance: shared.id, reason }, "a console ended");
     for (const [session, reply] of shared.sessions) {
       reply.send({ type: "console.closed", session, reason: reason.slice(0, 256) });
     }
     shared.sessions.clear();
-    shared.stream.abort();
+    shared.socket.destroy();
   }
 
   #of(session: string): Shared | undefined {
     return [...this.#shared.values()].find((shared) => shared.sessions.has(session));
   }
+}
+
+function notRunning(id: InstanceId, cause?: unknown): Failure {
+  return new Failure("conflict", "InstanceNotRunning", `${id} is not running on this host`, { cause });
 }

@@ -4,15 +4,13 @@ import type { Ask, Readiness } from "../../api/agent.ts";
 import { Failure, unreachable } from "../../lib/errors.ts";
 import type { InstanceId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
-import type { Hypervisor } from "../hypervisor.ts";
 import type { Reply } from "../link/link.ts";
-import { instanceDirectory, type Paths } from "../paths.ts";
+import { consoleSocket, instanceDirectory, type Paths } from "../paths.ts";
 import type { Fleet } from "../vm/fleet.ts";
 import { consoleLogs } from "../vm/log-bound.ts";
 import { Consoles } from "./consoles.ts";
 
 export interface DeskOptions {
-  readonly libvirt: Hypervisor;
   readonly paths: Paths;
   readonly fleet: Pick<Fleet, "worker">;
   readonly log: Log;
@@ -25,7 +23,7 @@ export class AskDesk {
 
   constructor(options: DeskOptions) {
     this.#options = options;
-    this.consoles = new Consoles(options.libvirt, options.log);
+    this.consoles = new Consoles(options.log);
   }
 
   async answer(ask: Ask, reply: Reply): Promise<unknown> {
@@ -35,11 +33,11 @@ export class AskDesk {
       case "console.log":
         return readConsoleLog(instanceDirectory(this.#options.paths, ask.instanceId), ask.instanceId, ask.bytes);
       case "console.open": {
-        const worker = this.#options.fleet.worker(ask.instanceId);
-        if (!worker?.domain || !worker.isUp) {
+        const { fleet, paths } = this.#options;
+        if (fleet.worker(ask.instanceId)?.isUp !== true) {
           throw new Failure("conflict", "InstanceNotRunning", `${ask.instanceId} is not running on this host`);
         }
-        await this.consoles.open(ask.instanceId, worker.domain, { session: ask.session, force: ask.force }, reply);
+        await this.consoles.open(ask.instanceId, consoleSocket(paths, ask.instanceId), ask.session, reply);
         return {};
       }
       default:

@@ -25,6 +25,7 @@ const plan: DomainPlan = {
   seedFile: "/state/seed.img",
   nics: [{ mac: "52:54:00:00:00:01", bridge: "br-abcd1234", tap: "t0-abcd1234", mtu: 1450 }],
   consoleLog: "/state/console-7.log",
+  consoleSocket: "/run/console.sock",
 };
 
 describe("domainXml", () => {
@@ -84,11 +85,11 @@ describe("domainXml", () => {
             <mtu size='1450'/>
             <rom enabled='no'/>
           </interface>
-          <serial type='pty'>
+          <serial type='unix'>
+            <source mode='bind' path='/run/console.sock'/>
             <log file='/state/console-7.log' append='on'/>
             <target type='isa-serial' port='0'/>
           </serial>
-          <console type='pty'><target type='serial' port='0'/></console>
           <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
           <graphics type='vnc'><listen type='socket'/></graphics>
           <video><model type='vga' vram='16384'/></video>

@@ -8,6 +8,8 @@
  * - `error_policy='enospace'`: a full disk pauses the guest (Compute resumes it); any other error is the guest's to see.
  * - The serial log's name carries the incarnation: its existence is the evidence core/ensure.ts asks for.
  * - VNC listens on a socket in libvirt's folder of the domain: no port is open on any host.
+ * - The serial console is a socket of QEMU's own and not one of libvirt's streams: whoever vanishes from a stream while the guest
+ *   writes leaves libvirtd waiting for ever for a lock that it holds (docs/decisions/0007-consoles-beside-libvirt.md).
  * - `cpu-unavailable-features` is taken from libvirt's picture of QEMU: with it libvirt reads every property of the guest's CPU
  *   one by one, some 400 round trips at each start before the guest may run (measured: 600 ms against 170 ms to the end of
  *   the start); without it, two. What it would learn matters only to named CPU models that are checked; ours is `check='none'`.
@@ -49,6 +51,7 @@ export interface DomainPlan {
   readonly seedFile: string;
   readonly nics: readonly DomainNic[];
   readonly consoleLog: string;
+  readonly consoleSocket: string;
 }
 
 /** The whole domain document. */
@@ -84,11 +87,11 @@ export function domainXml(plan: DomainPlan): string {
     ...systemDisk(plan.systemDisk),
     ...seedDisk(plan.seedFile),
     ...plan.nics.flatMap(nic),
-    `    <serial type='pty'>`,
+    `    <serial type='unix'>`,
+    `      <source mode='bind' path='${attribute(plan.consoleSocket)}'/>`,
     `      <log file='${attribute(plan.consoleLog)}' append='on'/>`,
     `      <target type='isa-serial' port='0'/>`,
     `    </serial>`,
-    `    <console type='pty'><target type='serial' port='0'/></console>`,
     `    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>`,
     `    <graphics type='vnc'><listen type='socket'/></graphics>`,
     `    <video><model type='vga' vram='16384'/></video>`,

@@ -12,7 +12,7 @@ import { crashPoint } from "../../lib/crash-point.ts";
 import { Failure, isFailure, wrap } from "../../lib/errors.ts";
 import type { InstanceId } from "../../lib/ids.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
-import { consoleLogFile, diskFile, instanceDirectory, seedFile } from "../paths.ts";
+import { consoleLogFile, consoleSocket, diskFile, instanceDirectory, seedFile } from "../paths.ts";
 import { makeDurableDirectory, syncDirectory, temporaryName } from "../../lib/durable.ts";
 import type { Image } from "../storage/images.ts";
 import { writeOverlay } from "../storage/qcow2.ts";
@@ -68,6 +68,7 @@ export async function prepareInstance(context: Context, it: Preparation): Promis
         seedFile: seedFile(context.paths, id),
         nics,
         consoleLog: consoleLogFile(context.paths, id, it.mark.incarnation),
+        consoleSocket: consoleSocket(context.paths, id),
       });
       return context.libvirt.domainDefine(xml);
     }),

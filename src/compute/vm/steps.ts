@@ -6,7 +6,7 @@ import { crashPoint } from "../../lib/crash-point.ts";
 import type { InstanceId } from "../../lib/ids.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
 import { isLibvirtError } from "../../libvirt/errors.ts";
-import { consoleLogFile, instanceDirectory, recordFile } from "../paths.ts";
+import { consoleSocket, consoleLogFile, instanceDirectory, recordFile } from "../paths.ts";
 import { syncDirectory } from "../../lib/durable.ts";
 import type { Context } from "./context.ts";
 import { markElement, markPrefix, markUri } from "./mark.ts";
@@ -24,6 +24,7 @@ export async function eraseInstance(context: Context, id: InstanceId, domain: Do
     }
   }
   crashPoint("vm.erase.undefined");
+  await rm(consoleSocket(context.paths, id), { force: true });
   const directory = instanceDirectory(context.paths, id);
   const record = recordFile(context.paths, id);
   for (const name of await entries(directory)) {

@@ -1,7 +1,6 @@
 /** The serial console, read from and typed into through the instance's host. */
 import * as z from "zod";
 import { failure } from "../../core/failure-codes.ts";
-import { Failure, isFailure } from "../../lib/errors.ts";
 import type { ConsoleSession, InstanceView } from "../cloud.ts";
 import type { HostSession } from "../agents/session.ts";
 import type { AppContext } from "./context.ts";
@@ -26,24 +25,15 @@ export async function consoleLog(
   return { data: Buffer.from(answer.data, "base64"), truncated: answer.truncated };
 }
 
-export async function consoleOpen(
-  context: AppContext,
-  instance: InstanceView,
-  force: boolean,
-): Promise<ConsoleSession> {
+export async function consoleOpen(context: AppContext, instance: InstanceView): Promise<ConsoleSession> {
   const { asks, consoles } = sessionOf(context, instance);
   // It takes output before the host is asked: the first bytes come together with the answer.
   const console = consoles.create();
   try {
-    await asks.ask({ kind: "console.open", instanceId: instance.id, session: console.name, force }, askMs);
+    await asks.ask({ kind: "console.open", instanceId: instance.id, session: console.name }, askMs);
     return console;
   } catch (error) {
     console.close();
-    if (isFailure(error) && error.detail["refusal"] === "ConsoleBusy") {
-      throw new Failure("conflict", "ConsoleBusy", "another client has this console; force takes it over", {
-        cause: error,
-      });
-    }
     throw error;
   }
 }

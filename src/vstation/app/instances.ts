@@ -42,6 +42,6 @@ export function instances(context: AppContext): Instances {
     terminate: (caller, ids) => instancePower(store, caller, ids, { action: "terminate" }),
     modify: (caller, ids, change) => instanceModify(store, caller, ids, change),
     consoleLog: async (caller, id, bytes) => consoleLog(context, await one(caller, id), bytes),
-    consoleOpen: async (caller, id, force) => consoleOpen(context, await one(caller, id), force),
+    consoleOpen: async (caller, id) => consoleOpen(context, await one(caller, id)),
   };
 }

@@ -61,7 +61,6 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   GroupNotEmpty: "FailedOperation.PlacementSetNotEmpty",
   NameTaken: "InvalidKeyPairName.Duplicate",
   ClientTokenMismatch: "InvalidParameterCombination",
-  ConsoleBusy: "OperationDenied.InstanceOperationInProgress",
   HostRefused: "FailedOperation",
 
   InsufficientCapacity: { by: "reason", of: noCapacity, otherwise: "ResourceInsufficient.SpecifiedInstanceType" },

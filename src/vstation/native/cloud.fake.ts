@@ -238,8 +238,8 @@ export class FakeCloud implements use.Cloud {
         const data = this.consoleData.subarray(-bytes);
         return { data, truncated: data.length < this.consoleData.length };
       }),
-    consoleOpen: (caller, id, force) =>
-      this.#act("instances.consoleOpen", [caller, id, force], () => {
+    consoleOpen: (caller, id) =>
+      this.#act("instances.consoleOpen", [caller, id], () => {
         this.#find(id);
         const session = new FakeConsole();
         this.consoles.push(session);

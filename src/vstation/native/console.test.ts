@@ -33,7 +33,6 @@ async function open(history = 65_536, client: NativeClient = api.client): Promis
   const live = Promise.withResolvers<void>();
   const link = await openConsole(client, id, {
     history,
-    force: false,
     onOutput: (data, isPast) => {
       text += data.toString("latin1");
       if (isPast) past += data.toString("latin1");
@@ -110,8 +109,8 @@ describe("the console", () => {
   });
 
   it("tells why it does not open, as any call would", async () => {
-    api.cloud.failNext = failure("ConsoleBusy", "another client has it");
-    await expect(open()).rejects.toMatchObject({ kind: "conflict", code: "ConsoleBusy" });
+    api.cloud.failNext = failure("HostRefused", "the guest has just ended");
+    await expect(open()).rejects.toMatchObject({ kind: "conflict", code: "HostRefused" });
     const stranger = new NativeClient({ endpoint: api.endpoint, token: "wrong" });
     await expect(open(0, stranger)).rejects.toMatchObject({ kind: "unauthenticated" });
     id = "ins-zzzzzzzz" as InstanceId;
@@ -124,7 +123,7 @@ describe("the console", () => {
 
   it("ends with the reason when the past cannot be read", async () => {
     api.cloud.instances.consoleLog = () => Promise.reject(failure("HostUnreachable", "the host is away"));
-    const link = await openConsole(api.client, id, { history: 1, force: false, onOutput: () => undefined });
+    const link = await openConsole(api.client, id, { history: 1, onOutput: () => undefined });
     expect(await link.ended).toContain("the host is away");
     expect(api.cloud.consoles[0]?.closed).toBe(true);
   });

@@ -2,7 +2,7 @@
  * The serial console over a WebSocket (`GET /v1/instances/{id}/console`).
  *
  * First the live stream is opened, then the log is read: so there is no hole between past and present, only an overlap, which
- * `splice.ts` takes out. Who else touches it: the host may close the session (the guest ended, another client forced it), the
+ * `splice.ts` takes out. Who else touches it: the host may close the session (the guest ended), the
  * client may go, the server may close. Whoever is first, the others are closed, each once.
  *
  * A client that does not read makes us stop reading from the host (one chunk at a time waits for the socket); a client that
@@ -51,9 +51,9 @@ export function createNativeUpgrade(
   });
 
   const accept = async (request: IncomingMessage, socket: Duplex, head: Buffer, requestId: string): Promise<void> => {
-    const { id, history, force } = readUpgrade(cloud, request);
+    const { id, history } = readUpgrade(cloud, request);
     const { operator } = callersFor(options.account, requestId);
-    const opening = cloud.instances.consoleOpen(operator, id, force);
+    const opening = cloud.instances.consoleOpen(operator, id);
     let session: ConsoleSession;
     try {
       session = await within(openDeadlineMs, `opening the console of ${id}`, opening);
@@ -90,7 +90,7 @@ export function createNativeUpgrade(
   };
 }
 
-function readUpgrade(cloud: Cloud, request: IncomingMessage): { id: InstanceId; history: number; force: boolean } {
+function readUpgrade(cloud: Cloud, request: IncomingMessage): { id: InstanceId; history: number } {
   const offered = (request.headers["sec-websocket-protocol"] ?? "").split(",").map((word) => word.trim());
   const bearer = offered.find((word) => word.startsWith("bearer."))?.slice("bearer.".length);
   requireTokenItself(cloud, tokenOf(request.headers.authorization) ?? bearer);
@@ -101,7 +101,7 @@ function readUpgrade(cloud: Cloud, request: IncomingMessage): { id: InstanceId; 
   }
   const { id } = readPart(instanceParams, { id: given }, "path");
   const query = readPart(consoleQuery, queryValues(consoleQuery, url.searchParams), "query");
-  return { id, history: query.history, force: query.force === "true" };
+  return { id, history: query.history };
 }
 
 interface Serving {

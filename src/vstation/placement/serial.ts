@@ -7,9 +7,4 @@ export class Serial {
     this.#last = result.catch(() => undefined);
     return result;
   }
-
-  /** Resolves when everything handed in so far is done. */
-  async idle(): Promise<void> {
-    await this.#last;
-  }
 }

@@ -1,0 +1,90 @@
+/** The operator's way through the same life: the native API with its long polls and its event stream, as the command line uses it. */
+import { imageId, instanceType } from "../../../bench/delivery/guest.ts";
+import type { LabSession } from "../../../bench/lab-session.ts";
+import { followChanges } from "../../../src/api/native/follow.ts";
+import { isFailure } from "../../../src/lib/errors.ts";
+import type { InstanceId } from "../../../src/lib/ids.ts";
+import { patienceMs } from "../bed.ts";
+import { bootIdOf } from "../guest.ts";
+import { awaitOutcome, insist } from "../requests.ts";
+import { expectThat, until } from "../until.ts";
+import { newPublicKey } from "./public-key.ts";
+
+export async function nativeLife(lab: LabSession): Promise<void> {
+  const { native } = lab.cloud;
+  const tag = `n${Date.now()}`;
+  const done = new AbortController();
+  const told = new Set<string>();
+  const following = (async () => {
+    for await (const item of followChanges(native, { signal: done.signal })) {
+      if (item.is === "change") told.add(item.event.subjectId);
+    }
+  })();
+  try {
+    await insist(() => unlessDone(native.call("keyCreate", { request: { name: `${tag}a` } })));
+    await insist(() =>
+      unlessDone(native.call("keyImport", { request: { name: `${tag}b`, publicKey: newPublicKey() } })),
+    );
+    await insist(() => unlessDone(native.call("groupCreate", { request: { name: tag, type: "HOST", affinity: 1 } })));
+    const { keys } = await insist(() => native.call("keyList", { query: {} }));
+    const keyIds = keys.filter(({ name }) => name.startsWith(tag)).map(({ id }) => id);
+    expectThat(keyIds.length === 2, `there are ${keyIds.length} keys of that name`);
+    // Without a client token a group may be there twice; members are what counts.
+    const { groups } = await insist(() => native.call("groupList", { query: {} }));
+    const mine = groups.filter(({ name }) => name === tag);
+    await insist(() => native.call("instanceTypeList", {}));
+    await insist(() => native.call("imageList", { query: {} }));
+    for (const { id } of await insist(() => lab.cloud.hosts())) {
+      await insist(() => native.call("hostGet", { params: { id } }));
+    }
+    const request = { name: tag, imageId, instanceType, clientToken: tag, keyIds, groupId: mine[0]?.id ?? null };
+    const { instanceIds } = await insist(() => native.call("instanceRun", { request }));
+    const [id] = instanceIds;
+    if (id === undefined) throw new Error("the answer has no id");
+    await settled(lab, id);
+    await awaitOutcome(lab, "run", id, undefined, false);
+    await insist(() => native.call("instanceModify", { params: { id }, request: { name: `${tag}-renamed` } }));
+    await powerCycle(lab, id);
+    await insist(() => unlessDone(native.call("instanceTerminate", { request: { ids: [id] } })));
+    await awaitOutcome(lab, "terminate", id, undefined, false);
+    for (const key of keyIds) await insist(() => unlessDone(native.call("keyDelete", { params: { id: key } })));
+    for (const group of mine) {
+      await insist(() => unlessDone(native.call("groupDelete", { params: { id: group.id } })));
+    }
+    await until("the stream of events has told of it", patienceMs, () => expectThat(told.has(id), "not a word"));
+  } finally {
+    done.abort();
+    await following;
+  }
+}
+
+async function powerCycle(lab: LabSession, id: InstanceId): Promise<void> {
+  const { native } = lab.cloud;
+  const { ip } = await insist(() => lab.cloud.instance(id));
+  const subject = async () => ({ id, ip, bootId: await until(`${id} answers`, patienceMs, () => bootIdOf(ip)) });
+  let now = await subject();
+  await insist(() => unlessDone(native.call("instanceReboot", { request: { ids: [id], how: "hard" } })));
+  await settled(lab, id);
+  await awaitOutcome(lab, "reboot", id, now, false);
+  now = await subject();
+  await insist(() => unlessDone(native.call("instanceStop", { request: { ids: [id], how: "soft_first" } })));
+  await settled(lab, id);
+  await awaitOutcome(lab, "stop", id, now, false);
+  await insist(() => unlessDone(native.call("instanceStart", { request: { ids: [id] } })));
+  await settled(lab, id);
+  await awaitOutcome(lab, "start", id, undefined, false);
+}
+
+/** Waits for the newest operation by long polls. */
+async function settled(lab: LabSession, id: InstanceId): Promise<void> {
+  await insist(async () => void (await lab.cloud.settled([id], patienceMs)));
+}
+
+/** A change that was made by an earlier try whose answer was lost is refused now; that it was made is looked at afterwards. */
+async function unlessDone(work: Promise<unknown>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    if (!isFailure(error, "conflict", "not_found")) throw error;
+  }
+}

@@ -1,0 +1,250 @@
+/**
+ * The paths on which awaits are come by. Each ends with what it was to bring about being there, whatever was killed on the way, and
+ * leaves nothing behind. Requests are repeated as a client would that got no answer.
+ */
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { imageId, instanceType } from "../../../bench/delivery/guest.ts";
+import type { LabHost, LabSession } from "../../../bench/lab-session.ts";
+import { Failure } from "../../../src/lib/errors.ts";
+import type { InstanceId } from "../../../src/lib/ids.ts";
+import { patienceMs } from "../bed.ts";
+import { bootIdOf } from "../guest.ts";
+import { allBack, dismiss, strike } from "../inject.ts";
+import { awaitOutcome, insist, removeSubject, runSubject, sendRequest } from "../requests.ts";
+import { root } from "../points.ts";
+import { expectThat, until } from "../until.ts";
+import { nativeLife } from "./native-walk.ts";
+import { newPublicKey } from "./public-key.ts";
+
+export const walks = [
+  "life",
+  "native",
+  "recover",
+  "relocate",
+  "nowhere",
+  "return",
+  "leave",
+  "outage",
+  "first",
+] as const;
+export type Walk = (typeof walks)[number];
+
+/** Walks the path; `begin` is called at its start, when what it needs is there. `first` has a lab of its own: see run.ts. */
+export async function walk(lab: LabSession, which: Exclude<Walk, "first">, begin: () => Promise<void>): Promise<void> {
+  switch (which) {
+    case "life":
+      await begin();
+      return life(lab, async () => undefined);
+    case "native":
+      await begin();
+      return nativeLife(lab);
+    case "outage":
+      await begin();
+      return life(lab, async () => {
+        for (const part of ["postgres", "libvirtd"] as const) await strike(lab, part, () => undefined);
+      });
+    case "recover":
+      return recover(lab, begin);
+    case "relocate":
+      return relocate(lab, begin);
+    case "nowhere":
+      return nowhere(lab, begin);
+    case "return":
+      await begin();
+      for (const program of ["compute", "vstation"] as const) {
+        await strike(lab, program, () => undefined);
+        await allBack(lab);
+      }
+      return;
+    case "leave":
+      await begin();
+      for (const program of ["compute", "vstation"] as const) {
+        await dismiss(lab, program);
+        await allBack(lab);
+      }
+      return;
+  }
+}
+
+/** Everything that a tenant and an operator may ask of one instance, and of what it is made from. */
+async function life(lab: LabSession, between: () => Promise<void>): Promise<void> {
+  const { sdk } = lab.cloud;
+  const tag = `w${Date.now()}`;
+  const keyIds = await keys(lab, tag);
+  const groupId = await group(lab, tag);
+  await between();
+  const wish = { name: tag, imageId, instanceType, clientToken: tag, groupId, userData: "#!/bin/sh\necho hello\n" };
+  const [id] = await insist(() => lab.cloud.run({ ...wish, keyIds }));
+  if (id === undefined) throw new Error("RunInstances returned no id");
+  await awaitOutcome(lab, "run", id, undefined, false);
+  await questions(lab, id);
+  await insist(() => sdk.ModifyInstancesAttribute({ InstanceIds: [id], InstanceName: `${tag}-renamed` }));
+  expectThat((await insist(() => lab.cloud.instance(id))).name === `${tag}-renamed`, "it has its old name");
+  const subject = async () => {
+    const { ip } = await insist(() => lab.cloud.instance(id));
+    return { id, ip, bootId: await until(`${id} answers`, patienceMs, () => bootIdOf(ip)) };
+  };
+  for (const request of ["shutdown", "start", "reboot", "stop"] as const) {
+    const now = request === "start" ? { id, ip: "", bootId: undefined } : await subject();
+    await sendRequest(lab, request, now);
+    // A guest may miss the one press of its button; then it says so and runs on.
+    await awaitOutcome(lab, request, id, now, false);
+    if (request === "start") await between();
+  }
+  await removeSubject(lab, id);
+  await insist(() => once(sdk.DeleteKeyPairs({ KeyIds: [...keyIds] })));
+  await insist(() => once(sdk.DeleteDisasterRecoverGroups({ DisasterRecoverGroupIds: [groupId] })));
+  await until("keys and group are gone", patienceMs, async () => {
+    const left = await sdk.DescribeKeyPairs({ Filters: [{ Name: "key-name", Values: [`${tag}a`, `${tag}b`] }] });
+    expectThat(left.TotalCount === 0, "a key is still there");
+  });
+}
+
+/** Two keys, one made and one brought; of a creation whose answer was lost the key is there under its name. */
+async function keys(lab: LabSession, tag: string): Promise<string[]> {
+  const { sdk } = lab.cloud;
+  await insist(() => once(sdk.CreateKeyPair({ KeyName: `${tag}a`, ProjectId: 0 })));
+  await insist(() => once(sdk.ImportKeyPair({ KeyName: `${tag}b`, ProjectId: 0, PublicKey: newPublicKey() })));
+  const named = await insist(() =>
+    sdk.DescribeKeyPairs({ Filters: [{ Name: "key-name", Values: [`${tag}a`, `${tag}b`] }] }),
+  );
+  const ids = (named.KeyPairSet ?? []).flatMap(({ KeyId }) => KeyId ?? []);
+  expectThat(ids.length === 2, `there are ${ids.length} keys of that name`);
+  return ids;
+}
+
+async function group(lab: LabSession, tag: string): Promise<string> {
+  const { sdk } = lab.cloud;
+  const answer = await insist(() =>
+    sdk.CreateDisasterRecoverGroup({ Name: tag, Type: "HOST", ClientToken: `${tag}g` }),
+  );
+  const found = await insist(() => sdk.DescribeDisasterRecoverGroups({ Name: tag }));
+  expectThat(found.TotalCount === 1, `there are ${found.TotalCount} groups of that name`);
+  return answer.DisasterRecoverGroupId ?? "";
+}
+
+/** Questions change nothing: each is asked until it is answered. */
+async function questions(lab: LabSession, id: InstanceId): Promise<void> {
+  const { sdk, native } = lab.cloud;
+  const ids = { InstanceIds: [id] };
+  await insist(() => sdk.DescribeInstances(ids));
+  await insist(() => sdk.DescribeInstancesStatus(ids));
+  await insist(() => sdk.DescribeInstancesAttributes({ ...ids, Attributes: ["UserData"] }));
+  await insist(() => sdk.DescribeImages({}));
+  await insist(() => sdk.DescribeRegions());
+  await insist(() => sdk.DescribeZones());
+  await insist(() => sdk.DescribeInstanceTypeConfigs({}));
+  await insist(() => sdk.DescribeZoneInstanceConfigInfos({}));
+  for (const host of await insist(() => lab.cloud.hosts())) {
+    await insist(() => native.call("hostReadiness", { params: { id: host.id } }));
+  }
+  await insist(() => native.call("instanceConsoleLog", { params: { id }, query: { bytes: 4096 } }));
+  await insist(() => metrics(lab));
+  await insist(() => talk(lab, id));
+}
+
+async function metrics(lab: LabSession): Promise<void> {
+  const { nativeEndpoint, nativeToken } = lab.lab.credentials;
+  const answer = await fetch(`${nativeEndpoint}/metrics`, { headers: { authorization: `Bearer ${nativeToken}` } });
+  expectThat((await answer.text()).includes("vstation_"), "no metrics");
+}
+
+/** A line to the guest's console and its echo, by the command line as a script would. */
+function talk(lab: LabSession, id: InstanceId): Promise<void> {
+  const args = ["--home", lab.lab.home.path, "instance", "console", id, "--history", "0", "--linger", "2"];
+  return new Promise((resolve, reject) => {
+    const child = execFile(join(root, "vstation"), args, (_error, stdout, stderr) => {
+      // Whatever cut it off, it is asked again.
+      if (stdout.includes("said-42")) resolve();
+      else reject(new Failure("unavailable", "ConsoleSilent", `the console said ${stdout}${stderr}`));
+    });
+    child.stdin?.end("echo said-$((40 + 2))\r");
+  });
+}
+
+async function recover(lab: LabSession, begin: () => Promise<void>): Promise<void> {
+  const subject = await runSubject(lab);
+  await begin();
+  await strike(lab, "qemu", () => subject.id);
+  await until(`${subject.id} was started again`, patienceMs, async () => {
+    expectThat((await bootIdOf(subject.ip)) !== subject.bootId, "it is the same boot");
+  });
+  await removeSubject(lab, subject.id);
+}
+
+/** The host that placement likes best cannot make the instance's files; the next one gets it. */
+async function relocate(lab: LabSession, begin: () => Promise<void>): Promise<void> {
+  const favourite = await favouriteHost(lab);
+  const tag = `r${Date.now()}`;
+  const groupId = await group(lab, tag);
+  await withoutDisk([favourite], async (mend) => {
+    await begin();
+    const wish = { name: tag, imageId, instanceType, clientToken: tag, groupId };
+    const [id] = await insist(() => lab.cloud.run(wish));
+    if (id === undefined) throw new Error("RunInstances returned no id");
+    await awaitOutcome(lab, "run", id, undefined, false);
+    const host = (await insist(() => lab.cloud.hosts())).find((each) => each.name === favourite.name);
+    const { hostId } = await insist(() => lab.cloud.instance(id));
+    expectThat(hostId !== host?.id, `${id} runs where nothing can be written`);
+    await mend();
+    await removeSubject(lab, id);
+  });
+  await insist(() => once(lab.cloud.sdk.DeleteDisasterRecoverGroups({ DisasterRecoverGroupIds: [groupId] })));
+}
+
+/** No host can make the instance's files: the launch fails, with the reason, and is cleared away. */
+async function nowhere(lab: LabSession, begin: () => Promise<void>): Promise<void> {
+  await withoutDisk(lab.hosts, async (mend) => {
+    await begin();
+    const id = await sendRequest(lab, "run", undefined);
+    await until(`${id} has failed`, patienceMs, async () => {
+      const { state, attention } = await lab.cloud.instance(id);
+      expectThat(state === "LAUNCH_FAILED" && attention !== null, `it is ${state}: ${attention ?? "no reason"}`);
+    });
+    await mend();
+    await removeSubject(lab, id);
+  });
+}
+
+/** Hosts whose instances' folder is read-only while the work goes on, or until it mends them itself. */
+async function withoutDisk(
+  hosts: readonly LabHost[],
+  work: (mend: () => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const folderOf = (host: LabHost): string => join(host.dir, "state/instances");
+  const mend = async (): Promise<void> => {
+    for (const host of hosts) {
+      const mounts = readFileSync(`/proc/${host.init}/mounts`, "utf8");
+      if (mounts.includes(` ${folderOf(host)} `)) await host.run(["umount", folderOf(host)]);
+    }
+  };
+  try {
+    for (const host of hosts) {
+      await host.run(["mount", "--bind", folderOf(host), folderOf(host)]);
+      await host.run(["mount", "-o", "remount,bind,ro", folderOf(host)]);
+    }
+    await work(mend);
+  } finally {
+    await mend();
+  }
+}
+
+/** Where the next instance would go: where the last one went, once that one is gone. */
+async function favouriteHost(lab: LabSession): Promise<LabHost> {
+  const { id } = await runSubject(lab);
+  const { hostId } = await lab.cloud.instance(id);
+  await removeSubject(lab, id);
+  const wire = (await lab.cloud.hosts()).find((each) => each.id === hostId);
+  return lab.host(wire?.name ?? "");
+}
+
+/** A change that was made by an earlier try whose answer was lost is refused now; that it was made is looked at afterwards. */
+async function once(work: Promise<unknown>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    if (!/Duplicate|NotFound|InvalidPlacementSet/.test((error as { code?: string }).code ?? "")) throw error;
+  }
+}
