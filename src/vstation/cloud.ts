@@ -187,7 +187,7 @@ export interface GroupView {
   name: string;
   /** Instances allowed on one host. */
   affinity: number;
-  type: "HOST" | "SW" | "RACK";
+  type: "HOST";
   capacity: number;
   instanceIds: InstanceId[];
   createdAt: Date;
@@ -196,7 +196,7 @@ export interface GroupView {
 export interface Groups {
   create(
     caller: Caller,
-    request: { name: string; type: "HOST" | "SW" | "RACK"; affinity: number; clientToken: string | null },
+    request: { name: string; type: "HOST"; affinity: number; clientToken: string | null },
   ): Promise<GroupView>;
   list(caller: Caller, query: { ids?: GroupId[]; name?: string }, page: Page): Promise<Listed<GroupView>>;
   /** Refused while it has members. */

@@ -136,9 +136,9 @@ describe("before anything runs", () => {
       [() => run({ InstanceCount: 501 }), "InvalidParameterValue.Range"],
       [() => run({ InstanceName: "x".repeat(129) }), "InvalidParameterValue.TooLong"],
       [() => run({ LoginSettings: { KeyIds: ["skey-00000000"] } }), "InvalidKeyPairId.NotFound"],
-      [() => run({ DisasterRecoverGroupIds: ["ps-00000000"] }), "ResourceNotFound.InvalidPlacementSet"],
+      [() => run({ DisasterRecoverGroupIds: ["ps-00000000"] }), "FailedOperation.DisasterRecoverGroupNotFound"],
       [() => run({ InstanceCount: 500 }), "ResourceInsufficient.SpecifiedInstanceType"],
-      [() => run({ InstanceType: "S5.21XLARGE320" }), "ResourceInsufficient.ZoneSoldOutForSpecifiedInstance"],
+      [() => run({ InstanceType: "S5.21XLARGE320" }), "ResourceInsufficient.SpecifiedInstanceType"],
       [() => client.StartInstances({ InstanceIds: ["ins-00000000"] }), "InvalidInstanceId.NotFound"],
     ];
     for (const [refused, code] of refusals) await expect(refused()).rejects.toMatchObject({ code });

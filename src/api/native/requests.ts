@@ -141,7 +141,7 @@ export const keyImportRequest = z
 export const groupCreateRequest = z
   .strictObject({
     name,
-    type: z.enum(["HOST", "SW", "RACK"]).default("HOST"),
+    type: z.enum(["HOST"]).default("HOST"),
     affinity: z.int().min(1).max(10).default(1).describe("Instances allowed on one host."),
   })
   .meta({ id: "GroupCreateRequest" });

@@ -117,7 +117,7 @@ export const groupSchema = z
   .object({
     id: idSchema("group"),
     name: z.string(),
-    type: z.enum(["HOST", "SW", "RACK"]),
+    type: z.enum(["HOST"]),
     affinity: counter.describe("Instances allowed on one host."),
     capacity: counter,
     instanceIds: z.array(idSchema("instance")),

@@ -1,4 +1,8 @@
-/** Placement groups: instances of one group are spread over hosts (switches, racks), at most `Affinity` of them on each. */
+/**
+ * Placement groups: instances of one group are spread over hosts, at most `Affinity` of them on each. Groups over switches and racks
+ * are refused and not spread over hosts instead: nobody has told which hosts share one, and a promise kept by chance is none.
+ */
+import type * as z from "zod";
 import type { GroupView } from "../cloud.ts";
 import { action, utcSeconds } from "./action.ts";
 import { filters } from "./filters.ts";
@@ -10,7 +14,12 @@ const idLimit = 10;
 export const createDisasterRecoverGroup = action("CreateDisasterRecoverGroup")(
   {
     Name: check(line(60), "InvalidParameterValue.NotEmpty", "is empty", (name) => name !== ""),
-    Type: oneOf(["HOST", "SW", "RACK"]),
+    Type: check(
+      oneOf(["HOST", "SW", "RACK"]),
+      "UnsupportedOperation",
+      "must be HOST: which switch or rack a host is at is not known",
+      (value) => value === "HOST",
+    ) as z.ZodType<"HOST">,
     Affinity: integer(1, 10).default(1),
     ClientToken: clientToken().optional(),
     Strategy: check(

@@ -33,6 +33,7 @@ export const cvmErrorCodes = {
   UnsupportedProtocol: ["common", "Neither POST with a JSON body nor GET."],
   UnsupportedRegion: ["common", "`X-TC-Region` names another region."],
 
+  "FailedOperation.DisasterRecoverGroupNotFound": ["cvm", "No such placement group in this account."],
   "FailedOperation.IllegalTagKey": ["cvm", "A tag key is empty, too long, or holds control characters."],
   "FailedOperation.NoAvailableIpAddressCountInSubnet": ["cvm", "The subnet has no free address left."],
   "FailedOperation.PlacementSetNotEmpty": ["cvm", "The group still has instances."],
@@ -73,9 +74,11 @@ export const cvmErrorCodes = {
   "InvalidParameterValue.LimitExceeded": ["cvm", "More values than the action takes."],
   "InvalidParameterValue.NotEmpty": ["cvm", "An empty value where one is needed."],
   "InvalidParameterValue.Range": ["cvm", "A number outside its range."],
+  "InvalidParameterValue.SubnetIdMalformed": ["cvm", "Not a subnet id."],
   "InvalidParameterValue.SubnetNotExist": ["cvm", "No such subnet."],
   "InvalidParameterValue.TagQuotaLimitExceeded": ["cvm", "More tags than an instance takes."],
   "InvalidParameterValue.TooLong": ["cvm", "A text longer than the action takes."],
+  "InvalidParameterValue.VpcIdMalformed": ["cvm", "Not a VPC id."],
   "InvalidParameterValue.VpcIdNotExist": ["cvm", "No such VPC."],
   "InvalidParameterValue.VpcNotSupportIpv6Address": ["cvm", "IPv6 is not offered."],
   InvalidParameterValueLimit: ["cvm", "`Limit` outside its range."],
@@ -94,12 +97,10 @@ export const cvmErrorCodes = {
     "cvm",
     "The group has no room: too few hosts, or none free of its members.",
   ],
-  "ResourceInsufficient.SpecifiedInstanceType": ["cvm", "No host has room for this type now."],
-  "ResourceInsufficient.ZoneSoldOutForSpecifiedInstance": [
+  "ResourceInsufficient.SpecifiedInstanceType": [
     "cvm",
-    "No host of the zone is large enough for this type at all.",
+    "No host has room for this type now, or none is large enough for it; the message says which.",
   ],
-  "ResourceNotFound.InvalidPlacementSet": ["cvm", "No such placement group in this account."],
   "UnsupportedOperation.InstanceChargeType": ["cvm", "Only `POSTPAID_BY_HOUR`; nothing is billed."],
   "UnsupportedOperation.InstanceStateLaunchFailed": [
     "cvm",

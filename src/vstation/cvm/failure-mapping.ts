@@ -28,7 +28,7 @@ const wrongState: Readonly<Record<InstanceState, CvmCode>> = {
 
 const noCapacity: Readonly<Record<CapacityReason, CvmCode>> = {
   no_room: "ResourceInsufficient.SpecifiedInstanceType",
-  type_too_large: "ResourceInsufficient.ZoneSoldOutForSpecifiedInstance",
+  type_too_large: "ResourceInsufficient.SpecifiedInstanceType",
   group: "ResourceInsufficient.DisasterRecoverGroupCvmQuota",
 };
 
@@ -50,7 +50,7 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   InstanceNotFound: "InvalidInstanceId.NotFound",
   ImageNotFound: "InvalidImageId.NotFound",
   KeyNotFound: "InvalidKeyPairId.NotFound",
-  GroupNotFound: "ResourceNotFound.InvalidPlacementSet",
+  GroupNotFound: "FailedOperation.DisasterRecoverGroupNotFound",
   HostNotFound: "InvalidHostId.NotFound",
   OperationNotFound: "ResourceNotFound",
 

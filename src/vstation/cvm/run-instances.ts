@@ -15,7 +15,8 @@ import type {
 } from "tencentcloud-sdk-nodejs-cvm/tencentcloud/services/cvm/v20170312/cvm_models.js";
 import type * as z from "zod";
 import { action, type Place } from "./action.ts";
-import { Refusal } from "./error-codes.ts";
+import { parseId } from "../../lib/ids.ts";
+import { Refusal, type CvmCode } from "./error-codes.ts";
 import { clientToken, hostName, instanceTags, userData } from "./instance-values.ts";
 import { boolean, check, id, ignored, integer, line, list, oneOf, refused, structure, text } from "./parameters.ts";
 
@@ -52,9 +53,19 @@ const systemDisk = structure<SystemDisk>()({
   KmsKeyId: encryption(),
 });
 
+/** An id, or DEFAULT for the one there is. */
+function networkId(kind: "vpc" | "subnet", malformed: CvmCode) {
+  return check(
+    text(64, malformed),
+    malformed,
+    "has the wrong form",
+    (value) => value === "DEFAULT" || parseId(kind, value) !== undefined,
+  );
+}
+
 const network = structure<VirtualPrivateCloud>()({
-  VpcId: text(64, "InvalidParameterValue.VpcIdNotExist"),
-  SubnetId: text(64, "InvalidParameterValue.SubnetNotExist"),
+  VpcId: networkId("vpc", "InvalidParameterValue.VpcIdMalformed"),
+  SubnetId: networkId("subnet", "InvalidParameterValue.SubnetIdMalformed"),
   AsVpcGateway: refused(),
   PrivateIpAddresses: refused("UnsupportedOperation", "asks for certain addresses, which are given by the subnet here"),
   Ipv6AddressCount: refused("InvalidParameterValue.VpcNotSupportIpv6Address", "asks for IPv6"),

@@ -384,7 +384,7 @@ describe("key pairs and groups", () => {
     expect(calls.at(-1)?.args[1]).toEqual({ name: "spread" });
     await client.DeleteDisasterRecoverGroups({ DisasterRecoverGroupIds: ids });
     await expect(client.DeleteDisasterRecoverGroups({ DisasterRecoverGroupIds: ids })).rejects.toMatchObject({
-      code: "ResourceNotFound.InvalidPlacementSet",
+      code: "FailedOperation.DisasterRecoverGroupNotFound",
     });
   });
 });

@@ -7,7 +7,7 @@ import type { NewClientToken } from "./instance-insert.ts";
 export interface GroupRead {
   id: GroupId;
   name: string;
-  type: "HOST" | "SW" | "RACK";
+  type: "HOST";
   affinity: number;
   createdAt: Date;
   instanceIds: InstanceId[];

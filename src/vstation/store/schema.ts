@@ -93,7 +93,7 @@ export interface GroupTable {
   id: GroupId;
   account_id: AccountId;
   name: string;
-  type: "HOST" | "SW" | "RACK";
+  type: "HOST";
   affinity: number;
   created_at: Generated<Date>;
 }

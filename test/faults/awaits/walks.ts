@@ -245,6 +245,6 @@ async function once(work: Promise<unknown>): Promise<void> {
   try {
     await work;
   } catch (error) {
-    if (!/Duplicate|NotFound|InvalidPlacementSet/.test((error as { code?: string }).code ?? "")) throw error;
+    if (!/Duplicate|NotFound/.test((error as { code?: string }).code ?? "")) throw error;
   }
 }
