@@ -20,13 +20,17 @@ import { bootIdOf } from "./guest.ts";
 import { allBack, armCrash, freeze, restart, strike } from "./inject.ts";
 import type { CrashPoint } from "./points.ts";
 import { awaitOutcome, prepareSubject, removeSubject, runSubject, sendRequest } from "./requests.ts";
-import { seeded } from "./seeded.ts";
+import { pick, seeded } from "./seeded.ts";
 import { differencesOf, snapshot } from "./snapshot.ts";
 import { expectThat, until } from "./until.ts";
 
-/** Moments and freezes are drawn from so many ms: a start lasts about as long before its guest is alone. */
+/** Moments are drawn from so many ms: a start lasts about as long before its guest is alone. */
 const momentsMs = 2500;
-const freezesMs = 8000;
+/** Of freezes one half is a hiccup, and the other is long enough for everybody to have given the part up (heartbeats, leases, pings). */
+const freezes = [
+  { from: 0, to: 8_000 },
+  { from: 32_000, to: 45_000 },
+] as const;
 
 /** Runs one case on the bed; throws with what was broken. The bed is fit for the next case only if this returns. */
 export async function runCase(bed: Bed, it: FaultCase): Promise<void> {
@@ -188,7 +192,7 @@ async function randomCase(lab: LabSession, it: Exclude<FaultCase, { kind: "crash
     const hits =
       it.kind === "kill"
         ? await strike(lab, it.victim, victim)
-        : await freeze(lab, it.victim, victim, random() * freezesMs);
+        : await freeze(lab, it.victim, victim, freezeMs(random));
     // A guest that is on its way out may be faster than its killer; everything else is always there.
     expectThat(hits > 0 || it.victim === "qemu", `there was no ${it.victim} to hit`);
   };
@@ -202,4 +206,9 @@ async function randomCase(lab: LabSession, it: Exclude<FaultCase, { kind: "crash
   ]);
   await allBack(lab);
   await removeSubject(lab, id);
+}
+
+function freezeMs(random: () => number): number {
+  const { from, to } = pick(random, freezes);
+  return from + random() * (to - from);
 }

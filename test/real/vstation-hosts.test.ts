@@ -2,7 +2,14 @@
 import { request } from "node:https";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
-import { createHash, randomBytes } from "node:crypto";
+import { createHash, randomBytes, X509Certificate } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+// The library keeps its registry in metadata that only this polyfill provides; it must be loaded first.
+import "reflect-metadata";
+import * as x509 from "@peculiar/x509";
+import { Pki } from "../../src/vstation/agents/pki.ts";
 import { SimHost } from "../../src/sim/host.ts";
 import { makeHostKeys, simJoin } from "../../src/sim/join.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
@@ -98,6 +105,30 @@ describe("a connection", () => {
       socket.on("open", () => reject(new Error("it was let in")));
       socket.on("error", () => undefined);
     });
+
+  it("is refused to who names a host of ours by another CA's word", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "vstation-foreign-"));
+    try {
+      const foreign = await Pki.open(folder);
+      const keys = await makeHostKeys();
+      const csr = await x509.Pkcs10CertificateRequestGenerator.create({
+        name: "CN=x",
+        keys,
+        signingAlgorithm: { name: "ECDSA", hash: "SHA-256" },
+      });
+      const { request: asked } = await foreign.checkRequest(csr.toString("pem"));
+      const { id, options } = vstation.hosts[0] as SimHost;
+      // Down to the serial it is what the true host shows; only the signature is another one's.
+      const { serialNumber } = new X509Certificate(options.identity.certificate);
+      const cert = await foreign.signHost(asked, id, serialNumber);
+      const pkcs8 = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
+      const key = x509.PemConverter.encode(pkcs8, "PRIVATE KEY");
+      expect(await refused({ cert, key })).toBe(403);
+      expect(await refused({ cert: `${cert}\n${foreign.caPem}`, key })).toBe(403);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
 
   it("needs a certificate of ours, and the one given last", async () => {
     expect(await refused({})).toBe(403);
