@@ -48,7 +48,7 @@ describe("an address", () => {
         asked.once("error", reject).end();
       });
       expect(answer).toBe("hello");
-      await expect(fetch(`http://${listener.host}/`)).rejects.toThrow();
+      await expect(fetch(`http://${listener.host}/`)).rejects.toThrow("fetch failed");
     } finally {
       await listener.close();
     }

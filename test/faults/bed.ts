@@ -3,9 +3,13 @@
  * process and the same boot of the same guest as before.
  */
 import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { imageId, instanceType } from "../../bench/delivery/guest.ts";
 import { LabSession } from "../../bench/lab-session.ts";
 import { statOf } from "../../lab/processes.ts";
+import { run } from "../../lab/run.ts";
+import { leftBehind, traces, type Traces } from "../../lab/traces.ts";
+import { formatError } from "../../src/lib/errors.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { bootIdOf } from "./guest.ts";
 import { expectThat, until } from "./until.ts";
@@ -22,14 +26,18 @@ interface Witness {
 
 export class Bed {
   readonly lab: LabSession;
+  /** What the machine showed before the lab was there. */
+  readonly #before: Traces;
   #witnesses: readonly Witness[] = [];
 
-  private constructor(lab: LabSession) {
+  private constructor(lab: LabSession, before: Traces) {
     this.lab = lab;
+    this.#before = before;
   }
 
   static async begin(): Promise<Bed> {
-    const bed = new Bed(await LabSession.begin({ hosts: 2 }));
+    const before = await traces();
+    const bed = new Bed(await LabSession.begin({ hosts: 2 }), before);
     try {
       bed.#witnesses = await bed.#raiseWitnesses();
       return bed;
@@ -39,8 +47,26 @@ export class Bed {
     }
   }
 
+  /** Powers it off and removes it, whatever its state. */
   async end(): Promise<void> {
     await this.lab.end();
+  }
+
+  /** As {@link end}; throws when disks are damaged, files were left open, or anything of the lab stays behind on the machine. */
+  async finish(): Promise<void> {
+    const { lab } = this.lab;
+    const { path } = lab.home;
+    const { n } = lab.plan;
+    const complaints: string[] = [];
+    try {
+      complaints.push(...openTooMuch(this.lab));
+      await lab.stop();
+      for (const host of this.lab.hosts) complaints.push(...(await damagedDisks(host.dir)));
+    } finally {
+      await this.end();
+    }
+    complaints.push(...leftBehind(this.#before, await traces(), path, n));
+    expectThat(complaints.length === 0, complaints.join("\n"));
   }
 
   /** Throws when a witness is not what it was. */
@@ -116,4 +142,30 @@ export function watchForTwins(lab: LabSession): () => void {
     clearInterval(timer);
     expectThat(twins.size === 0, [...twins].join("; "));
   };
+}
+
+/** Far above what a program of a lab this small holds open (some dozens), far below what a leak per case adds up to. */
+const mostOpenFiles = 200;
+
+function openTooMuch(lab: LabSession): string[] {
+  const parts = ["vstation", ...lab.hosts.flatMap(({ name }) => [`${name}/compute`, `${name}/libvirtd`])];
+  return parts.flatMap((part) => {
+    const pid = lab.lab.pidOf(part);
+    const open = pid === undefined ? 0 : readdirSync(`/proc/${pid}/fd`).length;
+    return open > mostOpenFiles ? [`${part} has ${open} files open`] : [];
+  });
+}
+
+/** By qemu-img's word; the guests are off. */
+async function damagedDisks(hostDir: string): Promise<string[]> {
+  const folder = join(hostDir, "state/instances");
+  const disks = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".qcow2"));
+  expectThat(disks.length > 0, `no disk lies in ${folder}`);
+  const complaints: string[] = [];
+  for (const disk of disks) {
+    await run("qemu-img", ["check", "-q", join(folder, disk)]).catch((error: unknown) => {
+      complaints.push(`${disk}: ${formatError(error)}`);
+    });
+  }
+  return complaints;
 }

@@ -104,7 +104,19 @@ async function runCases(cases: readonly FaultCase[], loop: Loop): Promise<void> 
       }
     }
   } finally {
-    await bed?.end();
+    await finish(bed, loop);
+  }
+}
+
+/** What is left of a lab is a case of its own: it tells of all that were run in it. */
+async function finish(bed: Bed | undefined, loop: Loop): Promise<void> {
+  if (bed === undefined) return;
+  const began = performance.now();
+  try {
+    await bed.finish();
+    loop.tell(`left-behind/${new Date().toISOString()}`, 0, began, undefined);
+  } catch (error) {
+    loop.tell(`left-behind/${new Date().toISOString()}`, 0, began, formatError(error));
   }
 }
 
@@ -121,7 +133,7 @@ async function runBatches(batches: readonly Batch[], loop: Loop): Promise<void> 
       });
     }
   } finally {
-    await bed?.end();
+    await finish(bed?.bed, loop);
   }
 }
 

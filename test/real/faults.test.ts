@@ -23,7 +23,8 @@ beforeAll(async () => {
   bed = await Bed.begin();
 });
 afterAll(async () => {
-  await bed?.end();
+  // Powers it off and looks at what is left: disks, open files, and the machine.
+  await bed?.finish();
 });
 
 describe("a request ends as it should, and nobody else notices, when", () => {
