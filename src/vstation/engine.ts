@@ -24,6 +24,7 @@ import { Placer } from "./placement/placer.ts";
 import { Reconciler } from "./reconciler/reconciler.ts";
 import { accountBootstrap, type Bootstrap } from "./store/accounts.ts";
 import { isAway, logRetry, Store } from "./store/database.ts";
+import { clientTokensForget } from "./store/client-tokens.ts";
 import { eventsForget } from "./store/events.ts";
 import { hostsSilent } from "./store/hosts.ts";
 import { joinTokenEnsure } from "./store/join-tokens.ts";
@@ -45,7 +46,8 @@ export interface Engine {
 const silentEveryMs = 5_000;
 const verifyEveryMs = 60_000;
 const forgetEveryMs = 3_600_000;
-const eventDays = 14;
+/** How long events can be read again, and a client token gets its first answer. */
+const forgetDays = 14;
 
 export async function startEngine(config: VStationConfig, log: Log, metrics: EngineMetrics): Promise<Engine> {
   const replica = randomUUID();
@@ -123,7 +125,10 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     every(verifyEveryMs, log, async () => {
       if (lease.epoch !== undefined && !(await placer.verify())) log.info("the placement projection was built anew");
     }),
-    every(forgetEveryMs, log, () => eventsForget(store, eventDays)),
+    every(forgetEveryMs, log, async () => {
+      await eventsForget(store, forgetDays);
+      await clientTokensForget(store, forgetDays);
+    }),
   ];
   metrics.gauge("vstation_connected_hosts", "Hosts connected to this process", () => agents.connected);
   metrics.gauge(

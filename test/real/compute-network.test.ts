@@ -95,6 +95,10 @@ async function inGuest(index: number, line: string, awaited: RegExp): Promise<st
   return session.output.get(name) ?? "";
 }
 
+test("what answers a tenant's DHCP and DNS is nobody on the host", () => {
+  for (const host of hosts) expect(host.sh("ps -o user= -C dnsmasq").trim()).toBe("nobody");
+});
+
 test("the machine outside reaches guests on both hosts by their own addresses", async () => {
   for (const index of [0, 1]) {
     await until(async () => (await pings(addressOf(index), 1)) === 1, `guest ${index} to answer`, 60_000);

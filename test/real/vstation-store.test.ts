@@ -2,6 +2,8 @@
 import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { EventTail } from "../../src/vstation/app/event-tail.ts";
+import { accountBootstrap } from "../../src/vstation/store/accounts.ts";
+import { clientTokenFind, clientTokensForget, requestHash } from "../../src/vstation/store/client-tokens.ts";
 import { Store, isAway, type Reader } from "../../src/vstation/store/database.ts";
 import { stateExpression } from "../../src/vstation/store/instance-list.ts";
 import { Listener } from "../../src/vstation/store/listener.ts";
@@ -102,6 +104,26 @@ describe("the state in SQL", () => {
           1 as seen_epoch, 2 as epoch) i cross join (select null::text as kind) o`.execute(db),
     );
     expect(rows[0]?.state).toBe("STOPPED");
+  });
+});
+
+describe("a client token", () => {
+  it("keeps its answer for two weeks", async () => {
+    const hash = requestHash({ a: 1 });
+    const account = (await accountBootstrap(store)).accountId;
+    for (const [token, age] of [
+      ["old", 15],
+      ["young", 13],
+    ] as const) {
+      await store.read((db: Reader) =>
+        sql`insert into client_token (account_id, action, token, request_hash, answer, created_at)
+          values (${account}, 'x', ${token}, ${hash}, '{}', now() - make_interval(days => ${age}))`.execute(db),
+      );
+    }
+    await clientTokensForget(store, 14);
+    const find = (token: string): Promise<unknown> =>
+      store.read((db: Reader) => clientTokenFind(db, account, "x", token, hash));
+    expect([await find("old"), await find("young")]).toEqual([undefined, {}]);
   });
 });
 

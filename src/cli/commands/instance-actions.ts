@@ -36,8 +36,8 @@ interface RunFlags extends WaitFlags {
 export function addInstanceActions(instance: Command, io: Io): void {
   waitOptions(instance.command("run"))
     .description("create and start instances")
-    .option("--count <n>", "how many", wholeNumber(1, 100), 1)
-    .option("--min-count <n>", "at least so many, or none", wholeNumber(1, 100))
+    .option("--count <n>", "how many", wholeNumber(1, 500), 1)
+    .option("--min-count <n>", "at least so many, or none", wholeNumber(1, 500))
     .option("--type <type>", "instance type (`type list` shows them)", "T1.SMALL1")
     .option("--image <image>", "id or name; may be left out when there is only one")
     .option("--name <name>", "name; with --count a number is appended, {R:1} says where")

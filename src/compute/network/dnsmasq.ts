@@ -33,8 +33,9 @@ export function dnsmasqConfig(subnet: WantedSubnet, directory: string): string {
     `bind-dynamic`,
     `no-hosts`,
     `no-resolv`,
-    `user=root`,
-    `group=root`,
+    // It has bound its ports by then, and serves tenants.
+    `user=nobody`,
+    `group=nogroup`,
     `pid-file=${join(directory, "pid")}`,
     `log-facility=${join(directory, "log")}`,
     `quiet-dhcp`,

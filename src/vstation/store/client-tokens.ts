@@ -1,8 +1,9 @@
 /** What was answered to a client token: the same token and request get the same answer, another request with it is refused. */
 import { createHash } from "node:crypto";
+import { sql } from "kysely";
 import { failure } from "../../core/failure-codes.ts";
 import type { AccountId } from "../../lib/ids.ts";
-import type { Reader } from "./database.ts";
+import type { Reader, Store } from "./database.ts";
 
 /** Requests are equal when their canonical JSON is; the client token itself is no part of it. */
 export function requestHash(request: unknown): string {
@@ -43,4 +44,11 @@ export async function clientTokenFind(
 
 export function clientTokenMismatch(): Error {
   return failure("ClientTokenMismatch", "this client token was used before with another request; use a fresh one");
+}
+
+/** Deletes answers older than so many days: whoever asks again after that asks anew. */
+export async function clientTokensForget(store: Store, days: number): Promise<void> {
+  await store.read((db) =>
+    sql`delete from client_token where created_at < now() - make_interval(days => ${days})`.execute(db),
+  );
 }

@@ -191,8 +191,10 @@ export async function runBatch(bed: AwaitBed, batch: Batch, teller: Teller): Pro
   try {
     struck = await now.run(batch);
     for (const step of struck) teller.tell(awaitName(batch, step), undefined);
-  } catch {
-    // Which of its kills it was is found out by each of them alone.
+  } catch (error) {
+    // Which of its kills it was is found out by each of them alone; if none of them was, several together are what it takes.
+    const name = `await-batch/${batch.victim}/${batch.moment}/${batch.steps.join("+")}`;
+    teller.tell(name, `${formatError(error)} (logs: ${teller.keepLogs(now, `await-batch-${Date.now()}`)})`);
     await now.end();
     now = await AwaitBed.begin();
   }
