@@ -1,7 +1,8 @@
 import { defineConfig } from "vitest/config";
 
-// unit: pure and local, no host needed. real: drives libvirtd, QEMU, PostgreSQL or a whole lab; one file at a time,
-// because two cores cannot run two labs side by side without making every deadline a lie.
+// unit: pure and local, no host needed. real: drives libvirtd, QEMU, PostgreSQL or a whole lab; two files at a time, because most of
+// them wait for a boot, a heartbeat or a lease, and no more, because two cores cannot boot three guests without making every
+// deadline a lie.
 export default defineConfig({
   test: {
     projects: [
@@ -17,7 +18,7 @@ export default defineConfig({
         test: {
           name: "real",
           include: ["test/real/**/*.test.ts"],
-          fileParallelism: false,
+          maxWorkers: 2,
           testTimeout: 180_000,
           hookTimeout: 300_000,
         },
