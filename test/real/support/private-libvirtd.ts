@@ -115,10 +115,19 @@ export class PrivateLibvirtd {
     await gone;
   }
 
-  /** Sends a signal such as SIGSTOP or SIGCONT. */
+  /** Sends a signal such as SIGSTOP or SIGCONT; one that has died meanwhile does not hear it. */
   signal(signal: NodeJS.Signals): void {
-    process.kill(this.#daemonPid, signal);
+    try {
+      process.kill(this.#daemonPid, signal);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+    }
     if (signal === "SIGCONT") this.#nsenter?.kill(signal);
+  }
+
+  /** libvirtd runs, as far as its parent knows. */
+  get isUp(): boolean {
+    return this.#nsenter?.exitCode === null && this.#nsenter.signalCode === null;
   }
 
   /** The process id, within the namespace, of a guest's QEMU that runs now. Equal ids mean the same process. */
