@@ -6,10 +6,8 @@
  *   Clean   afterwards nothing is left of the instance anywhere
  *   and the witnesses, whom nothing concerned, are the same processes with the same guests
  */
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { hostOf } from "../../bench/delivery/guest.ts";
-import { LabSession, type LabHost } from "../../bench/lab-session.ts";
+import { existsSync } from "node:fs";
+import { LabSession } from "../../bench/lab-session.ts";
 import { leftBehind, traces } from "../../lab/traces.ts";
 import { TestLab } from "../../lab/testing.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
@@ -17,6 +15,7 @@ import { sleep } from "../../src/lib/retry.ts";
 import { identityOf, patienceMs, qemusOf, watchForTwins, type Bed } from "./bed.ts";
 import { seedOf, type FaultCase, type Request, type Scenario } from "./cases.ts";
 import { bootIdOf } from "./guest.ts";
+import { favouriteHost, withoutDisk } from "./hosts.ts";
 import { allBack, armCrash, freeze, restart, strike } from "./inject.ts";
 import type { CrashPoint } from "./points.ts";
 import { awaitOutcome, prepareSubject, removeSubject, runSubject, sendRequest } from "./requests.ts";
@@ -107,38 +106,21 @@ async function recoverCrash(lab: LabSession, point: CrashPoint): Promise<void> {
 /** The host that placement likes best cannot make the instance's files; the next one gets it. */
 async function relocateCrash(lab: LabSession, point: CrashPoint): Promise<void> {
   const favourite = await favouriteHost(lab);
-  const folder = join(favourite.dir, "state/instances");
   const crash = await armCrash(lab, point);
   try {
-    await favourite.run(["mount", "--bind", folder, folder]);
-    await favourite.run(["mount", "-o", "remount,bind,ro", folder]);
-    try {
+    await withoutDisk([favourite], async (mend) => {
       crash.release();
       const id = await sendRequest(lab, "run", undefined);
       await awaitOutcome(lab, "run", id, undefined, false);
       crash.check();
       const host = (await lab.cloud.hosts()).find((each) => each.name === favourite.name);
       expectThat((await lab.cloud.instance(id)).hostId !== host?.id, `${id} runs where nothing can be written`);
-      await favourite.run(["umount", folder]);
+      await mend();
       await removeSubject(lab, id);
-    } finally {
-      if (isMounted(favourite, folder)) await favourite.run(["umount", folder]);
-    }
+    });
   } finally {
     crash.disarm();
   }
-}
-
-/** Where the next instance would go: where the last one went, once that one is gone. */
-async function favouriteHost(lab: LabSession): Promise<LabHost> {
-  const { id } = await runSubject(lab);
-  const host = await hostOf(lab, await lab.cloud.instance(id));
-  await removeSubject(lab, id);
-  return host;
-}
-
-function isMounted(host: LabHost, folder: string): boolean {
-  return readFileSync(`/proc/${host.init}/mounts`, "utf8").includes(` ${folder} `);
 }
 
 /** The program ends itself in its own start, under running guests, and must come up the next time without touching one. */

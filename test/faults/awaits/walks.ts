@@ -3,15 +3,15 @@
  * leaves nothing behind. Requests are repeated as a client would that got no answer.
  */
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { imageId, instanceType } from "../../../bench/delivery/guest.ts";
-import type { LabHost, LabSession } from "../../../bench/lab-session.ts";
+import type { LabSession } from "../../../bench/lab-session.ts";
 import { Failure } from "../../../src/lib/errors.ts";
 import type { InstanceId } from "../../../src/lib/ids.ts";
 import { patienceMs } from "../bed.ts";
 import { bootIdOf } from "../guest.ts";
 import { allBack, dismiss, strike } from "../inject.ts";
+import { favouriteHost, withoutDisk } from "../hosts.ts";
 import { awaitOutcome, insist, removeSubject, runSubject, sendRequest } from "../requests.ts";
 import { root } from "../points.ts";
 import { expectThat, until } from "../until.ts";
@@ -211,38 +211,6 @@ async function nowhere(lab: LabSession, begin: () => Promise<void>): Promise<voi
     await mend();
     await removeSubject(lab, id);
   });
-}
-
-/** Hosts whose instances' folder is read-only while the work goes on, or until it mends them itself. */
-async function withoutDisk(
-  hosts: readonly LabHost[],
-  work: (mend: () => Promise<void>) => Promise<void>,
-): Promise<void> {
-  const folderOf = (host: LabHost): string => join(host.dir, "state/instances");
-  const mend = async (): Promise<void> => {
-    for (const host of hosts) {
-      const mounts = readFileSync(`/proc/${host.init}/mounts`, "utf8");
-      if (mounts.includes(` ${folderOf(host)} `)) await host.run(["umount", folderOf(host)]);
-    }
-  };
-  try {
-    for (const host of hosts) {
-      await host.run(["mount", "--bind", folderOf(host), folderOf(host)]);
-      await host.run(["mount", "-o", "remount,bind,ro", folderOf(host)]);
-    }
-    await work(mend);
-  } finally {
-    await mend();
-  }
-}
-
-/** Where the next instance would go: where the last one went, once that one is gone. */
-async function favouriteHost(lab: LabSession): Promise<LabHost> {
-  const { id } = await runSubject(lab);
-  const { hostId } = await lab.cloud.instance(id);
-  await removeSubject(lab, id);
-  const wire = (await lab.cloud.hosts()).find((each) => each.id === hostId);
-  return lab.host(wire?.name ?? "");
 }
 
 /** A change that was made by an earlier try whose answer was lost is refused now; that it was made is looked at afterwards. */
