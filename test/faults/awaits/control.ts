@@ -73,11 +73,6 @@ export class Awaits {
   struck(steps: readonly string[]): string[] {
     return steps.filter((step) => existsSync(hitFile(this.folder, step)));
   }
-
-  /** How many steps have struck since the last order. */
-  get strikes(): number {
-    return readdirSync(join(this.folder, "hits")).length;
-  }
 }
 
 export function folderOf(home: Home): string {

@@ -101,6 +101,10 @@ export class AwaitBed {
         this.awaits.order({ steps: [...steps], moment, victim });
         await this.awaits.tell(lab);
       });
+      // The last steps of a walk are the programs' own: they come by them a moment after the walker is through.
+      await until("every step is struck", 2_000, () => {
+        expectThat(this.awaits.struck(steps).length === steps.length, "not yet");
+      }).catch(() => undefined);
       const struck = this.awaits.struck(steps);
       this.awaits.order({ steps: [], moment, victim });
       await allBack(lab);
