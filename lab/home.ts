@@ -21,17 +21,12 @@ export class Home {
 
   /** Creates the folder if it is missing. The path is resolved: two names of one folder are one lab. */
   constructor(path: string) {
+    // Before anything is made: Node's recursive mkdir never returns from a folder that /proc does not have.
+    refuseForbidden(path, resolve(path));
     const made = mkdirSync(resolve(path), { recursive: true, mode: 0o755 });
     this.path = realpathSync(resolve(path));
+    refuseForbidden(path, this.path);
     if (made !== undefined) giveToCaller(this.path);
-    const forbidden = ["/run", "/proc", "/sys", "/dev"].find(
-      (top) => this.path === top || this.path.startsWith(`${top}/`),
-    );
-    if (forbidden !== undefined) {
-      throw new Error(
-        `--home ${this.path}: a lab's home cannot lie under ${forbidden}, because each host has its own; choose another folder`,
-      );
-    }
     // sun_path has 108 bytes; the longest socket in a home is PostgreSQL's.
     const socket = join(this.postgresSocketDir, ".s.PGSQL.5432");
     if (Buffer.byteLength(socket) > 100) {
@@ -128,4 +123,12 @@ export function newToken(): string {
 function giveToCaller(folder: string): void {
   const { SUDO_UID: uid, SUDO_GID: gid } = process.env;
   if (process.getuid?.() === 0 && uid !== undefined && gid !== undefined) chownSync(folder, Number(uid), Number(gid));
+}
+
+function refuseForbidden(given: string, path: string): void {
+  const forbidden = ["/run", "/proc", "/sys", "/dev"].find((top) => path === top || path.startsWith(`${top}/`));
+  if (forbidden === undefined) return;
+  throw new Error(
+    `--home ${given}: a lab's home cannot lie under ${forbidden}, because each host has its own; choose another folder`,
+  );
 }
