@@ -20,9 +20,6 @@ import { walk, walks, type Walk } from "./walks.ts";
 
 /** Kills of one batch; the walk must still be longer than the restarts between them. */
 const batchSize = 10;
-/** A step that hangs on a race may not be come by at once; and one of a reconnect may have been recorded on a walk that follows one. */
-const triesOf = (which: Walk): Walk[] => (which === "first" ? [which, which] : [which, which, "return"]);
-
 export interface Batch {
   readonly walk: Walk;
   readonly victim: AwaitVictim;
@@ -206,15 +203,27 @@ export async function runBatch(bed: AwaitBed, batch: Batch, teller: Teller): Pro
   return now;
 }
 
+/**
+ * The walk, then the walk by programs that have just been started (what they read once they read again), then the walk of a restart
+ * itself (a host's connection may have been recorded on the walk that followed it).
+ */
+async function* attempts(bed: AwaitBed, batch: Batch): AsyncGenerator<Batch> {
+  yield batch;
+  if (batch.walk === "first") return;
+  for (const program of ["vstation", "compute"] as const) await restart(bed.bed.lab, program);
+  yield batch;
+  yield { ...batch, walk: "return" };
+}
+
 async function alone(bed: AwaitBed, batch: Batch, step: string, teller: Teller): Promise<AwaitBed> {
   const name = awaitName(batch, step);
   try {
-    for (const which of triesOf(batch.walk)) {
-      if ((await bed.run({ ...batch, walk: which, steps: [step] })).length === 0) continue;
+    for await (const attempt of attempts(bed, { ...batch, steps: [step] })) {
+      if ((await bed.run(attempt)).length === 0) continue;
       teller.tell(name, undefined);
       return bed;
     }
-    teller.tell(name, `nothing came by it: ${triesOf(batch.walk).join(", ")}`);
+    teller.tell(name, `nothing came by it on its walk (${batch.walk}), with fresh programs, or in a restart`);
     return bed;
   } catch (error) {
     teller.tell(name, `${formatError(error)} (logs: ${teller.keepLogs(bed, name)})`);
