@@ -82,9 +82,15 @@ export class Home {
   remembered(): Memory | undefined {
     const file = join(this.path, "lab.json");
     if (!existsSync(file)) return undefined;
-    const parsed = memorySchema.safeParse(JSON.parse(readFileSync(file, "utf8")));
-    if (!parsed.success) throw new Error(`${file}: ${z.prettifyError(parsed.error)}`);
-    return parsed.data;
+    try {
+      return memorySchema.parse(JSON.parse(readFileSync(file, "utf8")));
+    } catch (error) {
+      const why = error instanceof z.ZodError ? z.prettifyError(error) : String(error);
+      throw new Error(
+        `${file} is damaged (${why}); it holds {"n", "apiPort", "hosts"} as the start log in log/supervisor.log names them: restore it, or use another --home`,
+        { cause: error },
+      );
+    }
   }
   remember(memory: Memory): void {
     writeWhole(join(this.path, "lab.json"), `${JSON.stringify(memory, undefined, 2)}\n`, 0o644);

@@ -22,29 +22,55 @@ import { describeFailure, Supervisor, sweep, type LabOptions } from "./superviso
 
 const supervisorSchema = z.strictObject({ pid: z.int(), startTime: z.string() });
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    hosts: { type: "string" },
-    home: { type: "string", default: ".vstation" },
-    cache: { type: "string" },
-    detach: { type: "boolean", default: false },
-    // Set by --detach for the supervisor itself: the descriptor on which it reports until it is ready.
-    report: { type: "string" },
-  },
-});
+const usage = `npm start [-- --hosts N] [--home DIR] [--detach] [--yes]
+npm stop [-- --home DIR]
+
+  --hosts N    lab hosts, 0 to 64; remembered by the home, 3 in a new one
+  --home DIR   the folder that holds everything (.vstation)
+  --detach     return when it is ready and leave it running
+  --yes        agree in advance to a new apt source
+`;
+
+const { values, positionals } = commandLine();
+
+function commandLine() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        hosts: { type: "string" },
+        home: { type: "string", default: ".vstation" },
+        cache: { type: "string" },
+        detach: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false },
+        // Set by --detach for the supervisor itself: the descriptor on which it reports until it is ready.
+        report: { type: "string" },
+      },
+    });
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n\n${usage}`);
+    return process.exit(2);
+  }
+}
 
 async function main(): Promise<number> {
+  if (values.help) {
+    process.stdout.write(usage);
+    return 0;
+  }
   switch (positionals[0]) {
-    case "start":
-      return values.detach ? detach() : supervise(new Home(values.home), options());
+    case "start": {
+      // Before a home is made for what cannot be started.
+      const wanted = options();
+      return values.detach ? detach() : supervise(new Home(values.home), wanted);
+    }
     case "stop":
       // A home is made by looking at it; one that was mistyped must not be.
       if (existsSync(values.home)) return stop(new Home(values.home));
       process.stderr.write(`there is no lab in ${resolve(values.home)}\n`);
       return 1;
     default:
-      process.stderr.write("usage: lab/main.ts start|stop [--hosts N] [--home DIR] [--detach] [--cache DIR]\n");
+      process.stderr.write(usage);
       return 2;
   }
 }
@@ -98,9 +124,13 @@ async function supervise(home: Home, labOptions: LabOptions): Promise<number> {
   let code = 0;
   try {
     const line = await Promise.race([supervisor.start(labOptions), end]);
-    if (line !== undefined) say(line);
-    if (values.report !== undefined) closeSync(report);
-    if (values.report !== undefined) reporting = false;
+    // Ended before it was ready: who waits for that hears of it, by what is said and by the exit code.
+    if (line === undefined) code = 1;
+    else say(line);
+    if (line !== undefined && values.report !== undefined) {
+      closeSync(report);
+      reporting = false;
+    }
     await end;
   } catch (error) {
     code = 1;

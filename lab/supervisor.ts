@@ -68,7 +68,7 @@ export class Supervisor {
   async #bringUp(options: LabOptions): Promise<string> {
     const home = this.#home;
     const signalled = this.#stopping.signal;
-    const began = performance.now();
+    const began = new Date();
     const before = home.remembered();
     const living = handlesOf(home.path);
     if (living.size > 0) this.#progress(`found running: ${[...living.keys()].toSorted().join(", ")}; taking over`);
@@ -83,15 +83,17 @@ export class Supervisor {
     // Only the first start of all has to wait for VStation to make its CA before a host can know it.
     const fingerprint = caFingerprint(home, signalled);
     await this.#must(this.#together(this.#startControl(), this.#startHosts(plan, options, fingerprint)));
-    await this.#must(this.#allReady());
+    // Those that ran on were never away.
+    await this.#must(this.#allReady(living.size > 0 ? new Date(0) : began));
     const first = this.#hosts[0];
     if (options.cache !== undefined && first !== undefined) keepCapabilities(options.cache, home.hostDir(first.name));
     const credentials = readCredentials(home.credentialsFile);
     this.#endpoint = credentials.endpoint;
     this.#become("ready");
     const flag = home.path === resolve(root, ".vstation") ? "" : ` --home ${home.path}`;
-    const seconds = ((performance.now() - began) / 1000).toFixed(1);
-    return `VStation is ready after ${seconds} s with ${this.#hosts.length} hosts: endpoint ${credentials.endpoint}, credentials in ${home.credentialsFile}; next: ./vstation${flag} instance run --wait`;
+    const seconds = ((Date.now() - began.getTime()) / 1000).toFixed(1);
+    const hosts = `${this.#hosts.length} ${this.#hosts.length === 1 ? "host" : "hosts"}`;
+    return `VStation is ready after ${seconds} s with ${hosts}: endpoint ${credentials.endpoint}, credentials in ${home.credentialsFile}; next: ./vstation${flag} instance run --wait`;
   }
 
   async #startControl(): Promise<void> {
@@ -201,14 +203,19 @@ export class Supervisor {
     return this.#children.get(part)?.spec.logFile ?? join(this.#home.path, "log");
   }
 
-  async #allReady(): Promise<void> {
+  /** A host counts once it has been heard in this run: of one that was heard shortly before, VStation still thinks well. */
+  async #allReady(since: Date): Promise<void> {
     let told = "";
     for (;;) {
       this.#stopping.signal.throwIfAborted();
       const states = existsSync(this.#home.credentialsFile)
         ? await hostStates(readCredentials(this.#home.credentialsFile))
         : undefined;
-      const waiting = this.#hosts.filter((host) => states?.get(host.name) !== "ready").map((host) => host.name);
+      const isReady = ({ name }: HostPlan): boolean => {
+        const host = states?.get(name);
+        return host?.state === "ready" && host.seenAt >= since;
+      };
+      const waiting = this.#hosts.filter((host) => !isReady(host)).map((host) => host.name);
       if (states !== undefined && waiting.length === 0) return;
       const line = states === undefined ? "waiting for VStation" : `waiting for ${waiting.join(", ")}`;
       if (line !== told) this.#progress(line);

@@ -178,7 +178,8 @@ export class TestLab {
 
   /** Name -> state of the hosts in VStation's own words; empty while it does not answer. */
   async hosts(): Promise<ReadonlyMap<string, string>> {
-    return (await hostStates(this.credentials)) ?? new Map<string, string>();
+    const states = (await hostStates(this.credentials)) ?? [];
+    return new Map([...states].map(([name, { state }]) => [name, state]));
   }
 }
 

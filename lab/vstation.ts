@@ -90,10 +90,18 @@ export function readCredentials(file: string): Credentials {
   return parsed.data;
 }
 
-const hostsSchema = z.looseObject({ hosts: z.array(z.looseObject({ name: z.string(), state: z.string() })) });
+export interface HostState {
+  readonly state: string;
+  /** When VStation heard of it last. */
+  readonly seenAt: Date;
+}
 
-/** Name -> state of each host as VStation tells it; undefined while it does not answer. */
-export async function hostStates(credentials: Credentials): Promise<Map<string, string> | undefined> {
+const hostsSchema = z.looseObject({
+  hosts: z.array(z.looseObject({ name: z.string(), state: z.string(), seenAt: z.coerce.date() })),
+});
+
+/** Each host by its name, as VStation tells it; undefined while it does not answer. */
+export async function hostStates(credentials: Credentials): Promise<Map<string, HostState> | undefined> {
   let response: Response;
   try {
     response = await within(
@@ -109,7 +117,7 @@ export async function hostStates(credentials: Credentials): Promise<Map<string, 
   }
   if (!response.ok) return undefined;
   const parsed = hostsSchema.parse(await response.json());
-  return new Map(parsed.hosts.map((host) => [host.name, host.state]));
+  return new Map(parsed.hosts.map(({ name, state, seenAt }) => [name, { state, seenAt }]));
 }
 
 /** A TCP port that is free now on the loopback address, or the given one; rejects with EADDRINUSE when that is taken. */

@@ -3,7 +3,7 @@
  * it makes sure of what the verb needs and then hands over to the Node that is part of this package.
  */
 import { existsSync, mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { check, testAll } from "./checks.mjs";
 import { provide } from "./needs.mjs";
 import { passThrough } from "./process.mjs";
@@ -28,11 +28,21 @@ function asRoot(program, args) {
   return passThrough(command[0] ?? node, command.slice(1));
 }
 
+/** npm changes into the package; a folder is meant from where the command was given.
+ * @param {readonly string[]} args */
+function fromCaller(args) {
+  const from = process.env["INIT_CWD"] ?? process.cwd();
+  return args.map((each, at) => {
+    if (args[at - 1] === "--home") return resolve(from, each);
+    return each.startsWith("--home=") ? `--home=${resolve(from, each.slice("--home=".length))}` : each;
+  });
+}
+
 /** @returns {Promise<number>} */
 async function main() {
   const [verb = "help", ...rest] = process.argv.slice(2);
   const yes = rest.includes("--yes");
-  const args = rest.filter((each) => each !== "--yes");
+  const args = fromCaller(rest.filter((each) => each !== "--yes"));
   const script = verb === "faults" ? "test:faults" : verb;
   const repeat = [
     "npm",

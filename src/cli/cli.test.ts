@@ -181,6 +181,13 @@ describe("hosts, operations, catalogue", () => {
 describe("exit codes", () => {
   const codeOf = async (line: string): Promise<number> => (await cli(line)).code;
 
+  it("come with one line of JSON for programs, also for a mistake in the command line", async () => {
+    const { code, err } = await cli("--json instance run --count abc");
+    expect(code).toBe(2);
+    expect(JSON.parse(err)).toMatchObject({ error: { kind: "invalid", code: "Usage" } });
+    expect((await cli("instance run --count abc")).err).toContain("--help shows how");
+  });
+
   it("tell how it ended", async () => {
     expect(await codeOf("instance list")).toBe(0);
     expect(await codeOf("--help")).toBe(0);
@@ -345,6 +352,8 @@ describe("names", () => {
     expect(readFileSync(key, "utf8")).toBe("PRIVATE");
     expect(statSync(key).mode & 0o777).toBe(0o600);
     expect((await cli(`key create other --out ${key}`)).code).toBe(2);
+    // Before the key is made: its private half could be put nowhere.
+    expect((await cli(`key create other --out ${join(home, "nowhere/k.pem")}`)).code).toBe(2);
     expect(cloud.allKeys).toHaveLength(1);
     await cli("group create g");
     expect((await cli("instance run --key k --group g --image tiny --tag a=b=c --protect")).code).toBe(0);

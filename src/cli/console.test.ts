@@ -169,6 +169,14 @@ describe("the console behind a pipe", () => {
     expect(terminal.shown).toBe("uname -a\n\x1dnot an escape here\n");
     expect(terminal.modes).toEqual([]);
   });
+
+  it("does not wait for somebody to start a guest that is stopped", async () => {
+    const instance = api.cloud.allInstances.find((each) => each.id === id);
+    if (instance !== undefined) instance.state = "STOPPED";
+    const terminal = new Terminal(false, "instance console a");
+    terminal.stdin.end();
+    expect(await terminal.done).toBe(4);
+  });
 });
 
 describe("what is typed", () => {

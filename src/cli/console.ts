@@ -57,7 +57,11 @@ export async function attachConsole(context: Context, id: InstanceId, flags: Con
   };
 
   try {
-    for (let connected = 0, failures = 0; await waitUntilRunning(client, id, signal, say, connected > 0); failures++) {
+    for (
+      let connected = 0, failures = 0;
+      await waitUntilRunning({ client, id, signal, say, connectedBefore: connected > 0, patient: io.stdin.isTTY });
+      failures++
+    ) {
       if (signal.aborted) break;
       try {
         const again = connected > 0;
@@ -96,18 +100,24 @@ function mends(error: unknown, connected: number, failures: number): boolean {
  * False when the instance is gone for good. A guest that is still being started is waited for, so that its first words are
  * not missed. Before the first console an instance that is not there is the caller's mistake, and thrown.
  */
-async function waitUntilRunning(
-  client: NativeClient,
-  id: InstanceId,
-  signal: AbortSignal,
-  say: (text: string) => void,
-  connectedBefore: boolean,
-): Promise<boolean> {
+async function waitUntilRunning(wait: {
+  client: NativeClient;
+  id: InstanceId;
+  signal: AbortSignal;
+  say: (text: string) => void;
+  connectedBefore: boolean;
+  /** A person may wait for somebody to start it; what a pipe holds would wait for ever. */
+  patient: boolean;
+}): Promise<boolean> {
+  const { client, id, signal, say, connectedBefore, patient } = wait;
   let told: InstanceState | undefined;
   const look = async (): Promise<"open" | "wait" | "gone"> => {
     try {
       const { state, attention } = await client.call("instanceGet", { params: { id } }, { signal });
       if (state === "RUNNING" || state === "REBOOTING") return "open";
+      if (state === "STOPPED" && !patient && !connectedBefore) {
+        throw new Failure("conflict", "WrongState", `${id} is STOPPED; \`./vstation instance start ${id}\` first`);
+      }
       if (state !== told) say(`${id} is ${state}${attention === null ? "" : `: ${attention}`}; waiting for it`);
       told = state;
       if (state !== "LAUNCH_FAILED") return "wait";

@@ -13,7 +13,8 @@ import { Exit, exitCodes, explain } from "./exit.ts";
 import type { Io } from "./io.ts";
 import { version } from "./version.ts";
 
-export function buildProgram(io: Io): Command {
+/** `forPrograms`: a mistake in the command line is told by who runs it, as JSON. */
+export function buildProgram(io: Io, forPrograms = false): Command {
   const program = new Command("vstation");
   program
     .description("operate a VStation zone: instances, hosts, operations")
@@ -21,7 +22,7 @@ export function buildProgram(io: Io): Command {
     .option("--json", "one JSON document for programs instead of text for people")
     .version(version, "-V, --version", "the release")
     .configureHelp({ showGlobalOptions: true })
-    .configureOutput({ writeOut: (text) => io.out(text), writeErr: (text) => io.err(text) })
+    .configureOutput({ writeOut: (text) => io.out(text), writeErr: (text) => (forPrograms ? undefined : io.err(text)) })
     .showHelpAfterError("(--help shows how)")
     .exitOverride();
 
@@ -40,19 +41,27 @@ export function buildProgram(io: Io): Command {
 
 /** Runs one command line (without the program's own name) and returns the exit code; everything is said through `io`. */
 export async function runCli(args: readonly string[], io: Io): Promise<number> {
+  const forPrograms = args.includes("--json");
+  const tell = (text: string, json: Record<string, unknown>): void =>
+    io.err(forPrograms ? `${JSON.stringify({ error: json })}\n` : text);
   try {
-    await buildProgram(io).parseAsync([...args], { from: "user" });
+    await buildProgram(io, forPrograms).parseAsync([...args], { from: "user" });
     return exitCodes.ok;
   } catch (error) {
     if (error instanceof Exit) return error.code;
-    // commander has said it already.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return exitCodes.ok;
+      // To people commander has said it already.
+      tell("", { kind: "invalid", code: "Usage", message: error.message.replace(/^error: /, "") });
+      return exitCodes.usage;
+    }
     if (io.signal.aborted && !(error instanceof Failure)) {
-      io.err("interrupted; what was accepted goes on\n");
+      const message = "interrupted; what was accepted goes on";
+      tell(`${message}\n`, { kind: "unavailable", code: "Interrupted", message });
       return exitCodes.interrupted;
     }
     const { code, text, json } = explain(error);
-    io.err(args.includes("--json") ? `${JSON.stringify({ error: json })}\n` : text);
+    tell(text, json);
     return code;
   }
 }

@@ -23,7 +23,8 @@ export function attention(input: AttentionInput): string | null {
   if (power === "running" && seen?.is === "exited" && seen.reason !== "guest_shutdown") return sentence(seen.message);
   if (seen?.is === "failed") return sentence(`its host tries again: ${seen.message}`);
   if (power === "running" && quickEnds > 0) {
-    return `The guest has ended by itself ${quickEnds} times in a row soon after its start; it is started again. Read its console log.`;
+    const often = quickEnds === 1 ? "soon after its start" : `${quickEnds} times in a row soon after its start`;
+    return `The guest has ended by itself ${often}; it is started again. Read its console log.`;
   }
   return null;
 }

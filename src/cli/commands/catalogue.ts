@@ -1,5 +1,5 @@
 /** `image`, `type`, `key` and `group`: what instances are made of. */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { Command } from "commander";
 import { usageError } from "../exit.ts";
 import type { Io } from "../io.ts";
@@ -101,10 +101,12 @@ function addKey(program: Command, io: Io): void {
     .action(async (name: string, flags: { out?: string }, command: Command) => {
       const context = contextOf(io, command);
       // Before the key is made: a private key that cannot be put down is lost.
-      if (flags.out !== undefined && existsSync(flags.out))
-        throw usageError(`${flags.out} exists; it is not overwritten`);
-      const made = await context.client.call("keyCreate", { request: { name } });
-      if (flags.out !== undefined) writeFileSync(flags.out, made.privateKey, { mode: 0o600, flag: "wx" });
+      const file = flags.out === undefined ? undefined : openNew(flags.out);
+      const made = await context.client.call("keyCreate", { request: { name } }).catch((error: unknown) => {
+        if (flags.out !== undefined) rmSync(flags.out);
+        throw error;
+      });
+      if (file !== undefined) writeFileSync(file, made.privateKey);
       const document = flags.out === undefined ? made : { key: made.key, privateKeyFile: flags.out };
       context.print(document, () =>
         flags.out === undefined ? made.privateKey : `${made.key.id}: private key in ${flags.out}\n`,
@@ -194,4 +196,14 @@ function addGroup(program: Command, io: Io): void {
       await context.client.call("groupDelete", { params: { id } });
       context.print({ deleted: [id] }, () => `deleted ${id}\n`);
     });
+}
+
+/** A new file for its owner alone; one that is there is not overwritten. */
+function openNew(file: string): number {
+  try {
+    return openSync(file, "wx", 0o600);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw usageError(code === "EEXIST" ? `${file} exists; it is not overwritten` : `cannot write there: ${message}`);
+  }
 }

@@ -186,7 +186,7 @@ async function onlyImage(context: Context): Promise<ImageId> {
   if (image !== undefined && others.length === 0) return image.id;
   throw usageError(
     image === undefined
-      ? "there is no image yet: put one into the image folder (see docs/architecture.md)"
+      ? "there is no image yet: put one into the home's `images` folder"
       : `say which --image: ${images.map(({ id, name }) => `${name} (${id})`).join(", ")}`,
   );
 }

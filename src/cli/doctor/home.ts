@@ -78,8 +78,9 @@ function examinePrograms(home: string, status: Status): Finding[] {
     const inner = Object.entries(services.data ?? {}).map(([service, one]) =>
       examineProgram(`${name}/${service}`, one, join(home, "hosts", name, "log", `${service}.log`)),
     );
-    const host = /^host\d+$/.test(name);
-    const log = host ? join(home, "hosts", name, "log/host.log") : join(home, "log", `${name}.log`);
+    const [, host, service = "host"] = /^(host\d+)(?:\/(\w+))?$/.exec(name) ?? [];
+    const log =
+      host === undefined ? join(home, "log", `${name}.log`) : join(home, "hosts", host, "log", `${service}.log`);
     return [examineProgram(name, program, log), ...inner];
   });
 }

@@ -88,7 +88,7 @@ async function ensureDisk(context: Context, it: Preparation, image: Image): Prom
     throw new Failure(
       "conflict",
       "DiskMissing",
-      `the system disk ${it.spec.systemDisk.id} was here and is not any more`,
+      `the system disk ${it.spec.systemDisk.id} was here and is not any more; restore it on the host, or terminate the instance`,
       {
         detail: { file },
       },

@@ -11,7 +11,7 @@ const userDataBytes = 16 * 1024;
 export function userData() {
   const base64 = check(
     // Four characters for three bytes; one more group so that the exact check below decides.
-    text((userDataBytes / 3 + 2) * 4),
+    text((Math.ceil(userDataBytes / 3) + 1) * 4),
     "InvalidParameterValue.InvalidUserDataFormat",
     "is not Base64",
     (value) => value.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(value),
