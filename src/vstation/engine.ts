@@ -26,7 +26,7 @@ import { accountBootstrap, type Bootstrap } from "./store/accounts.ts";
 import { isAway, logRetry, Store } from "./store/database.ts";
 import { clientTokensForget } from "./store/client-tokens.ts";
 import { eventsForget } from "./store/events.ts";
-import { hostsSilent } from "./store/hosts.ts";
+import { anyHostJoined, hostsSilent } from "./store/hosts.ts";
 import { joinTokenEnsure } from "./store/join-tokens.ts";
 import { Listener } from "./store/listener.ts";
 import { migrate } from "./store/migrate.ts";
@@ -60,7 +60,7 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     }
   });
   const secrets = await accountBootstrap(store);
-  const pki = await Pki.open(config.pkiDir);
+  const pki = await Pki.open(config.pkiDir, !(await anyHostJoined(store)));
   const seen = new SeenWriter(store, log, (outcome) => countSeen(metrics, log, outcome));
   const agents = await AgentListener.start({ store, pki, config, log, seen });
   const events = new EventTail(store, log);

@@ -43,7 +43,14 @@ export async function armCrash(lab: LabSession, point: CrashPoint): Promise<Arme
 /** Kills a program on every machine that has one and returns when all are back and every host is ready. */
 export async function restart(lab: LabSession, program: CrashPoint["program"]): Promise<void> {
   for (const part of partsOf(lab, program)) await lab.lab.kill(part);
+  const killed = new Date();
   await allBack(lab);
+  // Of a host that was heard a moment ago VStation still thinks well: it is back when it was heard since.
+  await until("every host was heard again", 60_000, async () => {
+    for (const { name, seenAt } of await lab.cloud.hosts()) {
+      expectThat(new Date(seenAt) > killed, `${name} was heard last at ${seenAt}`);
+    }
+  });
 }
 
 /** Every part runs, and VStation has heard from every host since. */

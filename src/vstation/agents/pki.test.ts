@@ -35,6 +35,13 @@ describe("the CA", () => {
     expect(readFileSync(join(dir, "ca.pem"), "utf8")).toBe("half a k");
   });
 
+  it("is not made anew where hosts have joined under one that is lost", async () => {
+    await expect(Pki.open(dir, false)).rejects.toThrow("restore the file");
+    expect(readdirSync(dir)).toEqual([]);
+    const { fingerprint } = await Pki.open(dir);
+    expect((await Pki.open(dir, false)).fingerprint).toBe(fingerprint);
+  });
+
   it("vouches for the listener under its names", async () => {
     const pki = await Pki.open(dir);
     const { cert } = await pki.serverIdentity(["10.0.0.1", "vstation.example"]);

@@ -47,12 +47,21 @@ export class Pki {
     this.#key = key;
   }
 
-  /** Opens the CA in this folder, making it at the first start. Two replicas that do so together end up with one. */
-  static async open(directory: string): Promise<Pki> {
+  /**
+   * Opens the CA in this folder, making it at the first start. Two replicas that do so together end up with one. `mayMake`: no host
+   * has joined yet. Where one has, a CA that is missing is lost and must be brought back: no host would believe another.
+   */
+  static async open(directory: string, mayMake = true): Promise<Pki> {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     for (;;) {
       const found = await load(directory);
       if (found === undefined) {
+        if (!mayMake) {
+          throw new Error(
+            `${join(directory, "ca.pem")} is missing, and hosts have joined under that CA: restore the file from a backup; ` +
+              "with a new CA each of them would have to join again",
+          );
+        }
         await create(directory);
         continue;
       }

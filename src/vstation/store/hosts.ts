@@ -75,6 +75,12 @@ export async function hostLost(tx: Tx, hostId: HostId, session: string): Promise
   return true;
 }
 
+/** True once a host has been given a certificate. */
+export async function anyHostJoined(store: Store): Promise<boolean> {
+  const { rows } = await store.read((db) => sql`select 1 from host limit 1`.execute(db));
+  return rows.length > 0;
+}
+
 /** Hosts whose replica died with them connected: their rows say connected, but nobody has heard of them for too long. */
 export async function hostsSilent(tx: Tx): Promise<HostId[]> {
   const { rows } = await sql<{ id: HostId }>`
