@@ -51,7 +51,13 @@ export class TestPostgres {
   }
 
   async start(): Promise<void> {
-    const settings = ["listen_addresses=", `unix_socket_directories=${this.directory}`, "max_connections=200"];
+    const settings = [
+      // In its folder, where a killed one leaves nothing behind in /dev/shm.
+      "dynamic_shared_memory_type=mmap",
+      "listen_addresses=",
+      `unix_socket_directories=${this.directory}`,
+      "max_connections=200",
+    ];
     const args = ["-D", this.#data, ...settings.flatMap((setting) => ["-c", setting])];
     this.#process = spawn(join(bin, "postgres"), args, { ...this.#owner, cwd: "/", stdio: "ignore" });
     for (let tries = 0; ; tries++) {
