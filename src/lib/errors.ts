@@ -62,6 +62,16 @@ export function wrap(doing: string, cause: unknown): Error {
   return new Error(doing, { cause });
 }
 
+/** The error and what caused it, outermost first; a chain that closes on itself ends all the same. */
+export function* causesOf(error: unknown): Generator<Error> {
+  for (let one = error, depth = 0; one instanceof Error && depth < 8; one = one.cause, depth++) yield one;
+}
+
+/** The file system is full, or this user's share of it. */
+export function isNoSpace(error: unknown): boolean {
+  return [...causesOf(error)].some((one) => ["ENOSPC", "EDQUOT"].includes((one as NodeJS.ErrnoException).code ?? ""));
+}
+
 /** The whole cause chain on one line, outermost first. */
 export function formatError(error: unknown): string {
   const parts: string[] = [];

@@ -9,6 +9,7 @@ import { randomFillSync } from "node:crypto";
 import { open, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { makeDurableDirectory, writeDurably } from "../../lib/durable.ts";
+import { isNoSpace } from "../../lib/errors.ts";
 
 const parts = 16;
 const partBytes = 256 * 1024;
@@ -22,11 +23,6 @@ export class Reserve {
 
   constructor(directory: string) {
     this.#directory = directory;
-  }
-
-  /** Parts that lie ready. */
-  get held(): number {
-    return this.#held.size;
   }
 
   /** Makes what is missing, as far as there is room. */
@@ -80,12 +76,4 @@ async function writePart(file: string): Promise<void> {
   } finally {
     await handle.close();
   }
-}
-
-function isNoSpace(error: unknown): boolean {
-  for (let one = error, depth = 0; one instanceof Error && depth < 8; one = one.cause, depth++) {
-    const { code } = one as NodeJS.ErrnoException;
-    if (code === "ENOSPC" || code === "EDQUOT") return true;
-  }
-  return false;
 }

@@ -1,6 +1,6 @@
 /** How what a step throws becomes one of the reasons that VStation knows by name. */
 import type { SeenReason } from "../../core/seen.ts";
-import { Failure } from "../../lib/errors.ts";
+import { causesOf, Failure, isNoSpace } from "../../lib/errors.ts";
 import { LibvirtError } from "../../libvirt/errors.ts";
 
 const byCode: Readonly<Record<string, SeenReason>> = {
@@ -10,13 +10,13 @@ const byCode: Readonly<Record<string, SeenReason>> = {
 };
 
 export function reasonOf(error: unknown): SeenReason {
-  for (const one of chain(error)) {
+  for (const one of causesOf(error)) {
     if (one instanceof Failure) {
       const reason = byCode[one.code];
       if (reason) return reason;
     }
+    if (isNoSpace(one)) return "out_of_space";
     const errno = (one as NodeJS.ErrnoException).code;
-    if (errno === "ENOSPC" || errno === "EDQUOT") return "out_of_space";
     if (errno === "EIO" || errno === "EROFS") return "io_error";
   }
   return "start_failed";
@@ -24,7 +24,7 @@ export function reasonOf(error: unknown): SeenReason {
 
 /** One line for VStation; what libvirt said is kept, the host's folders in it are not. */
 export function messageOf(error: unknown): string {
-  const said = [...chain(error)].map((one) => {
+  const said = [...causesOf(error)].map((one) => {
     const text = one instanceof LibvirtError ? one.detail["text"] : undefined;
     return typeof text === "string" && text !== "" ? text : one.message;
   });
@@ -36,14 +36,10 @@ export function messageOf(error: unknown): string {
 
 /** The call may have been done: only looking again tells. */
 export function isOutcomeUnknown(error: unknown): boolean {
-  return [...chain(error)].some(
+  return [...causesOf(error)].some(
     (one) =>
       one instanceof Failure &&
       !(one instanceof LibvirtError) &&
       (one.kind === "timeout" || one.code === "LibvirtConnectionLost"),
   );
-}
-
-function* chain(error: unknown): Generator<Error> {
-  for (let one = error, depth = 0; one instanceof Error && depth < 8; one = one.cause, depth++) yield one;
 }
