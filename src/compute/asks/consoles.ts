@@ -20,11 +20,15 @@ interface Shared {
 
 /** More than this many unsent bytes on its connection, and a session is too slow. */
 const longestBacklog = 4 * 2 ** 20;
+/** More than this many bytes typed that the guest has not read. */
+const longestUnread = 2 ** 20;
 
 export class Consoles {
   readonly #log: Log;
   #shared = new Map<InstanceId, Shared>();
   #opening = new Map<InstanceId, Promise<Shared>>();
+  /** Counts the connections to VStation that went: who asked on one of them gets no session any more. */
+  #lost = 0;
 
   constructor(log: Log) {
     this.#log = log;
@@ -32,14 +36,18 @@ export class Consoles {
 
   /** `path`: where the guest's QEMU listens. */
   async open(id: InstanceId, path: string, session: string, reply: Reply): Promise<void> {
+    const lost = this.#lost;
     const shared = this.#shared.get(id) ?? (await this.#join(id, path));
-    // The guest may have ended, or the asker's connection with it, before this session was entered.
+    // The guest may have ended, or the asker's connection, before this session was entered.
     if (this.#shared.get(id) !== shared) throw notRunning(id);
-    shared.sessions.set(session, reply);
+    if (lost === this.#lost) shared.sessions.set(session, reply);
+    else if (shared.sessions.size === 0) this.#end(shared, "nobody looks any more");
   }
 
   input(session: string, data: Buffer): void {
-    this.#of(session)?.socket.write(data);
+    const socket = this.#of(session)?.socket;
+    // What a guest does not read is lost once there is too much of it, as on a serial line.
+    if (socket !== undefined && socket.writableLength < longestUnread) socket.write(data);
   }
 
   close(session: string): void {
@@ -51,6 +59,7 @@ export class Consoles {
 
   /** The connection to VStation went: every session went with it. */
   closeAll(): void {
+    this.#lost++;
     for (const shared of this.#shared.values()) {
       shared.sessions.clear();
       this.#end(shared, "the connection to VStation was lost");
