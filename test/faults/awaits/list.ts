@@ -25,7 +25,7 @@ export function isProgram(file: string): boolean {
   return (
     folders.some((folder) => file.startsWith(`${folder}/`)) &&
     file.endsWith(".ts") &&
-    !/\.(test|fake)\.ts$|^libvirt\/testing\/|\/testing\.ts$|\/(cli-)?docs?\.ts$|-doc\.ts$/.test(file)
+    !/\.(test|fake)\.ts$|^libvirt\/testing\/|\/testing\.ts$|-doc\.ts$/.test(file)
   );
 }
 

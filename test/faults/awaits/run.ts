@@ -14,7 +14,7 @@ import { differencesOf, snapshot } from "../snapshot.ts";
 import { expectThat, until } from "../until.ts";
 import { Awaits, awaitSettings, folderOf } from "./control.ts";
 import { allAwaits } from "./list.ts";
-import { moments, type AwaitVictim, type Moment } from "./orders.ts";
+import { moments, victims, type AwaitVictim, type Moment } from "./orders.ts";
 import { victimsAt, writeReach, type Reach } from "./reach.ts";
 import { walk, walks, type Walk } from "./walks.ts";
 
@@ -36,7 +36,7 @@ export function awaitName({ victim, moment }: Pick<Batch, "victim" | "moment">, 
 export function batchesOf(reach: Reach, wanted: (name: string) => boolean): Batch[] {
   const batches: Batch[] = [];
   for (const moment of moments) {
-    for (const victim of ["self", "postgres", "libvirtd"] as const) {
+    for (const victim of victims) {
       for (const which of walks) {
         const steps = Object.keys(reach)
           .filter((step) => reach[step] === which && victimsAt(step).includes(victim))
