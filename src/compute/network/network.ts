@@ -18,7 +18,7 @@ import { Failure, wrap } from "../../lib/errors.ts";
 import type { InstanceId, SubnetId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { run } from "../process.ts";
-import type { DomainNic } from "../vm/domain-xml.ts";
+import type { DomainNic } from "../vm/domain-xml/nics.ts";
 import { readNetwork } from "./actual.ts";
 import { diffNetwork } from "./diff.ts";
 import { Dnsmasq } from "./dnsmasq.ts";

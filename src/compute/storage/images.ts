@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { imageManifestSchema } from "../../core/image-manifest.ts";
 import { Failure } from "../../lib/errors.ts";
 import type { ImageId } from "../../lib/ids.ts";
-import type { DomainBoot } from "../vm/domain-xml.ts";
+import type { DomainBoot } from "../vm/domain-xml/firmware.ts";
 import { readDurable } from "../../lib/durable.ts";
 import { qcow2Size } from "./qcow2.ts";
 

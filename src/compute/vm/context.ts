@@ -9,7 +9,7 @@ import type { Images } from "../storage/images.ts";
 import type { Write } from "../storage/reserve.ts";
 import type { Limit } from "../limit.ts";
 import type { WantedEntry } from "../wanted/store.ts";
-import type { Accelerator } from "./domain-xml.ts";
+import type { Accelerator } from "./domain-xml/cpu.ts";
 import type { Seeds } from "./prepare.ts";
 
 export interface Context {

@@ -24,8 +24,7 @@ const plan: DomainPlan = {
   },
   seedFile: "/state/seed.img",
   nics: [{ mac: "52:54:00:00:00:01", bridge: "br-abcd1234", tap: "t0-abcd1234", mtu: 1450 }],
-  consoleLog: "/state/console-7.log",
-  consoleSocket: "/run/console.sock",
+  console: { log: "/state/console-7.log", socket: "/run/console.sock" },
 };
 
 describe("domainXml", () => {

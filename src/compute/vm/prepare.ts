@@ -67,8 +67,10 @@ export async function prepareInstance(context: Context, it: Preparation): Promis
         },
         seedFile: seedFile(context.paths, id),
         nics,
-        consoleLog: consoleLogFile(context.paths, id, it.mark.incarnation),
-        consoleSocket: consoleSocket(context.paths, id),
+        console: {
+          log: consoleLogFile(context.paths, id, it.mark.incarnation),
+          socket: consoleSocket(context.paths, id),
+        },
       });
       return context.libvirt.domainDefine(xml);
     }),
