@@ -3,7 +3,7 @@
  * them by the native API, which shows hosts, incarnations and operations.
  */
 import { readFileSync } from "node:fs";
-import { cvm } from "tencentcloud-sdk-nodejs-cvm";
+import { cvm } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/index.js";
 import * as z from "zod";
 import { NativeClient } from "../src/api/native/client.ts";
 import type { HostWire, InstanceWire, OperationWire } from "../src/api/native/resources.ts";

@@ -5,7 +5,7 @@
  * The tests are one story and share its instances; each begins where the one before it ended.
  */
 import { connect } from "node:net";
-import { cvm } from "tencentcloud-sdk-nodejs-cvm";
+import { cvm } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/index.js";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import * as z from "zod";
 import { ProbeClient } from "../../guest/probe-client.ts";

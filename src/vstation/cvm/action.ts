@@ -2,16 +2,15 @@
  * What an action is: a name, its parameters, and the one use case it calls. Requests and answers are the SDK's own types, so a
  * field that no client knows does not compile.
  */
-import type { Client } from "tencentcloud-sdk-nodejs-cvm/tencentcloud/services/cvm/v20170312/cvm_client.js";
 import * as z from "zod";
 import type { Caller, Cloud } from "../cloud.ts";
 import type { SubnetId, VpcId } from "../../lib/ids.ts";
-import type { ActionName } from "./known-actions.ts";
+import type { ActionName, Clients } from "./known-actions/known-actions.ts";
 import { readParameters, type Documented, type Only } from "./parameters.ts";
 
-export type RequestOf<A extends ActionName> = Parameters<Client[A]>[0];
+export type RequestOf<A extends ActionName> = Parameters<Clients[A]>[0];
 /** The handler adds RequestId. */
-export type AnswerOf<A extends ActionName> = Omit<Awaited<ReturnType<Client[A]>>, "RequestId">;
+export type AnswerOf<A extends ActionName> = Omit<Awaited<ReturnType<Clients[A]>>, "RequestId">;
 
 /** What is fixed for the process, as every action may need it. */
 export interface Place {

@@ -4,8 +4,8 @@
  */
 import * as z from "zod";
 import type { Action } from "./action.ts";
-import { actions } from "./actions.ts";
-import { knownActions } from "./known-actions.ts";
+import { offered } from "./actions.ts";
+import { services, type Service } from "./known-actions/known-actions.ts";
 import { decisionOf } from "./parameters.ts";
 
 interface Parameters {
@@ -16,26 +16,38 @@ interface Parameters {
 
 /** The whole file, with its last newline. */
 export function actionsDocument(): string {
-  const names = new Set<string>(actions.map((action) => action.name));
-  const others = knownActions.filter((name) => !names.has(name));
+  const all = Object.keys(services) as Service[];
   return `# Actions of the CVM API
 
 Written by \`node src/vstation/cvm/actions-doc.ts\`; change the actions beside it, not this file.
 
-${actions.length} of the ${knownActions.length} actions of CVM 2017-03-12 are offered. Every parameter that the official SDK documents for them is decided:
+Offered are ${all.map(share).join(", ")}: what clients of CVM need. Every parameter that the official SDK documents for them is decided:
 *offered*; *ignored*, because nothing that anyone relies on depends on it; or *refused* with the code in brackets (see
 [errors-cvm.md](errors-cvm.md)) when it asks for something, because ignoring it would lie. A refused parameter may be there with
 a value that asks for nothing: \`""\`, \`0\`, \`false\`, \`[]\`. Other parameters are \`UnknownParameter\`.
 
-Clients use \`POST /\` with JSON or \`GET /\` with flattened parameters, signed with TC3-HMAC-SHA256, \`X-TC-Version: 2017-03-12\` and
-\`X-TC-Region\` as configured.
+Clients use \`POST /\` with JSON or \`GET /\` with flattened parameters, signed with TC3-HMAC-SHA256, \`X-TC-Version\` of the service and
+\`X-TC-Region\` as configured. Service host names are free: the action's name says which service is meant.
 
-${actions.map(section).join("\n\n")}
-
-## Not offered
-
-\`UnsupportedOperation\`: ${others.join(", ")}.
+${all.map(chapter).join("\n\n")}
 `;
+}
+
+function share(service: Service): string {
+  const { title, version, actions } = services[service];
+  return `${offered[service].length} of the ${actions.length} actions of ${title} ${version}`;
+}
+
+function chapter(service: Service): string {
+  const { title, version, actions } = services[service];
+  const names = new Set<string>(offered[service].map((action) => action.name));
+  const others = actions.filter((name) => !names.has(name));
+  return [
+    `## ${title} ${version}`,
+    ...offered[service].map(section),
+    `### Not offered of ${title}`,
+    `\`UnsupportedOperation\`: ${others.join(", ")}.`,
+  ].join("\n\n");
 }
 
 function section(action: Action): string {
@@ -47,7 +59,7 @@ function section(action: Action): string {
     ["Refused", parameters.refused],
   ] as const;
   const told = lines.filter(([, names]) => names.length > 0).map(([title, names]) => `- ${title}: ${names.join(", ")}`);
-  return [`## ${action.name}`, "", ...(told.length > 0 ? told : ["No parameters."])].join("\n");
+  return [`### ${action.name}`, "", ...(told.length > 0 ? told : ["No parameters."])].join("\n");
 }
 
 function collect(structure: z.ZodObject, path: string, into: Parameters): void {

@@ -1,4 +1,4 @@
-/** The table of actions that are offered, in the order of a walk through the API. */
+/** The tables of actions that are offered, in the order of a walk through each API. */
 import type { Action } from "./action.ts";
 import {
   modifyInstancesAttribute,
@@ -17,9 +17,13 @@ import {
   describeDisasterRecoverGroups,
 } from "./disaster-recover-groups.ts";
 import { createKeyPair, deleteKeyPairs, describeKeyPairs, importKeyPair } from "./key-pairs.ts";
+import { cbsOffered } from "./cbs/actions.ts";
+import type { Service } from "./known-actions/known-actions.ts";
 import { runInstances } from "./run-instances.ts";
+import { tagOffered } from "./tag/actions.ts";
+import { vpcOffered } from "./vpc/actions.ts";
 
-export const actions: readonly Action[] = [
+const cvmOffered: readonly Action[] = [
   describeRegions,
   describeZones,
   describeInstanceTypeConfigs,
@@ -45,3 +49,11 @@ export const actions: readonly Action[] = [
   describeDisasterRecoverGroups,
   deleteDisasterRecoverGroups,
 ];
+
+export const offered: Readonly<Record<Service, readonly Action[]>> = {
+  cvm: cvmOffered,
+  vpc: vpcOffered,
+  cbs: cbsOffered,
+  tag: tagOffered,
+};
+export const actions: readonly Action[] = Object.values(offered).flat();

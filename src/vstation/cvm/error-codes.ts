@@ -1,13 +1,15 @@
 /**
  * The CVM error codes that this edge answers with, each once, with where it comes from and what it means here.
  *
- * Clients match these texts, so none is invented: `cvm` codes are constants of tencentcloud-sdk-go,
- * `tencentcloud/cvm/v20170312/errors.go`; `common` ones are the API layer's own list,
+ * Clients match these texts, so none is invented: a service's codes are constants of tencentcloud-sdk-go,
+ * `tencentcloud/<service>/v<version>/errors.go`; `common` ones are the API layer's own list,
  * https://www.tencentcloud.com/document/product/213/33281#common-error-codes.
  *
  * Two families are used with care, because the Terraform provider repeats a call for minutes when it meets them
  * (`ResourceInUse*`, `ResourceUnavailable*`, `ResourceBusy*`, `RequestLimitExceeded`): only for what passes by itself.
  */
+import type { Service } from "./known-actions/known-actions.ts";
+
 export const cvmErrorCodes = {
   "AuthFailure.InvalidAuthorization": [
     "common",
@@ -19,17 +21,17 @@ export const cvmErrorCodes = {
   "AuthFailure.TokenFailure": ["common", "Session tokens (`X-TC-Token`) are not offered."],
   FailedOperation: ["common", "The host refused."],
   InternalError: ["common", "Our own fault, or the database is away. The log has the details under the `RequestId`."],
-  InvalidAction: ["common", "No action of CVM has this name."],
+  InvalidAction: ["common", "No action of the services here has this name."],
   InvalidParameter: ["common", "A parameter has the wrong type."],
   InvalidParameterValue: ["common", "A parameter has a value that is not accepted; the message says which are."],
   InvalidRequest: ["common", "The body is not a JSON object in UTF-8."],
   MissingParameter: ["common", "A required parameter or `X-TC-` header is absent."],
-  NoSuchVersion: ["common", "`X-TC-Version` is not 2017-03-12."],
+  NoSuchVersion: ["common", "`X-TC-Version` is not that of the action's service: 2017-03-12, for Tag 2018-08-13."],
   RequestSizeLimitExceeded: ["common", "More than 10 MB of body, or more than 32 KB of query."],
   ResourceNotFound: ["common", "No such thing."],
   ResourceUnavailable: ["common", "What the request needs is away for now; nothing was done. Ask again."],
   UnknownParameter: ["common", "The action has no parameter of this name."],
-  UnsupportedOperation: ["common", "An action or a parameter of CVM that is not offered here."],
+  UnsupportedOperation: ["common", "A documented action or parameter that is not offered here."],
   UnsupportedProtocol: ["common", "Neither POST with a JSON body nor GET."],
   UnsupportedRegion: ["common", "`X-TC-Region` names another region."],
 
@@ -117,7 +119,7 @@ export const cvmErrorCodes = {
   "UnsupportedOperation.InvalidRegionDiskEncrypt": ["cvm", "Disk encryption is not offered."],
   "UnsupportedOperation.SpotUnsupportedRegion": ["cvm", "Spot instances are not offered."],
   "UnsupportedOperation.StoppedModeStopCharging": ["cvm", "A stopped instance keeps its resources."],
-} as const satisfies Record<string, readonly [source: "common" | "cvm", meaning: string]>;
+} as const satisfies Record<string, readonly [source: "common" | Service, meaning: string]>;
 
 export type CvmCode = keyof typeof cvmErrorCodes;
 

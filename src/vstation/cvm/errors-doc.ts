@@ -5,11 +5,9 @@
 import { failureKinds, type FailureCode } from "../../core/failure-codes.ts";
 import { cvmErrorCodes, type CvmCode } from "./error-codes.ts";
 import { cvmCodeOf } from "./failure-mapping.ts";
+import { services, type Service } from "./known-actions/known-actions.ts";
 
-const sources = {
-  common: "API layer",
-  cvm: "CVM",
-} as const;
+const sourceOf = (source: "common" | Service): string => (source === "common" ? "API layer" : services[source].title);
 
 /** The whole file, with its last newline. */
 export function errorsDocument(): string {
@@ -19,15 +17,15 @@ Written by \`node src/vstation/cvm/errors-doc.ts\`; change the tables beside it,
 
 An error is \`{"Response": {"Error": {"Code", "Message"}, "RequestId"}}\` with HTTP status 200. Clients match \`Code\`; \`Message\` is
 for people and may change. "API layer" codes are the
-[common ones](https://www.tencentcloud.com/document/product/213/33281#common-error-codes) of Tencent Cloud API 3.0, "CVM" codes are
-constants of the official Go SDK. A request that is answered with an error has changed nothing, with one exception: after
+[common ones](https://www.tencentcloud.com/document/product/213/33281#common-error-codes) of Tencent Cloud API 3.0, the others are
+constants of the official Go SDK for that service. A request that is answered with an error has changed nothing, with one exception: after
 \`InternalError\` the outcome may be unknown; send the same \`ClientToken\` again, or read first.
 
 ## Codes
 
 | code | of | meaning here |
 |---|---|---|
-${rows(Object.entries(cvmErrorCodes).map(([code, [source, meaning]]) => [`\`${code}\``, sources[source], meaning]))}
+${rows(Object.entries(cvmErrorCodes).map(([code, [source, meaning]]) => [`\`${code}\``, sourceOf(source), meaning]))}
 
 ## From a failure to a code
 

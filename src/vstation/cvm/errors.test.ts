@@ -45,7 +45,7 @@ describe("failures", () => {
 });
 
 it("no code is in the table that nobody answers with", () => {
-  const sources = readdirSync(import.meta.dirname)
+  const sources = readdirSync(import.meta.dirname, { recursive: true, encoding: "utf8" })
     .filter((name) => name.endsWith(".ts") && !name.endsWith(".test.ts") && name !== "error-codes.ts")
     .map((name) => readFileSync(join(import.meta.dirname, name), "utf8"))
     .join("\n");

@@ -1,5 +1,5 @@
 /** The `Filters` of the Describe actions: a list of {Name, Values}, each name at most once; every filter must hold, any value does. */
-import type { Filter } from "tencentcloud-sdk-nodejs-cvm/tencentcloud/services/cvm/v20170312/cvm_models.js";
+import type { Filter } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
 import { check, list, structure, text } from "./parameters.ts";
 
 /** More than the API's own limit on any documented value. */

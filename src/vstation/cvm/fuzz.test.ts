@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { cvmErrorCodes } from "./error-codes.ts";
-import { knownActions } from "./known-actions.ts";
+import { services } from "./known-actions/known-actions.ts";
 import { actions } from "./actions.ts";
 import {
   call,
@@ -21,6 +21,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.close());
 
+const knownActions = Object.values(services).flatMap(({ actions: names }): string[] => [...names]);
 const codes: readonly string[] = Object.keys(cvmErrorCodes).filter((code) => code !== "InternalError");
 
 /** What is wrong with an answer, whatever it says. */

@@ -1,5 +1,6 @@
 /**
- * The CVM API 3.0 over plain HTTP: one request in, one answer out, whatever happens.
+ * The CVM API 3.0, and of the services beside it what clients of CVM need, over plain HTTP: one request in, one answer out, whatever
+ * happens. Clients may use one host name per service or one for all; only the action's name and version count.
  *
  * Order matters. What needs no body is refused before the body is read (form of the signature, age, key), so that nobody without
  * a key makes us keep 10 MB; the signature is checked over the raw bytes before anything reads them; only then the action is
@@ -23,29 +24,27 @@ import { actions } from "./actions.ts";
 import { Gone, drain, readBody } from "./body.ts";
 import { Refusal, type CvmCode } from "./error-codes.ts";
 import { refusalOf } from "./failure-mapping.ts";
-import { knownActions } from "./known-actions.ts";
+import { serviceOf, services } from "./known-actions/known-actions.ts";
 import { parametersOfJson, parametersOfQuery } from "./request-body.ts";
 import { readAuthorization, signatureValid, type Authorization } from "./tc3.ts";
 
 export interface CvmOptions extends Place {
   log: Log;
   now: () => Date;
-  /** Told of every answered call; `action` is one of CVM's names or "unknown". */
+  /** Told of every answered call; `action` is one of the services' names or "unknown". */
   onCall?: (action: string, outcome: CvmCode | "ok", seconds: number) => void;
 }
 
 /** Node's own limit of 16 KB for all headers would refuse long GET queries with a status that clients cannot read. */
 export const cvmServerOptions = { maxHeaderSize: 64 * 1024 } as const;
 
-const version = "2017-03-12";
 const maximumQuery = 32 * 1024;
 /** Below the SDKs' own 60 s, so that the caller gets our answer and not a cut connection. */
 const deadlineMs = 50_000;
 
 const offered: ReadonlyMap<string, Action> = new Map(actions.map((action) => [action.name, action]));
-const known: ReadonlySet<string> = new Set(knownActions);
 
-/** The request listener of a `node:http` server for the CVM API; it never throws. */
+/** The request listener of a `node:http` server for the four services; it never throws. */
 export function createCvmHandler(
   cloud: Cloud,
   options: CvmOptions,
@@ -83,7 +82,7 @@ async function serve(
     else log.info({ code, reason: message }, "refused");
     write(request, response, { Error: { Code: code, Message: message }, RequestId: requestId });
   }
-  options.onCall?.(known.has(action) ? action : "unknown", outcome, (performance.now() - started) / 1000);
+  options.onCall?.(serviceOf(action) !== undefined ? action : "unknown", outcome, (performance.now() - started) / 1000);
 }
 
 async function perform(
@@ -123,13 +122,12 @@ function select(request: IncomingMessage, name: string, options: CvmOptions): Ac
   const asked = header(request, "x-tc-version");
   if (name === "") throw new Refusal("MissingParameter", "The header X-TC-Action is required.");
   if (asked === undefined) throw new Refusal("MissingParameter", "The header X-TC-Version is required.");
-  if (asked !== version) throw new Refusal("NoSuchVersion", `The version of this API is ${version}.`);
+  const service = serviceOf(name);
+  if (service === undefined) throw new Refusal("InvalidAction", "No service here has an action of this name.");
+  const { title, version } = services[service];
+  if (asked !== version) throw new Refusal("NoSuchVersion", `The version of ${title} is ${version}.`);
   const action = offered.get(name);
-  if (action === undefined) {
-    throw known.has(name)
-      ? new Refusal("UnsupportedOperation", `${name} is not offered here.`)
-      : new Refusal("InvalidAction", "CVM has no action of this name.");
-  }
+  if (action === undefined) throw new Refusal("UnsupportedOperation", `${name} is not offered here.`);
   if (!action.regional) return action;
   const region = header(request, "x-tc-region");
   if (region === undefined) throw new Refusal("MissingParameter", "The header X-TC-Region is required.");

@@ -1,8 +1,5 @@
 /** The values that more than one instance action takes, each checked the same way everywhere. */
-import type {
-  Tag,
-  TagSpecification,
-} from "tencentcloud-sdk-nodejs-cvm/tencentcloud/services/cvm/v20170312/cvm_models.js";
+import type { Tag, TagSpecification } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
 import { check, line, list, oneOf, structure, text } from "./parameters.ts";
 
 const userDataBytes = 16 * 1024;

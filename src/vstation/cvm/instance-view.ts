@@ -1,9 +1,9 @@
 /** An instance as CVM shows it. Every structure that clients dereference without looking is present, whatever the state. */
-import type { Instance } from "tencentcloud-sdk-nodejs-cvm/tencentcloud/services/cvm/v20170312/cvm_models.js";
+import type { Instance } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
 import type { OperationKind, OperationState } from "../../core/instance.ts";
 import type { InstanceView, OperationView } from "../cloud.ts";
 import { utcSeconds, type AnswerOf } from "./action.ts";
-import type { ActionName } from "./known-actions.ts";
+import type { ActionName } from "./known-actions/known-actions.ts";
 
 const operationNames: Readonly<Record<OperationKind, ActionName>> = {
   "instance.run": "RunInstances",

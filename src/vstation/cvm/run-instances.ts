@@ -12,7 +12,7 @@ import type {
   Placement,
   SystemDisk,
   VirtualPrivateCloud,
-} from "tencentcloud-sdk-nodejs-cvm/tencentcloud/services/cvm/v20170312/cvm_models.js";
+} from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
 import type * as z from "zod";
 import { action, type Place } from "./action.ts";
 import { parseId } from "../../lib/ids.ts";

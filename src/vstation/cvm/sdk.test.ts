@@ -1,9 +1,13 @@
 /** Every offered action through the official, unmodified SDK against a server with a fake `Cloud`: wire rules only. */
-import { cvm } from "tencentcloud-sdk-nodejs-cvm";
+import { cbs } from "tencentcloud-sdk-nodejs/tencentcloud/services/cbs/index.js";
+import { cvm } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/index.js";
+import { tag } from "tencentcloud-sdk-nodejs/tencentcloud/services/tag/index.js";
+import { vpc } from "tencentcloud-sdk-nodejs/tencentcloud/services/vpc/index.js";
+import { CommonClient } from "tencentcloud-sdk-nodejs/tencentcloud/common/common_client.js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { failure } from "../../core/failure-codes.ts";
-import { actions } from "./actions.ts";
-import { knownActions } from "./known-actions.ts";
+import { actions, offered } from "./actions.ts";
+import { serviceOf, services, type Service } from "./known-actions/known-actions.ts";
 import { fakeCloud, serveFake, testImage, testKey, testPlace, type TestServer } from "./testing.ts";
 
 const { Client } = cvm.v20170312;
@@ -26,6 +30,15 @@ function clientOf(options: { reqMethod?: "GET" | "POST"; path?: string; secretKe
   });
 }
 
+function commonClient(version: string): CommonClient {
+  const { secretId, secretKey } = testKey;
+  return new CommonClient(`127.0.0.1:${server.port}`, version, {
+    credential: { secretId, secretKey },
+    region: testPlace.region,
+    profile: { httpProfile: { protocol: "http://" } },
+  });
+}
+
 beforeAll(async () => {
   // The SDK obeys it even for loopback.
   delete process.env["http_proxy"];
@@ -38,16 +51,28 @@ afterAll(() => server.close());
 const minimal = { Placement: { Zone: "lab-1" }, ImageId: testImage, InstanceType: "T1.SMALL1" };
 
 describe("the tables", () => {
-  it("know exactly the actions of the SDK", () => {
-    const methods = Object.getOwnPropertyNames(Client.prototype).filter((name) => name !== "constructor");
-    expect(knownActions).toEqual(methods.toSorted());
-    expect(knownActions).toHaveLength(106);
+  it.each([
+    ["cvm", Client.prototype, 106],
+    ["vpc", vpc.v20170312.Client.prototype, 448],
+    ["cbs", cbs.v20170312.Client.prototype, 61],
+    ["tag", tag.v20180813.Client.prototype, 31],
+  ] as const)("know exactly the actions of the SDK: %s", (service, prototype, count) => {
+    const methods = Object.getOwnPropertyNames(prototype).filter((name) => name !== "constructor");
+    expect(services[service].actions).toEqual(methods.toSorted());
+    expect(methods).toHaveLength(count);
   });
 
-  it("offer each action once", () => {
+  it("have no name twice, in one service or in two", () => {
+    const names = Object.values(services).flatMap(({ actions: all }): string[] => [...all]);
+    expect(new Set(names).size).toBe(names.length);
+  });
+
+  it("offer each action once, in its own service", () => {
     const names = actions.map((action) => action.name);
     expect(new Set(names).size).toBe(names.length);
-    expect(names.filter((name) => !knownActions.includes(name))).toEqual([]);
+    for (const [service, its] of Object.entries(offered)) {
+      expect(its.filter(({ name }) => serviceOf(name) !== service)).toEqual([]);
+    }
   });
 });
 
@@ -420,14 +445,20 @@ describe("the other ways to call", () => {
     await expect(clientOf({ region: "elsewhere" }).DescribeZones(null)).rejects.toMatchObject({
       code: "UnsupportedRegion",
     });
-    const offered = new Set<string>(actions.map((action) => action.name));
-    for (const name of knownActions.filter((each) => !offered.has(each))) {
-      const refused = (client[name] as (request: object) => Promise<unknown>).call(client, {});
-      await expect(refused).rejects.toMatchObject({
-        code: "UnsupportedOperation",
-        message: `${name} is not offered here.`,
-      });
+    const names = new Set<string>(actions.map((action) => action.name));
+    for (const service of Object.keys(services) as Service[]) {
+      const { version, actions: all } = services[service];
+      const common = commonClient(version);
+      for (const name of all.filter((each) => !names.has(each))) {
+        await expect(common.request(name, {})).rejects.toMatchObject({
+          code: "UnsupportedOperation",
+          message: `${name} is not offered here.`,
+        });
+      }
     }
+    await expect(commonClient("2018-08-13").request("DescribeZones", {})).rejects.toMatchObject({
+      code: "NoSuchVersion",
+    });
   });
 
   it("carry a use case's failure as CVM's code, and nothing of our inside", async () => {

@@ -13,6 +13,7 @@ import { instanceTypes } from "../../core/instance-types.ts";
 import { newId, type AccountId, type GroupId, type ImageId, type InstanceId, type KeyId } from "../../lib/ids.ts";
 import { createLog } from "../../lib/log.ts";
 import type { Cloud, GroupView, InstanceRunRequest, InstanceView, KeyView, Page } from "../cloud.ts";
+import { serviceOf, services } from "./known-actions/known-actions.ts";
 import { createCvmHandler, cvmServerOptions, type CvmOptions } from "./handler.ts";
 
 export const testKey = {
@@ -286,7 +287,7 @@ export function signedHeaders(action: string, given: Signing = {}): Record<strin
     host: "cvm.example",
     "content-type": method === "GET" ? "application/x-www-form-urlencoded" : "application/json",
     "x-tc-action": action,
-    "x-tc-version": "2017-03-12",
+    "x-tc-version": services[serviceOf(action) ?? "cvm"].version,
     "x-tc-region": testPlace.region,
     "x-tc-timestamp": String(timestamp),
     ...given.headers,

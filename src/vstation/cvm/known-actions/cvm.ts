@@ -1,11 +1,7 @@
-/**
- * The actions of CVM 2017-03-12, in the alphabet's order: the methods of the official SDK's client. A test compares the two.
- * Those that src/vstation/cvm/actions.ts does not offer are answered with `UnsupportedOperation`, all other names with
- * `InvalidAction`.
- */
-import type { Client } from "tencentcloud-sdk-nodejs-cvm/tencentcloud/services/cvm/v20170312/cvm_client.js";
+/** The actions of CVM 2017-03-12, in the alphabet's order: the methods of the official SDK's client. A test compares the two. */
+import type { Client } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_client.js";
 
-export const knownActions = [
+export const cvmActions = [
   "AllocateHosts",
   "AssociateInstancesKeyPairs",
   "AssociateSecurityGroups",
@@ -113,5 +109,3 @@ export const knownActions = [
   "TerminateInstances",
   "TerminateResourcePoolPacks",
 ] as const satisfies readonly (keyof Client)[];
-
-export type ActionName = (typeof knownActions)[number];

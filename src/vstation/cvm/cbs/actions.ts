@@ -1,0 +1,4 @@
+/** The table of the CBS actions that are offered. */
+import type { Action } from "../action.ts";
+
+export const cbsOffered: readonly Action[] = [];
