@@ -2,7 +2,7 @@
  * What a lab is called and which addresses it uses, derived from one small number `n` (0..63), so that labs in different
  * homes run side by side on one machine. Pure: who picks `n` and how it is kept is in home.ts and edge.ts.
  *
- *   underlay   10.96.n.0/24       the machine is .1, hosts are .11, .12, ...; guests' VXLAN and the hosts' control run on it
+ *   underlay   10.96.n.0/24       the machine is .1, hosts are .11, .12, ..., elastic addresses from .128; VXLAN and the hosts' control run on it
  *   guests     10.(128+n).0.0/16  gateway .0.1 (every host's bridge), .0.2 the machine itself, instances from .0.10
  */
 export const planCount = 64;
@@ -20,6 +20,8 @@ export interface Plan {
     readonly address: string;
     readonly bridge: string;
     readonly mac: string;
+    /** The upper half: addresses that instances may have towards the machine. */
+    readonly elastic: string;
   };
   readonly guests: {
     readonly cidr: string;
@@ -46,7 +48,13 @@ export function planOf(n: number): Plan {
   const nn = n.toString(16).padStart(2, "0");
   return {
     n,
-    underlay: { cidr: `10.96.${n}.0/24`, address: `10.96.${n}.1`, bridge: `vs${n}u`, mac: `02:76:73:${nn}:00:03` },
+    underlay: {
+      cidr: `10.96.${n}.0/24`,
+      address: `10.96.${n}.1`,
+      bridge: `vs${n}u`,
+      mac: `02:76:73:${nn}:00:03`,
+      elastic: `10.96.${n}.128/25`,
+    },
     guests: {
       cidr: `10.${128 + n}.0.0/16`,
       gateway: `10.${128 + n}.0.1`,

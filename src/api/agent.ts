@@ -14,7 +14,7 @@ import * as z from "zod";
 import { idSchema } from "../lib/ids.ts";
 
 /** Raised when a message changes meaning; hello carries it and both sides refuse what they do not speak. */
-export const agentProtocol = 1;
+export const agentProtocol = 2;
 
 const counter = z.int().nonnegative();
 const text = (max: number): z.ZodString => z.string().max(max);
@@ -26,6 +26,13 @@ export const nicSchema = z.strictObject({
   /** Address without prefix length. */
   ip: z.ipv4(),
   subnetId: idSchema("subnet"),
+  /**
+   * In order: the rules of the first group come before those of the second, and the first rule that matches decides. What no rule
+   * matches is dropped, in both directions; so with no group nothing passes.
+   */
+  securityGroupIds: z.array(idSchema("securityGroup")).max(16).default([]),
+  /** An address of the underlay that is translated to and from this one, wherever the instance is. */
+  elasticIp: z.ipv4().nullable().default(null),
 });
 
 export const instanceSpecSchema = z.strictObject({
@@ -64,8 +71,22 @@ export const wantedInstanceSchema = z.strictObject({
   power: powerSchema,
 });
 
+/** Addresses mean something only inside their VPC: two VPCs may use the same ranges and do not see each other. */
+export const wantedVpcSchema = z.strictObject({
+  id: idSchema("vpc"),
+  cidrs: z.array(z.cidrv4()).max(16),
+  /**
+   * The way out for addresses without an elastic one. `host`: each host translates to its own underlay address (what a NAT gateway
+   * gives, on every host at once). `none`: there is no way out.
+   */
+  egress: z.enum(["host", "none"]),
+  /** Instances of the VPC are found by their name under this suffix. */
+  domain: z.string().regex(/^(?=.{1,190}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/),
+});
+
 export const wantedSubnetSchema = z.strictObject({
   id: idSchema("subnet"),
+  vpcId: idSchema("vpc"),
   cidr: z.cidrv4(),
   /** The same address and MAC on every host: each host is its guests' gateway. */
   gateway: z.ipv4(),
@@ -82,6 +103,32 @@ export const peerSchema = z.strictObject({
   mac: z.string(),
   /** Underlay address of the host it is on; null = the address is free again. */
   vtep: z.ipv4().nullable(),
+  /** The instance's host name, for the VPC's DNS; null: it has none to be found by. */
+  name: text(64).nullable().default(null),
+  /** The groups it is a member of: rules that name a group mean these addresses. */
+  groupIds: z.array(idSchema("securityGroup")).max(16).default([]),
+});
+
+const port = z.int().min(0).max(65_535);
+
+export const securityRuleSchema = z.strictObject({
+  action: z.enum(["accept", "drop"]),
+  protocol: z.enum(["all", "tcp", "udp", "icmp", "gre"]),
+  /** Destination ports, for tcp and udp only; null: all. */
+  ports: z
+    .array(z.strictObject({ from: port, to: port }))
+    .min(1)
+    .max(64)
+    .nullable(),
+  /** The other side: where it comes from, or where it goes. A group means its members in the same VPC. */
+  peer: z.union([z.strictObject({ cidr: z.cidrv4() }), z.strictObject({ groupId: idSchema("securityGroup") })]),
+});
+
+/** Stateful: what belongs to an admitted connection passes the other way too. */
+export const wantedSecurityGroupSchema = z.strictObject({
+  id: idSchema("securityGroup"),
+  ingress: z.array(securityRuleSchema).max(200),
+  egress: z.array(securityRuleSchema).max(200),
 });
 
 export const toComputeSchema = z.discriminatedUnion("type", [
@@ -94,7 +141,10 @@ export const toComputeSchema = z.discriminatedUnion("type", [
     type: z.literal("wanted"),
     generation: counter,
     full: z.boolean(),
+    /** All that this host needs, in each message: one that is not named is not needed any more. */
+    vpcs: z.array(wantedVpcSchema),
     subnets: z.array(wantedSubnetSchema),
+    securityGroups: z.array(wantedSecurityGroupSchema),
     instances: z.array(wantedInstanceSchema),
   }),
   z.strictObject({ type: z.literal("peers"), generation: counter, full: z.boolean(), peers: z.array(peerSchema) }),
@@ -238,6 +288,9 @@ export type Nic = z.infer<typeof nicSchema>;
 export type InstanceSpec = z.infer<typeof instanceSpecSchema>;
 export type Power = z.infer<typeof powerSchema>;
 export type WantedInstance = z.infer<typeof wantedInstanceSchema>;
+export type WantedVpc = z.infer<typeof wantedVpcSchema>;
+export type SecurityRule = z.infer<typeof securityRuleSchema>;
+export type WantedSecurityGroup = z.infer<typeof wantedSecurityGroupSchema>;
 export type WantedSubnet = z.infer<typeof wantedSubnetSchema>;
 export type Peer = z.infer<typeof peerSchema>;
 export type Ask = z.infer<typeof askSchema>;

@@ -71,7 +71,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     underlayDevice: config.network.underlayDevice,
     direct: config.network.direct,
     log,
-    wanted: () => ({ subnets: store.subnets(), peers: store.peers() }),
+    wanted: () => ({ network: store.network, peers: store.peers() }),
     guests: () => fleet.guests(),
   });
   const outbox: Outbox = new Outbox({
@@ -119,7 +119,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
         foreignDomains: fleet.foreign,
         wentBack: store.wentBack,
         certificateEnds: identity ? new Date(new X509Certificate(identity.certificate).validTo) : null,
-        widestMtu: Math.max(0, ...store.subnets().map((s) => s.mtu)),
+        widestMtu: Math.max(0, ...(store.network?.subnets ?? []).map((s) => s.mtu)),
       }),
     ]);
     return { inventory, readiness };
@@ -174,7 +174,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
         const change = await store.apply(message);
         fleet.wantedChanged(change.instances);
         outbox.changed();
-        if (change.subnets) await syncNetwork(network, log);
+        if (change.network) await syncNetwork(network, log);
       },
       applyPeers: async (message) => {
         if (await store.applyPeers(message)) peersChanged();

@@ -16,6 +16,7 @@ const prefixes = {
   group: "ps",
   subnet: "subnet",
   vpc: "vpc",
+  securityGroup: "sg",
   operation: "op",
   account: "acct",
 } as const;
@@ -33,6 +34,7 @@ export type KeyId = Id<"key">;
 export type GroupId = Id<"group">;
 export type SubnetId = Id<"subnet">;
 export type VpcId = Id<"vpc">;
+export type SecurityGroupId = Id<"securityGroup">;
 export type OperationId = Id<"operation">;
 export type AccountId = Id<"account">;
 

@@ -40,6 +40,8 @@ export const vstationConfigSchema = z.strictObject({
     /** Members of the subnet that are no instances: the operator's machine itself. */
     fixedPeers: z.array(z.strictObject({ ip: z.ipv4(), mac: z.string(), vtep: z.ipv4() })),
   }),
+  /** Underlay addresses for instances to have as their own towards the outside; null: none can be had. */
+  elastic: z.strictObject({ cidr: z.cidrv4() }).nullable().default(null),
   /** Join tokens that shall exist, hashed on arrival: the lab hands one to each host it makes. */
   joinTokens: z
     .array(z.strictObject({ token: z.string().min(32), name: z.string(), lifetimeSeconds: z.int() }))

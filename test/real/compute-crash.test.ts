@@ -9,7 +9,7 @@ import { crashPoints } from "../faults/points.ts";
 import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
 import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
 import { until } from "./support/until.ts";
-import { testSubnet, tinyInstance } from "./support/wanted-documents.ts";
+import { testNetwork, testSubnet, tinyInstance } from "./support/wanted-documents.ts";
 
 let underlay: TestUnderlay;
 let vstation: FakeVstation;
@@ -22,7 +22,7 @@ beforeAll(async () => {
   const agents = { port: vstation.port, caFingerprint: vstation.caFingerprint, token: vstation.newToken() };
   host = await ComputeHost.start({ underlay, number: 1, agents });
   session = vstation.session(host.name);
-  session.subnets = [testSubnet];
+  session.network = testNetwork;
 });
 
 afterAll(async () => {
@@ -56,7 +56,16 @@ test.each(points.map((point) => point.name))("dies at %s", async (name) => {
 async function liveThrough(to: FakeHostSession, on: ComputeHost): Promise<void> {
   const wanted = tinyInstance();
   const { id } = wanted;
-  to.setPeers([{ subnetId: testSubnet.id, ip: "10.77.200.1", mac: "52:54:00:77:02:01", vtep: underlay.address }]);
+  to.setPeers([
+    {
+      subnetId: testSubnet.id,
+      ip: "10.77.200.1",
+      mac: "52:54:00:77:02:01",
+      vtep: underlay.address,
+      name: null,
+      groupIds: [],
+    },
+  ]);
   to.want(wanted);
   await to.untilPhase(id, "running");
   to.want({ ...wanted, power: { state: "running", incarnation: 1, resets: 1 } });

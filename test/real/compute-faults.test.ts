@@ -4,7 +4,7 @@ import type { WantedInstance } from "../../src/api/agent.ts";
 import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
 import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
 import { until } from "./support/until.ts";
-import { testSubnet, tinyInstance } from "./support/wanted-documents.ts";
+import { testNetwork, tinyInstance } from "./support/wanted-documents.ts";
 
 let underlay: TestUnderlay;
 let vstation: FakeVstation;
@@ -18,7 +18,7 @@ beforeAll(async () => {
   const agents = { port: vstation.port, caFingerprint: vstation.caFingerprint, token: vstation.newToken() };
   host = await ComputeHost.start({ underlay, number: 1, agents });
   session = vstation.session(host.name);
-  session.subnets = [testSubnet];
+  session.network = testNetwork;
   host.startCompute();
 });
 

@@ -8,7 +8,7 @@ import { UndoStack } from "../../src/lib/undo.ts";
 import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
 import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
 import { until } from "./support/until.ts";
-import { testSubnet, tinyInstance } from "./support/wanted-documents.ts";
+import { testNetwork, tinyInstance } from "./support/wanted-documents.ts";
 
 const undo = new UndoStack();
 let host: ComputeHost;
@@ -32,7 +32,7 @@ beforeAll(async () => {
   host = await ComputeHost.start({ underlay, number: 1, agents, stateDir: disk });
   undo.push("host", () => host.stop());
   session = vstation.session(host.name);
-  session.subnets = [testSubnet];
+  session.network = testNetwork;
   host.startCompute();
   await until(
     () => session.socket !== null && session.check("libvirt") === "ok",

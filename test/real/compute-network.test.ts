@@ -6,7 +6,7 @@ import type { Peer, WantedInstance } from "../../src/api/agent.ts";
 import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
 import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
 import { until } from "./support/until.ts";
-import { testSubnet, tinyInstance } from "./support/wanted-documents.ts";
+import { testGroup, testNetwork, testSubnet, tinyInstance } from "./support/wanted-documents.ts";
 
 let underlay: TestUnderlay;
 let vstation: FakeVstation;
@@ -25,7 +25,7 @@ beforeAll(async () => {
     const host = await ComputeHost.start({ underlay, number, agents });
     hosts.push(host);
     const session = vstation.session(host.name);
-    session.subnets = [testSubnet];
+    session.network = testNetwork;
     sessions.push(session);
     host.startCompute();
   }
@@ -65,11 +65,21 @@ function ip(line: string): void {
 }
 
 function members(): Peer[] {
-  const peers: Peer[] = [{ subnetId: testSubnet.id, ip: outside.ip, mac: outside.mac, vtep: underlay.address }];
+  const peers: Peer[] = [
+    { subnetId: testSubnet.id, ip: outside.ip, mac: outside.mac, vtep: underlay.address, name: null, groupIds: [] },
+  ];
   for (const [index, guest] of guests.entries()) {
     const nic = guest.spec.nics[0];
     const vtep = hosts[index]?.address;
-    if (nic && vtep !== undefined) peers.push({ subnetId: testSubnet.id, ip: nic.ip, mac: nic.mac, vtep });
+    if (nic && vtep !== undefined)
+      peers.push({
+        subnetId: testSubnet.id,
+        ip: nic.ip,
+        mac: nic.mac,
+        vtep,
+        name: guest.spec.hostname,
+        groupIds: [testGroup.id],
+      });
   }
   return peers;
 }

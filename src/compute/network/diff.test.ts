@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Peer, WantedSubnet } from "../../api/agent.ts";
-import type { InstanceId, SubnetId } from "../../lib/ids.ts";
+import type { InstanceId, SubnetId, VpcId } from "../../lib/ids.ts";
 import type { ActualLink, ActualNetwork } from "./actual.ts";
 import { diffNetwork } from "./diff.ts";
 import { firewallRules } from "./firewall.ts";
@@ -8,6 +8,7 @@ import { planNetwork, tapName } from "./plan.ts";
 
 const subnet: WantedSubnet = {
   id: "subnet-abcd1234" as SubnetId,
+  vpcId: "vpc-abcd1234" as VpcId,
   cidr: "10.1.0.0/16",
   gateway: "10.1.0.1",
   gatewayMac: "02:00:00:00:00:01",
@@ -15,7 +16,14 @@ const subnet: WantedSubnet = {
   mtu: 1450,
   dns: [],
 };
-const peer = (ip: string, mac: string, vtep: string | null): Peer => ({ subnetId: subnet.id, ip, mac, vtep });
+const peer = (ip: string, mac: string, vtep: string | null): Peer => ({
+  subnetId: subnet.id,
+  ip,
+  mac,
+  vtep,
+  name: null,
+  groupIds: [],
+});
 const config = { underlayAddress: "192.0.2.1", underlayDevice: "eth0", direct: ["192.0.2.0/24"] };
 const remote = peer("10.1.0.20", "52:54:00:00:00:20", "192.0.2.2");
 const plan = planNetwork([subnet], [remote, peer("10.1.0.10", "52:54:00:00:00:10", "192.0.2.1")], config);

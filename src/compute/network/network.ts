@@ -19,6 +19,7 @@ import type { InstanceId, SubnetId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { run } from "../process.ts";
 import type { DomainNic } from "../vm/domain-xml/nics.ts";
+import type { WantedNetwork } from "../wanted/store.ts";
 import { readNetwork } from "./actual.ts";
 import { diffNetwork } from "./diff.ts";
 import { Dnsmasq } from "./dnsmasq.ts";
@@ -32,7 +33,7 @@ export interface NetworkOptions {
   readonly direct: readonly string[];
   readonly log: Log;
   /** What VStation wants, read at each pass. */
-  readonly wanted: () => { subnets: readonly WantedSubnet[]; peers: readonly Peer[] };
+  readonly wanted: () => { network: WantedNetwork | null; peers: readonly Peer[] };
   /** Every instance that lies here, strangers included. */
   readonly guests: () => Iterable<readonly [InstanceId, InstanceSpec]>;
 }
@@ -98,7 +99,10 @@ export class Network {
 
   async #runPass(): Promise<void> {
     const { wanted, guests } = this.#options;
-    const { subnets } = wanted();
+    const { network } = wanted();
+    // Nobody has said yet what should be here. What an earlier Compute left works on.
+    if (network === null) return;
+    const { subnets } = network;
     const used = new Set([...guests()].flatMap(([, spec]) => spec.nics.map((nic) => nic.subnetId)));
     const named = new Set(subnets.map((s) => s.id));
     const kept = [...this.#subnets.values()].filter((s) => used.has(s.id) && !named.has(s.id));

@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { Peer, WantedInstance, WantedSubnet } from "../../api/agent.ts";
-import { newId, type ImageId, type InstanceId, type SubnetId } from "../../lib/ids.ts";
+import type { Peer, WantedInstance, WantedSubnet, WantedVpc } from "../../api/agent.ts";
+import { newId, type ImageId, type InstanceId, type SubnetId, type VpcId } from "../../lib/ids.ts";
 import { createLog } from "../../lib/log.ts";
 import { writeDurably } from "../../lib/durable.ts";
 import { WantedStore } from "./store.ts";
@@ -35,8 +35,10 @@ const doc = (id: InstanceId, generation: number, epoch = 1): WantedInstance => (
   },
   power: { state: "running", incarnation: 1, resets: 0 },
 });
+const vpc: WantedVpc = { id: "vpc-aaaaaaaa" as VpcId, cidrs: ["10.1.0.0/16"], egress: "host", domain: "z.internal" };
 const subnet: WantedSubnet = {
   id: "subnet-aaaaaaaa" as SubnetId,
+  vpcId: vpc.id,
   cidr: "10.1.0.0/16",
   gateway: "10.1.0.1",
   gatewayMac: "02:00:00:00:00:01",
@@ -44,8 +46,14 @@ const subnet: WantedSubnet = {
   mtu: 1450,
   dns: [],
 };
-const wanted = (generation: number, instances: WantedInstance[], full = false, subnets = [subnet]) =>
-  ({ type: "wanted", generation, full, subnets, instances }) as const;
+const network = { vpcs: [vpc], subnets: [subnet], securityGroups: [] };
+const wanted = (generation: number, instances: WantedInstance[], full = false) => ({
+  type: "wanted" as const,
+  generation,
+  full,
+  ...network,
+  instances,
+});
 
 async function open(): Promise<WantedStore> {
   const store = new WantedStore(directory, writeDurably, log);
@@ -59,16 +67,16 @@ describe("WantedStore", () => {
     await (await open()).apply(wanted(3, [first]));
     const again = await open();
     expect(again.generation).toBe(3);
-    expect(again.subnets()).toEqual([subnet]);
+    expect(again.network).toEqual(network);
     expect(again.instance(a)).toEqual({ knownEpoch: 1, doc: first });
   });
 
   test("tells what changed, and an unchanged document keeps its object", async () => {
     const store = await open();
     const first = doc(a, 1);
-    expect(await store.apply(wanted(1, [first]))).toEqual({ instances: [a], subnets: true });
+    expect(await store.apply(wanted(1, [first]))).toEqual({ instances: [a], network: true });
     const entry = store.instance(a);
-    expect(await store.apply(wanted(2, [{ ...first }]))).toEqual({ instances: [], subnets: false });
+    expect(await store.apply(wanted(2, [{ ...first }]))).toEqual({ instances: [], network: false });
     expect(store.instance(a)).toBe(entry);
   });
 
@@ -78,7 +86,7 @@ describe("WantedStore", () => {
     await store.apply(wanted(1, [one, two]));
     await store.apply(wanted(2, [two]));
     expect(store.instance(a)).toBeDefined();
-    expect(await store.apply(wanted(3, [two], true))).toEqual({ instances: [a], subnets: false });
+    expect(await store.apply(wanted(3, [two], true))).toEqual({ instances: [a], network: false });
     expect((await open()).instance(a)).toBeUndefined();
   });
 
@@ -95,10 +103,18 @@ describe("WantedStore", () => {
   test("after a death between documents and generation it asks for them again", async () => {
     await (await open()).apply(wanted(1, [doc(a, 1)]));
     const head = join(directory, "head.json");
-    writeFileSync(head, JSON.stringify({ generation: 0, subnets: [] }));
+    writeFileSync(head, JSON.stringify({ generation: 0, network }));
     const store = await open();
     expect(store.generation).toBe(0);
     expect(await store.apply(wanted(1, [], true))).toMatchObject({ instances: [a] });
+  });
+
+  test("what an earlier release kept of the network is asked for anew, and until then nothing is known", async () => {
+    const { vpcId: _, ...old } = subnet;
+    await (await open()).apply(wanted(1, [doc(a, 1)]));
+    writeFileSync(join(directory, "head.json"), JSON.stringify({ generation: 7, subnets: [old] }));
+    const store = await open();
+    expect([store.generation, store.network, store.instance(a)?.doc.id]).toEqual([0, null, a]);
   });
 
   test("a damaged file is an error that names it, not an empty store", async () => {
@@ -113,6 +129,8 @@ describe("WantedStore", () => {
       ip,
       mac: "52:54:00:00:00:01",
       vtep,
+      name: null,
+      groupIds: [],
     });
     await store.applyPeers({
       type: "peers",

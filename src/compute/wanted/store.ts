@@ -17,21 +17,31 @@ import * as z from "zod";
 import {
   peerSchema,
   wantedInstanceSchema,
+  wantedSecurityGroupSchema,
   wantedSubnetSchema,
+  wantedVpcSchema,
   type Peer,
   type ToCompute,
   type WantedInstance,
-  type WantedSubnet,
 } from "../../api/agent.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
-import type { InstanceId, SubnetId } from "../../lib/ids.ts";
+import type { InstanceId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { makeDurableDirectory, readDurable, syncDirectory } from "../../lib/durable.ts";
 import type { Write } from "../storage/reserve.ts";
 
 const counter = z.int().nonnegative();
 const entrySchema = z.strictObject({ knownEpoch: counter, doc: wantedInstanceSchema });
-const headSchema = z.strictObject({ generation: counter, subnets: z.array(wantedSubnetSchema) });
+const networkSchema = z.strictObject({
+  vpcs: z.array(wantedVpcSchema),
+  subnets: z.array(wantedSubnetSchema),
+  securityGroups: z.array(wantedSecurityGroupSchema),
+});
+const headSchema = z.union([
+  z.strictObject({ generation: counter, network: networkSchema }),
+  // Kept by a release that knew no VPCs. What it says of the network is not enough; with generation 0 everything is told anew.
+  z.object({ generation: counter, subnets: z.unknown() }).transform(() => ({ generation: 0, network: null })),
+]);
 const peersSchema = z.strictObject({ generation: counter, peers: z.array(peerSchema) });
 
 export interface WantedEntry {
@@ -39,10 +49,13 @@ export interface WantedEntry {
   readonly doc: WantedInstance;
 }
 
+/** The networks that this host is to have a part in. */
+export type WantedNetwork = Readonly<z.output<typeof networkSchema>>;
+
 export interface WantedChange {
   /** Instances whose document is new, changed or forgotten. */
   readonly instances: readonly InstanceId[];
-  readonly subnets: boolean;
+  readonly network: boolean;
 }
 
 type WantedMessage = Extract<ToCompute, { type: "wanted" }>;
@@ -55,7 +68,7 @@ export class WantedStore {
   #generation = 0;
   #peersGeneration = 0;
   #instances = new Map<InstanceId, WantedEntry>();
-  #subnets = new Map<SubnetId, WantedSubnet>();
+  #network: WantedNetwork | null = null;
   #peers = new Map<string, Peer>();
   /** A message whose generation is lower than the one held: VStation's truth went back in time (a restored database). */
   #wentBack: { held: number; offered: number } | null = null;
@@ -81,8 +94,9 @@ export class WantedStore {
   instances(): IterableIterator<[InstanceId, WantedEntry]> {
     return this.#instances.entries();
   }
-  subnets(): readonly WantedSubnet[] {
-    return [...this.#subnets.values()];
+  /** null: VStation has never said. Then nothing may be concluded from it, least of all that a network is not needed. */
+  get network(): WantedNetwork | null {
+    return this.#network;
   }
   peers(): readonly Peer[] {
     return [...this.#peers.values()];
@@ -101,7 +115,7 @@ export class WantedStore {
     }
     const head = await readDurable(this.#headFile(), headSchema);
     this.#generation = head?.generation ?? 0;
-    for (const subnet of head?.subnets ?? []) this.#subnets.set(subnet.id, subnet);
+    this.#network = head?.network ?? null;
     const peers = await readDurable(this.#peersFile(), peersSchema);
     this.#peersGeneration = peers?.generation ?? 0;
     for (const peer of peers?.peers ?? []) this.#peers.set(peerKey(peer), peer);
@@ -112,7 +126,7 @@ export class WantedStore {
     if (message.generation < this.#generation) {
       this.#wentBack = { held: this.#generation, offered: message.generation };
       this.#log.error(this.#wentBack, "VStation offers an older generation than it gave before; not taken");
-      return { instances: [], subnets: false };
+      return { instances: [], network: false };
     }
     this.#wentBack = null;
     const changed: InstanceId[] = [];
@@ -132,21 +146,18 @@ export class WantedStore {
     crashPoint("wanted.apply.documents-written");
     if (forgotten.length > 0) await syncDirectory(this.#instancesDirectory());
 
-    const subnets = new Map(message.full ? [] : this.#subnets);
-    for (const subnet of message.subnets) subnets.set(subnet.id, subnet);
-    const subnetsChanged = JSON.stringify([...subnets.values()]) !== JSON.stringify(this.subnets());
-    await this.#write(
-      this.#headFile(),
-      JSON.stringify({ generation: message.generation, subnets: [...subnets.values()] }),
-    );
+    const { generation, vpcs, subnets, securityGroups } = message;
+    const network = { vpcs, subnets, securityGroups };
+    const networkChanged = JSON.stringify(network) !== JSON.stringify(this.#network);
+    await this.#write(this.#headFile(), JSON.stringify({ generation, network }));
     crashPoint("wanted.apply.generation-written");
 
     // An unchanged document keeps its object: whoever compares by identity sees that nothing happened.
     for (const id of changed) this.#instances.set(id, next.get(id)!);
     for (const id of forgotten) this.#instances.delete(id);
-    this.#subnets = subnets;
-    this.#generation = message.generation;
-    return { instances: [...changed, ...forgotten], subnets: subnetsChanged };
+    if (networkChanged) this.#network = network;
+    this.#generation = generation;
+    return { instances: [...changed, ...forgotten], network: networkChanged };
   }
 
   /** Takes a `peers` message over, durably; true if anything changed. */

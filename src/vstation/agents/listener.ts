@@ -17,6 +17,7 @@ import type { VStationConfig } from "../config.ts";
 import { logRetry, type Store } from "../store/database.ts";
 import { hostCertificateSerial, hostsHeard } from "../store/hosts.ts";
 import type { Wake } from "../store/wake.ts";
+import { openGroup } from "../store/wanted.ts";
 import { answerJoin } from "./join.ts";
 import { sameSerial, type Pki } from "./pki.ts";
 import { HostSession, type SessionContext } from "./session.ts";
@@ -46,14 +47,16 @@ export class AgentListener {
   private constructor(options: AgentListenerOptions, server: Server) {
     this.#options = options;
     const { store, config, log, seen, pki } = options;
-    const { vpcId: _vpc, reserved: _reserved, fixedPeers, ...subnet } = config.subnet;
+    const { reserved: _reserved, fixedPeers, ...subnet } = config.subnet;
     this.#context = {
       store,
       zone: config.zone,
       log,
       seen,
+      vpcs: [{ id: subnet.vpcId, cidrs: [subnet.cidr], egress: "host", domain: `${config.zone}.internal` }],
       subnets: [subnet],
-      fixedPeers: fixedPeers.map((peer) => ({ subnetId: subnet.id, ...peer })),
+      securityGroups: [openGroup],
+      fixedPeers: fixedPeers.map((peer) => ({ subnetId: subnet.id, name: null, groupIds: [], ...peer })),
       heartbeatMs,
       onEnded: (session) => {
         if (this.#sessions.get(session.hostId) === session) this.#sessions.delete(session.hostId);

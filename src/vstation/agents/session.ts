@@ -13,7 +13,9 @@ import {
   type FromCompute,
   type ToCompute,
   type WantedInstance,
+  type WantedSecurityGroup,
   type WantedSubnet,
+  type WantedVpc,
   type Peer,
 } from "../../api/agent.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
@@ -33,7 +35,9 @@ export interface SessionContext {
   zone: string;
   log: Log;
   seen: SeenWriter;
+  vpcs: readonly WantedVpc[];
   subnets: readonly WantedSubnet[];
+  securityGroups: readonly WantedSecurityGroup[];
   fixedPeers: readonly Peer[];
   heartbeatMs: number;
   onEnded: (session: HostSession) => void;
@@ -278,7 +282,9 @@ export class HostSession {
   }
 
   #sendWantedPart(generation: number, full: boolean, instances: WantedInstance[]): void {
-    this.#send({ type: "wanted", generation, full, subnets: [...this.#context.subnets], instances });
+    const { vpcs, subnets, securityGroups } = this.#context;
+    const network = { vpcs: [...vpcs], subnets: [...subnets], securityGroups: [...securityGroups] };
+    this.#send({ type: "wanted", generation, full, ...network, instances });
   }
 
   async #sendPeers(whole: boolean): Promise<void> {

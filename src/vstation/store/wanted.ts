@@ -3,12 +3,20 @@
  * the rows belong together, because a commit that changes a row moves its host's counter under that host's row lock.
  */
 import { sql } from "kysely";
-import type { Peer, WantedInstance } from "../../api/agent.ts";
+import type { Peer, SecurityRule, WantedInstance, WantedSecurityGroup } from "../../api/agent.ts";
 import { unreachable } from "../../lib/errors.ts";
-import type { HostId } from "../../lib/ids.ts";
+import type { HostId, SecurityGroupId } from "../../lib/ids.ts";
 import type { Reader } from "./database.ts";
 import { powerOf } from "./facts.ts";
 import type { InstanceRow } from "./schema.ts";
+
+const anything: SecurityRule = { action: "accept", protocol: "all", ports: null, peer: { cidr: "0.0.0.0/0" } };
+/** What every instance is in while there are no others: it admits all. */
+export const openGroup: WantedSecurityGroup = {
+  id: "sg-open0001" as SecurityGroupId,
+  ingress: [anything],
+  egress: [anything],
+};
 
 export interface WantedRead {
   generation: number;
@@ -46,7 +54,15 @@ function wantedInstance(row: InstanceRow): WantedInstance {
       memoryMiB: row.memory_mib,
       imageId: row.image_id,
       systemDisk: { id: row.disk_id, sizeGiB: row.disk_gib },
-      nics: [{ mac: row.mac, ip: row.ip, subnetId: row.subnet_id }],
+      nics: [
+        {
+          mac: row.mac,
+          ip: row.ip,
+          subnetId: row.subnet_id,
+          securityGroupIds: [openGroup.id],
+          elasticIp: null,
+        },
+      ],
       userData: row.user_data,
       publicKeys: row.public_keys,
     },
@@ -76,18 +92,17 @@ export interface PeersRead {
 /** Where addresses of the zone live, changed after `since`; since 0 = all that are in use. */
 export async function peersSince(db: Reader, zone: string, since: number): Promise<PeersRead> {
   const live = since === 0 ? sql`and a.released_at is null` : sql``;
-  const { rows } = await sql<
-    { zone_generation: number } & { [K in keyof Peer]: Peer[K] } & { subnet_id: Peer["subnetId"] }
-  >`
-    select z.peer_generation as zone_generation, a.subnet_id, a.ip, a.mac, a.vtep
+  const { rows } = await sql<{ zone_generation: number; subnet_id: Peer["subnetId"] | null } & Omit<Peer, "subnetId">>`
+    select z.peer_generation as zone_generation, a.subnet_id, a.ip, a.mac, a.vtep, i.hostname as name
     from zone z
     left join address a on a.zone = z.name and a.peer_generation > ${since} ${live}
+    left join instance i on i.id = a.instance_id
     where z.name = ${zone}
     order by a.peer_generation, a.id`.execute(db);
   // A released address may have been given out again since: its last word counts.
   const last = new Map<string, Peer>();
-  for (const { subnet_id: subnetId, ip, mac, vtep } of rows) {
-    if (subnetId !== null) last.set(`${subnetId} ${ip}`, { subnetId, ip, mac, vtep });
+  for (const { subnet_id: subnetId, ip, mac, vtep, name } of rows) {
+    if (subnetId !== null) last.set(`${subnetId} ${ip}`, { subnetId, ip, mac, vtep, name, groupIds: [openGroup.id] });
   }
   return { generation: rows[0]?.zone_generation ?? 0, peers: [...last.values()] };
 }

@@ -21,7 +21,6 @@ import {
   type SeenPhase,
   type ToCompute,
   type WantedInstance,
-  type WantedSubnet,
 } from "../../../src/api/agent.ts";
 import { newId, type InstanceId } from "../../../src/lib/ids.ts";
 import { until } from "./until.ts";
@@ -45,7 +44,11 @@ export class FakeHostSession {
   acknowledge = true;
   generation = 0;
   readonly instances = new Map<InstanceId, WantedInstance>();
-  subnets: WantedSubnet[] = [];
+  network: Pick<Extract<ToCompute, { type: "wanted" }>, "vpcs" | "subnets" | "securityGroups"> = {
+    vpcs: [],
+    subnets: [],
+    securityGroups: [],
+  };
   peers: Peer[] = [];
   #asks = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
   #nextAsk = 1;
@@ -58,7 +61,7 @@ export class FakeHostSession {
       type: "wanted",
       generation: this.generation,
       full: false,
-      subnets: this.subnets,
+      ...this.network,
       instances: instances.flatMap((one) => this.instances.get(one.id) ?? []),
     });
   }
@@ -75,7 +78,7 @@ export class FakeHostSession {
       type: "wanted",
       generation: this.generation,
       full: true,
-      subnets: this.subnets,
+      ...this.network,
       instances: [...this.instances.values()],
     });
   }

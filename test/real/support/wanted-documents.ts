@@ -1,11 +1,33 @@
 /** Documents as VStation would send them, for tests that only care about one thing in them. */
-import type { WantedInstance, WantedSubnet } from "../../../src/api/agent.ts";
-import { newId, type ImageId, type SubnetId } from "../../../src/lib/ids.ts";
+import type {
+  SecurityRule,
+  WantedInstance,
+  WantedSecurityGroup,
+  WantedSubnet,
+  WantedVpc,
+} from "../../../src/api/agent.ts";
+import { newId, type ImageId, type SecurityGroupId, type SubnetId, type VpcId } from "../../../src/lib/ids.ts";
 
 export const tinyImage = "img-tiny0001" as ImageId;
 
+export const testVpc: WantedVpc = {
+  id: "vpc-test0001" as VpcId,
+  cidrs: ["10.77.0.0/16"],
+  egress: "host",
+  domain: "test.internal",
+};
+
+const anything: SecurityRule = { action: "accept", protocol: "all", ports: null, peer: { cidr: "0.0.0.0/0" } };
+/** Admits all. */
+export const testGroup: WantedSecurityGroup = {
+  id: "sg-test0001" as SecurityGroupId,
+  ingress: [anything],
+  egress: [anything],
+};
+
 export const testSubnet: WantedSubnet = {
   id: "subnet-test0001" as SubnetId,
+  vpcId: testVpc.id,
   cidr: "10.77.0.0/16",
   gateway: "10.77.0.1",
   gatewayMac: "02:77:00:00:00:01",
@@ -13,6 +35,8 @@ export const testSubnet: WantedSubnet = {
   mtu: 1500,
   dns: [],
 };
+
+export const testNetwork = { vpcs: [testVpc], subnets: [testSubnet], securityGroups: [testGroup] };
 
 let lastAddress = 10;
 
@@ -34,6 +58,8 @@ export function tinyInstance(changes: Partial<WantedInstance["spec"]> = {}): Omi
           mac: `52:54:00:77:00:${number.toString(16).padStart(2, "0")}`,
           ip: `10.77.0.${number}`,
           subnetId: testSubnet.id,
+          securityGroupIds: [testGroup.id],
+          elasticIp: null,
         },
       ],
       userData: null,
