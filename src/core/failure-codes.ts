@@ -24,6 +24,7 @@ export const failureKinds = {
   ImageNotFound: "not_found",
   KeyNotFound: "not_found",
   GroupNotFound: "not_found",
+  AccountNotFound: "not_found",
   HostNotFound: "not_found",
   OperationNotFound: "not_found",
 
@@ -47,7 +48,7 @@ export const failureKinds = {
   InsufficientCapacity: "no_capacity",
   /** The subnet has no free address left. detail.available */
   AddressesExhausted: "no_capacity",
-  /** detail.quota: "instances" | "keys" | "groups"; detail.limit */
+  /** detail.quota: a name of src/core/quotas.ts; detail.limit, detail.used, detail.asked */
   QuotaExceeded: "limit",
 
   /** The instance's host is not connected: nothing was done. detail.hostId */

@@ -5,10 +5,10 @@ import type { Groups, GroupView } from "../cloud.ts";
 import { clientTokenFind, requestHash } from "../store/client-tokens.ts";
 import { violatedConstraint } from "../store/database.ts";
 import { groupDelete, groupInsert, groupList, type GroupRead } from "../store/groups.ts";
+import { quotaTake } from "../store/quotas.ts";
 import type { AppContext } from "./context.ts";
 
 const action = "CreateDisasterRecoverGroup";
-const limit = 1_000;
 
 export function groups({ store }: AppContext): Groups {
   return {
@@ -22,12 +22,7 @@ export function groups({ store }: AppContext): Groups {
             const answer = await clientTokenFind(tx.db, accountId, action, clientToken, hash);
             if (answer !== undefined) return (answer as { id: GroupId }).id;
           }
-          const { total } = await groupList(tx.db, accountId, {}, { offset: 0, limit: 1 });
-          if (total >= limit) {
-            throw failure("QuotaExceeded", `an account may have ${limit} groups`, {
-              detail: { quota: "groups", limit },
-            });
-          }
+          await quotaTake(tx, accountId, { groups: 1 });
           const token = clientToken === null ? null : { accountId, action, token: clientToken, hash, answer: { id } };
           await groupInsert(tx, { id, accountId, name, type, affinity }, token);
           return id;

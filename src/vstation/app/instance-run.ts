@@ -7,10 +7,10 @@ import { instanceType } from "../../core/instance-types.ts";
 import { isHostname, nameAt } from "../../core/names.ts";
 import { newId, type InstanceId, type KeyId, type OperationId } from "../../lib/ids.ts";
 import type { Caller, GroupView, ImageView, InstanceRunRequest, Instances } from "../cloud.ts";
-import { accountQuota } from "../store/accounts.ts";
 import { clientTokenFind, clientTokenMismatch, requestHash } from "../store/client-tokens.ts";
 import { violatedConstraint, type Reader } from "../store/database.ts";
 import { groupList } from "../store/groups.ts";
+import { quotaLimits } from "../store/quotas.ts";
 import type { NewInstance } from "../store/instance-insert.ts";
 import { keyList, type KeyRead } from "../store/keys.ts";
 import type { Placed } from "../placement/placer.ts";
@@ -53,20 +53,21 @@ async function runOnce(context: AppContext, caller: Caller, request: InstanceRun
     clientToken === null
       ? Promise.resolve(undefined)
       : clientTokenFind(db, caller.accountId, action, clientToken, hash);
-  const [answered, keys, group, quota, image] = await Promise.all([
+  const [answered, keys, group, limits, image] = await Promise.all([
     store.read(earlier),
     store.read((db) => keysOf(db, caller, request.keyIds)),
     store.read((db) => groupOf(db, caller, request)),
-    store.read((db) => accountQuota(db, caller.accountId)),
+    store.read((db) => quotaLimits(db, caller.accountId)),
     context.images.find(request.imageId),
   ]);
   if (answered !== undefined) return answered as Answer;
+  if (limits === undefined) throw failure("AccountNotFound", "the account was deleted");
   const checked = check(context, request, image, keys, group);
   try {
     const { instances } = await placer.place({
       accountId: caller.accountId,
       zone: config.zone,
-      quota,
+      limits,
       count: request.count,
       minCount: request.minCount,
       room: { vcpus: checked.vcpus, memoryMiB: checked.memoryMiB, diskGiB: checked.diskGiB },

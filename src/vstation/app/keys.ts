@@ -3,21 +3,16 @@ import { failure } from "../../core/failure-codes.ts";
 import { newId } from "../../lib/ids.ts";
 import type { Caller, Keys } from "../cloud.ts";
 import { violatedConstraint } from "../store/database.ts";
-import { keyCount, keyDelete, keyInsert, keyList, type KeyRead } from "../store/keys.ts";
+import { keyDelete, keyInsert, keyList, type KeyRead } from "../store/keys.ts";
+import { quotaTake } from "../store/quotas.ts";
 import type { AppContext } from "./context.ts";
 import { makeKeyPair, readPublicKey } from "./ssh-key.ts";
-
-const limit = 1_000;
 
 export function keys({ store }: AppContext): Keys {
   const insert = async (caller: Caller, name: string, publicKey: string): Promise<KeyRead> => {
     try {
       return await store.transaction(async (tx) => {
-        if ((await keyCount(tx.db, caller.accountId)) >= limit) {
-          throw failure("QuotaExceeded", `an account may have ${limit} key pairs`, {
-            detail: { quota: "keys", limit },
-          });
-        }
+        await quotaTake(tx, caller.accountId, { keys: 1 });
         return keyInsert(tx, { id: newId("key"), accountId: caller.accountId, name, publicKey });
       });
     } catch (error) {

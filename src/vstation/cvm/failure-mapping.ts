@@ -6,6 +6,7 @@
  */
 import type { CapacityReason, FailureCode } from "../../core/failure-codes.ts";
 import type { InstanceState } from "../../core/instance.ts";
+import type { QuotaName } from "../../core/quotas.ts";
 import { Failure } from "../../lib/errors.ts";
 import { Refusal, type CvmCode } from "./error-codes.ts";
 
@@ -51,6 +52,8 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   ImageNotFound: "InvalidImageId.NotFound",
   KeyNotFound: "InvalidKeyPairId.NotFound",
   GroupNotFound: "FailedOperation.DisasterRecoverGroupNotFound",
+  // Its keys went with it: to whoever still asks, they are gone.
+  AccountNotFound: "AuthFailure.SecretIdNotFound",
   HostNotFound: "InvalidHostId.NotFound",
   OperationNotFound: "ResourceNotFound",
 
@@ -67,8 +70,17 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   AddressesExhausted: "FailedOperation.NoAvailableIpAddressCountInSubnet",
   QuotaExceeded: {
     by: "quota",
-    of: { keys: "InvalidKeyPair.LimitExceeded", groups: "LimitExceeded.DisasterRecoverGroup" },
-    otherwise: "LimitExceeded.InstanceQuota",
+    of: {
+      instances: "LimitExceeded.InstanceQuota",
+      vcpus: "LimitExceeded.CvmInstanceQuota",
+      memoryGiB: "LimitExceeded.CvmInstanceQuota",
+      images: "ImageQuotaLimitExceeded",
+      keys: "InvalidKeyPair.LimitExceeded",
+      groups: "LimitExceeded.DisasterRecoverGroup",
+      snapshots: "InsufficientSnapshotQuota",
+      elasticAddresses: "AddressQuotaLimitExceeded",
+    } satisfies Partial<Record<QuotaName, CvmCode>>,
+    otherwise: "LimitExceeded",
   },
 
   HostUnreachable: "ResourceUnavailable",

@@ -11,8 +11,9 @@
 import { crashPoint } from "../../lib/crash-point.ts";
 import { failure, type CapacityReason } from "../../core/failure-codes.ts";
 import type { Room } from "../../core/placement.ts";
+import { exceeded, exceededText, type Amounts } from "../../core/quotas.ts";
 import type { Instance } from "../../core/wanted.ts";
-import { formatError } from "../../lib/errors.ts";
+import { formatError, isFailure } from "../../lib/errors.ts";
 import { newId, type AccountId, type GroupId, type HostId, type InstanceId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { sleep } from "../../lib/retry.ts";
@@ -25,7 +26,7 @@ import { isFenced } from "../store/zone.ts";
 import type { VStationConfig } from "../config.ts";
 import { AddressPool } from "./addresses.ts";
 import type { Lease } from "./lease.ts";
-import { digestOf, Projection } from "./projection.ts";
+import { digestOf, Projection, quotaOf } from "./projection.ts";
 import { Serial } from "./serial.ts";
 
 export interface Placed {
@@ -38,7 +39,8 @@ export interface Placed {
 export interface PlaceRequest {
   accountId: AccountId;
   zone: string;
-  quota: number;
+  /** The account's; those of instances, vCPUs and memory are kept here. */
+  limits: Amounts;
   count: number;
   minCount: number;
   room: Room;
@@ -270,7 +272,9 @@ export class Placer {
       await this.#commit(claimed);
       for (const { resolve, acceptance } of claimed) resolve(acceptance);
     } catch (error) {
-      if (claimed.length > 1 && violatedConstraint(error) !== undefined) return this.#commitEach(claimed);
+      // A thing or the account of one request is gone: the others need not fail with it.
+      const ofOne = violatedConstraint(error) !== undefined || isFailure(error, "not_found");
+      if (claimed.length > 1 && ofOne) return this.#commitEach(claimed);
       for (const one of claimed) this.#unclaim(one);
       this.#afterFailedCommit(error);
       for (const { reject } of claimed) reject(error);
@@ -325,12 +329,9 @@ export class Placer {
     const placed: Placed[] = [];
     try {
       const { projection } = this.#current();
-      const { accountId, zone, room, group, quota } = request;
-      if (projection.instancesOf(accountId) + request.count > quota) {
-        throw failure("QuotaExceeded", `the account may have ${quota} instances`, {
-          detail: { quota: "instances", limit: quota },
-        });
-      }
+      const { accountId, zone, room, group, limits } = request;
+      const over = exceeded(limits, projection.usedBy(accountId), quotaOf(room, request.count));
+      if (over !== undefined) throw failure("QuotaExceeded", exceededText(over), { detail: { ...over } });
       let refused: CapacityReason | "addresses" | undefined;
       while (placed.length < request.count && refused === undefined) {
         const id = newId("instance");

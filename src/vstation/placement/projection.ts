@@ -4,6 +4,7 @@
  * outcome is unknown, a digest that differs), so nothing in it needs saving or repairing.
  */
 import { choose, fits, type Choice, type PlacementHost, type Room } from "../../core/placement.ts";
+import type { Amounts } from "../../core/quotas.ts";
 import { instanceTypes } from "../../core/instance-types.ts";
 import type { AccountId, GroupId, HostId, InstanceId } from "../../lib/ids.ts";
 import type { HostRead } from "../store/hosts.ts";
@@ -56,7 +57,7 @@ export class Projection {
   readonly addresses: AddressPool;
   readonly #hosts = new Map<HostId, Host>();
   readonly #held = new Map<InstanceId, Holding>();
-  readonly #perAccount = new Map<AccountId, number>();
+  readonly #perAccount = new Map<AccountId, { instances: number; vcpus: number; memoryGiB: number }>();
 
   constructor(addresses: AddressPool, hosts: readonly HostRead[], placed: readonly PlacedRow[]) {
     this.addresses = addresses;
@@ -97,7 +98,7 @@ export class Projection {
     if (holding === undefined) return;
     this.leave(id);
     this.#held.delete(id);
-    this.#perAccount.set(holding.accountId, (this.#perAccount.get(holding.accountId) ?? 1) - 1);
+    this.#count(holding, -1);
   }
 
   /** Nothing of the instance is on its host any more; it is still one of its account's. */
@@ -113,8 +114,9 @@ export class Projection {
     return this.#held.get(id)?.hostId ?? undefined;
   }
 
-  instancesOf(account: AccountId): number {
-    return this.#perAccount.get(account) ?? 0;
+  /** What counts against the account's quotas, wherever it is. */
+  usedBy(account: AccountId): Amounts {
+    return this.#perAccount.get(account) ?? nothing;
   }
 
   /** How many more of each type would fit now, each alone. */
@@ -136,8 +138,17 @@ export class Projection {
   #take(id: InstanceId, holding: Holding): void {
     this.drop(id);
     this.#held.set(id, holding);
-    this.#perAccount.set(holding.accountId, this.instancesOf(holding.accountId) + 1);
+    this.#count(holding, 1);
     if (holding.hostId !== null) this.#host(holding.hostId).account(holding, 1);
+  }
+
+  #count({ accountId, room }: Holding, sign: 1 | -1): void {
+    const used = this.#perAccount.get(accountId) ?? { ...nothing };
+    const one = quotaOf(room, sign);
+    used.instances += one.instances;
+    used.vcpus += one.vcpus;
+    used.memoryGiB += one.memoryGiB;
+    this.#perAccount.set(accountId, used);
   }
 
   #host(id: HostId): Host {
@@ -145,6 +156,13 @@ export class Projection {
     if (host === undefined) this.#hosts.set(id, (host = new Host(id)));
     return host;
   }
+}
+
+const nothing = { instances: 0, vcpus: 0, memoryGiB: 0 };
+
+/** What so many instances of this size count. */
+export function quotaOf(room: Room, count: number): { instances: number; vcpus: number; memoryGiB: number } {
+  return { instances: count, vcpus: count * room.vcpus, memoryGiB: (count * room.memoryMiB) / 1024 };
 }
 
 export function digestOf(used: Room): string {

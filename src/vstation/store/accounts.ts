@@ -1,7 +1,9 @@
 /** The account and the secrets that clients present; made once, kept for ever after. */
 import { randomBytes } from "node:crypto";
+import { sql } from "kysely";
+import { failure } from "../../core/failure-codes.ts";
 import { newId, type AccountId } from "../../lib/ids.ts";
-import type { Reader, Store } from "./database.ts";
+import type { Reader, Store, Tx } from "./database.ts";
 
 export interface Bootstrap {
   accountId: AccountId;
@@ -11,14 +13,13 @@ export interface Bootstrap {
 }
 
 const defaultAccount = "default";
-const defaultInstanceQuota = 10_000;
 
 /** Makes the first account, its API key and the operator's token if they are missing, and returns them. */
 export async function accountBootstrap(store: Store): Promise<Bootstrap> {
   return store.transaction(async ({ db }) => {
     await db
       .insertInto("account")
-      .values({ id: newId("account"), name: defaultAccount, instance_quota: defaultInstanceQuota })
+      .values({ id: newId("account"), name: defaultAccount, quotas: {} })
       .onConflict((conflict) => conflict.column("name").doNothing())
       .execute();
     const account = await db
@@ -63,7 +64,15 @@ export async function accessKeyFind(db: Reader, secretId: string): Promise<Acces
   return row && { secretId: row.secret_id, secretKey: row.secret_key, accountId: row.account_id };
 }
 
-export async function accountQuota(db: Reader, accountId: AccountId): Promise<number> {
-  const row = await db.selectFrom("account").select("instance_quota").where("id", "=", accountId).executeTakeFirst();
-  return row?.instance_quota ?? 0;
+/**
+ * Makes sure that none of these accounts is deleted before this transaction is over. Throws AccountNotFound: a foreign key does not
+ * help, because the row of a deleted account stays.
+ */
+export async function accountsHold(tx: Tx, ids: Iterable<AccountId>): Promise<void> {
+  const wanted = [...new Set(ids)];
+  const { rows } = await sql<{ held: number }>`
+    with held as (
+      select id from account where id = any(${wanted}) and deleted_at is null order by id for key share)
+    select count(*) as held from held`.execute(tx.db);
+  if (rows[0]?.held !== wanted.length) throw failure("AccountNotFound", "the account was deleted");
 }

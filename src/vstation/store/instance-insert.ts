@@ -5,6 +5,7 @@
 import { sql } from "kysely";
 import { crashPoint } from "../../lib/crash-point.ts";
 import type { AccountId, HostId, InstanceId, KeyId } from "../../lib/ids.ts";
+import { accountsHold } from "./accounts.ts";
 import { hostGenerationBump, insertMany, type Tx } from "./database.ts";
 import { operationInsert, type NewOperation } from "./instances.ts";
 import type { InstanceRow } from "./schema.ts";
@@ -55,6 +56,10 @@ export async function instanceInsert(
 ): Promise<void> {
   const { instances, clientTokens } = accept;
   const peerGeneration = await zoneFence(tx, zone, leaseEpoch);
+  await accountsHold(
+    tx,
+    instances.map(({ row }) => row.account_id),
+  );
   crashPoint("store.instance-insert.fenced");
   const generations = await hostGenerationBump(
     tx,

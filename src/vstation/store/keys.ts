@@ -49,15 +49,6 @@ export async function keyInsert(
   return { id: key.id, name: key.name, publicKey: key.publicKey, createdAt: row.created_at, instanceIds: [] };
 }
 
-export async function keyCount(db: Reader, accountId: AccountId): Promise<number> {
-  const row = await db
-    .selectFrom("key_pair")
-    .select(({ fn }) => fn.countAll<number>().as("count"))
-    .where("account_id", "=", accountId)
-    .executeTakeFirstOrThrow();
-  return row.count;
-}
-
 /** Throws a foreign key violation when an instance has come to use one meanwhile. */
 export async function keyDelete(tx: Tx, accountId: AccountId, ids: readonly KeyId[]): Promise<void> {
   await tx.db

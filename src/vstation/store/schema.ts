@@ -2,6 +2,7 @@
 import type { ColumnType, Generated, Insertable, Selectable } from "kysely";
 import type { Inventory, Readiness } from "../../api/agent.ts";
 import type { OperationKind, OperationState, RestartPolicy, StopMode } from "../../core/instance.ts";
+import type { Amounts } from "../../core/quotas.ts";
 import type { SeenPhase } from "../../core/seen.ts";
 import type { Failed, GonePurpose } from "../../core/wanted.ts";
 import type {
@@ -25,14 +26,20 @@ type MaybeTime = ColumnType<Date | null, Date | string | null, Date | string | n
 export interface AccountTable {
   id: AccountId;
   name: string;
-  instance_quota: number;
+  /** Its own limits, where they are not the defaults. */
+  quotas: Json<Amounts>;
   created_at: Generated<Date>;
+  deleted_at: MaybeTime;
 }
 
 export interface AccessKeyTable {
   secret_id: string;
   secret_key: string;
   account_id: AccountId;
+  /** For the person who keeps it; several may have one name. */
+  name: Generated<string>;
+  enabled: Generated<boolean>;
+  last_used_at: MaybeTime;
   created_at: Generated<Date>;
 }
 
@@ -85,6 +92,7 @@ export interface KeyPairTable {
   id: KeyId;
   account_id: AccountId;
   name: string;
+  description: Generated<string>;
   public_key: string;
   created_at: Generated<Date>;
 }
