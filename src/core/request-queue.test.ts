@@ -29,7 +29,7 @@ describe("the request queue", () => {
     );
   });
 
-  it("lets nothing but a termination, a harder stop or the end of a recovery over an open operation", () => {
+  it("lets nothing but a termination, a harder stop or the end of a recovery or of a reboot over an open operation", () => {
     fc.assert(
       fc.property(requests, situations, (request, situation) => {
         const { open } = situation;
@@ -37,7 +37,8 @@ describe("the request queue", () => {
         if (decideRequest(request, situation).is !== "accept") return;
         const harder = open.kind === `instance.${request.action}` && "how" in request && open.how !== request.how;
         const endsRecovery = open.kind === "instance.recover" && request.action === "stop";
-        expect(harder || endsRecovery).toBe(true);
+        const endsReboot = open.kind === "instance.reboot" && request.action === "stop" && request.how === "hard";
+        expect(harder || endsRecovery || endsReboot).toBe(true);
       }),
     );
   });
@@ -62,5 +63,17 @@ describe("the request queue", () => {
     expect(decideRequest({ action: "stop", how: "soft" }, stopping("hard")).is).toBe("ignore");
     expect(decideRequest({ action: "stop", how: "hard" }, stopping("soft")).is).toBe("accept");
     expect(decideRequest({ action: "start" }, stopping("soft"))).toMatchObject({ reason: "wrong_state" });
+  });
+
+  it("pulls the plug of a guest that hangs in its reboot, however that was asked for", () => {
+    for (const open of ["soft", "soft_first", "hard"] as const) {
+      const rebooting: Situation = {
+        state: "REBOOTING",
+        open: { kind: "instance.reboot", how: open },
+        terminationProtection: false,
+      };
+      expect(decideRequest({ action: "stop", how: "hard" }, rebooting).is).toBe("accept");
+      expect(decideRequest({ action: "stop", how: "soft" }, rebooting)).toMatchObject({ reason: "wrong_state" });
+    }
   });
 });

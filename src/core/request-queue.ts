@@ -43,7 +43,9 @@ export function decideRequest(request: PowerRequest, situation: Situation): Verd
     }
     // A recovery is VStation's own doing, not a request: its owner may say that it should rather stay off.
     const ownerEndsRecovery = open.kind === "instance.recover" && request.action === "stop";
-    if (ownerEndsRecovery) return { is: "accept" };
+    // A guest that hangs on its way down keeps its reboot open for minutes: pulling the plug needs no patience.
+    const endsReboot = open.kind === "instance.reboot" && request.action === "stop" && request.how === "hard";
+    if (ownerEndsRecovery || endsReboot) return { is: "accept" };
     if (isAllowed(request.action, state)) return { is: "deny", reason: "operation_in_progress", operation: open.kind };
   }
   if (!isAllowed(request.action, state)) return { is: "deny", reason: "wrong_state", state };

@@ -17,7 +17,9 @@ export const keyParams = idParam("key");
 export const groupParams = idParam("group");
 
 const several = <S extends z.ZodType>(schema: S) => z.array(schema).max(100).optional();
-const name = z.string().min(1).max(128);
+/** One line that is shown as it is: a terminal obeys control characters. */
+const oneLine = /^\P{Cc}*$/u;
+const name = z.string().min(1).max(128).regex(oneLine, "holds control characters");
 const word = z.string().min(1).max(64);
 
 const page = {
