@@ -5,21 +5,18 @@
  *
  * Needs apt's package lists, gcc with libc6-dev, qemu-utils and e2fsprogs; not root; nothing gets installed.
  *
- * Who else touches it: instances stand on disk.qcow2 with their overlays, hosts read kernel and initrd at each start. So the folder
- * is built beside its place and renamed into it whole, it stays as it is while the recipe (the files of this folder) stays, and a
- * rebuild for another recipe carries the old disk over: its bytes under one id never change (another disk would need another id).
- * A build killed half-way leaves a hidden folder; the next one clears it away and puts the old image back if that had gone aside.
- * Two builds at once: the later one finds an image of its own recipe and drops what it built.
+ * It stays as it is while the recipe (the files named below) stays, and a rebuild for another recipe carries the old disk over: its
+ * bytes under one id never change (another disk would need another id). How it comes to its place stands in place.ts.
  */
 import { createHash } from "node:crypto";
-import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { copyFile, readdir, readFile, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { imageManifestSchema, type ImageManifest } from "../src/core/image-manifest.ts";
-import { crashPoint } from "../src/lib/crash-point.ts";
+import type { ImageManifest } from "../src/core/image-manifest.ts";
 import { formatError, wrap } from "../src/lib/errors.ts";
 import { parseId } from "../src/lib/ids.ts";
 import { cpio, type CpioEntry } from "./cpio.ts";
 import { kernelPackage, ModuleTree, readKernel, resolveKernel, type KernelModule } from "./kernel.ts";
+import { buildImage, recipeKey, type BuildOptions } from "./place.ts";
 import { run } from "./run.ts";
 
 export const tinyImageId = parseId("image", "img-tiny0001") ?? fail();
@@ -33,38 +30,18 @@ const bootModules = ["virtio_pci", "virtio_net", "virtio_blk", "isofs", "button"
 const lateModules = ["virtio_balloon", "virtio_rng", "pvpanic_mmio"];
 const vfatModules = ["vfat", "nls_cp437", "nls_ascii", "nls_utf8"];
 
-export interface BuildOptions {
-  onProgress?: (step: string) => void;
-}
-
 /** Makes sure that the image stands in `targetDir` and returns its manifest; at once if it was built there from the same recipe. */
 export async function buildTiny(targetDir: string, options: BuildOptions = {}): Promise<ImageManifest> {
   const say = options.onProgress ?? (() => {});
-  const place = join(targetDir, tinyImageId);
-  const key = await recipeKey();
-  await mkdir(targetDir, { recursive: true });
-  await recover(targetDir, place);
-  const before = await readManifest(place);
-  if (before?.built?.key === key) return before;
-
-  const work = join(targetDir, `.${tinyImageId}.${process.pid}`);
-  try {
-    const image = join(work, "image");
-    await mkdir(image, { recursive: true });
-    const manifest = await buildInto(
-      image,
-      work,
-      key,
-      before === undefined ? undefined : join(place, before.disk.file),
-      say,
-    );
-    crashPoint("guest.build.rename");
-    return await putInPlace(image, place, manifest, work);
-  } catch (error) {
-    throw wrap("building the image tiny", error);
-  } finally {
-    await rm(work, { recursive: true, force: true });
-  }
+  const key = await recipeKey(import.meta.dirname, recipe);
+  return buildImage(targetDir, {
+    id: tinyImageId,
+    key,
+    make: async (image, work, before) => {
+      const oldDisk = before === undefined ? undefined : join(before, "disk.qcow2");
+      return buildInto(image, work, key, oldDisk, say);
+    },
+  });
 }
 
 async function buildInto(
@@ -109,7 +86,7 @@ async function buildInto(
   else await copyFile(oldDisk, disk);
   files.set("disk.qcow2", await readFile(disk));
 
-  const manifest: ImageManifest = {
+  return {
     id: tinyImageId,
     name: "tiny",
     format: 1,
@@ -122,28 +99,6 @@ async function buildInto(
     sha256: Object.fromEntries([...files].map(([name, content]) => [name, sha256(content)])),
     built: { key, packages: { [kernelPackage]: `${kernel.name} ${kernel.version}` } },
   };
-  await writeFile(join(image, "manifest.json"), `${JSON.stringify(imageManifestSchema.parse(manifest), null, 2)}\n`);
-  return manifest;
-}
-
-/** Swaps the built folder in; a rename onto a folder that is not empty is refused, so the old one steps aside first. */
-async function putInPlace(image: string, place: string, manifest: ImageManifest, work: string): Promise<ImageManifest> {
-  const twin = async () => {
-    const other = await readManifest(place);
-    return other?.built?.key === manifest.built?.key ? other : undefined;
-  };
-  const before = await twin();
-  if (before !== undefined) return before;
-  await rename(place, join(work, "old")).catch(ignoreMissing);
-  crashPoint("guest.build.swap");
-  try {
-    await rename(image, place);
-    return manifest;
-  } catch (error) {
-    const meanwhile = await twin();
-    if (meanwhile === undefined) throw error;
-    return meanwhile;
-  }
 }
 
 async function compileProbe(work: string): Promise<Buffer> {
@@ -212,45 +167,8 @@ async function makeDisk(file: string, work: string): Promise<void> {
   await run("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", raw, file]);
 }
 
-async function recipeKey(): Promise<string> {
-  const hash = createHash("sha256");
-  for (const name of recipe) hash.update(name).update(await readSource(name));
-  return hash.digest("hex");
-}
-
 async function readSource(name: string): Promise<Buffer> {
   return await readFile(join(import.meta.dirname, name));
-}
-
-/** The manifest of a whole image in this folder, else undefined: an older form or a damaged file means building again. */
-async function readManifest(folder: string): Promise<ImageManifest | undefined> {
-  const text = await readFile(join(folder, "manifest.json"), "utf8").catch(ignoreMissing);
-  if (text === undefined) return undefined;
-  return imageManifestSchema.safeParse(JSON.parse(text)).data;
-}
-
-/** Takes up what killed builds left: the image they had moved aside goes back, the rest goes away. */
-async function recover(targetDir: string, place: string): Promise<void> {
-  for (const name of await readdir(targetDir)) {
-    const pid = name.startsWith(`.${tinyImageId}.`) ? Number(name.split(".").at(-1)) : undefined;
-    if (pid === undefined || isAlive(pid)) continue;
-    const left = join(targetDir, name);
-    if ((await readManifest(place)) === undefined) await rename(join(left, "old"), place).catch(ignoreMissing);
-    await rm(left, { recursive: true, force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-}
-
-function ignoreMissing(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== "ENOENT") throw error;
 }
 
 function sha256(content: Buffer): string {

@@ -1,44 +1,73 @@
-/** The tiny guest image: built from guest/ into a cache, again only when its sources are others. */
+/** The images that we build ourselves: each from its sources into a cache, again only when its sources are others. */
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { passThrough } from "./process.mjs";
+import { rootPrefix } from "./rights.mjs";
 import { imageCache, node, root } from "./root.mjs";
 import { Stop } from "./say.mjs";
 
-const stamp = `${imageCache}.stamp`;
+/** `sources`: files and folders below guest/ that decide what comes out. */
+const images = {
+  tiny: { program: "guest/build.ts", sources: ["."], without: "debian", asRoot: false },
+  "debian-12": { program: "guest/debian/build.ts", sources: ["debian"], without: undefined, asRoot: true },
+};
 
-function sourceHash() {
+/** @typedef {keyof typeof images} ImageName */
+
+/** @param {string} name @returns {name is ImageName} */
+export function isImageName(name) {
+  return Object.hasOwn(images, name);
+}
+
+/** @param {ImageName} name */
+function stampOf(name) {
+  return `${imageCache}.${name}.stamp`;
+}
+
+/** @param {ImageName} name */
+function sourceHash(name) {
   const hash = createHash("sha256");
+  const { sources, without } = images[name];
   /** @param {string} dir */
   const walk = (dir) => {
     for (const entry of readdirSync(dir, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))) {
       const path = join(dir, entry.name);
-      if (entry.isDirectory()) walk(path);
-      else if (entry.isFile() && !entry.name.endsWith(".test.ts")) hash.update(entry.name).update(readFileSync(path));
+      if (entry.isDirectory()) {
+        if (entry.name !== without) walk(path);
+      } else if (entry.isFile() && !entry.name.endsWith(".test.ts")) hash.update(entry.name).update(readFileSync(path));
     }
   };
-  walk(join(root, "guest"));
+  for (const source of sources) walk(join(root, "guest", source));
   return hash.digest("hex");
 }
 
-export function imageMissing() {
-  if (!existsSync(join(root, "guest/build.ts"))) return false;
-  return !existsSync(stamp) || readFileSync(stamp, "utf8") !== sourceHash();
+/** @param {ImageName} name */
+export function imageMissing(name) {
+  if (!existsSync(join(root, images[name].program))) return false;
+  return !existsSync(stampOf(name)) || readFileSync(stampOf(name), "utf8") !== sourceHash(name);
 }
 
-export async function makeImage() {
-  // Under another name until it is whole; one of its own, because two set-ups may run at a time.
-  const fresh = `${imageCache}.${process.pid}`;
+/** @param {ImageName} name */
+export async function makeImage(name) {
+  const { program, asRoot } = images[name];
+  // Beside the cache until it is whole; in a folder of its own, because two set-ups may run at a time.
+  const fresh = `${imageCache}.${name}.${process.pid}`;
   rmSync(fresh, { recursive: true, force: true });
   mkdirSync(fresh, { recursive: true });
   try {
-    const code = await passThrough(node, [join(root, "guest/build.ts"), fresh], { stdio: ["ignore", 2, 2] });
-    if (code !== 0) throw new Stop(`building the guest image ended with status ${code}; see above`);
-    rmSync(imageCache, { recursive: true, force: true });
-    renameSync(fresh, imageCache);
+    const command = [node, join(root, program), fresh];
+    const prefix = asRoot ? rootPrefix(`Building the image ${name}`, command.join(" ")) : [];
+    const [first = node, ...args] = [...prefix, ...command];
+    const code = await passThrough(first, args, { stdio: ["ignore", 2, 2] });
+    if (code !== 0) throw new Stop(`building the image ${name} ended with status ${code}; see above`);
+    mkdirSync(imageCache, { recursive: true });
+    for (const each of readdirSync(fresh)) {
+      rmSync(join(imageCache, each), { recursive: true, force: true });
+      renameSync(join(fresh, each), join(imageCache, each));
+    }
   } finally {
     rmSync(fresh, { recursive: true, force: true });
   }
-  writeFileSync(stamp, sourceHash());
+  writeFileSync(stampOf(name), sourceHash(name));
 }

@@ -1,6 +1,6 @@
 /**
  * Installs Debian packages and nothing else: no service of theirs is started or enabled, no database cluster is made, no other
- * package is upgraded. Runs as root, as a program of its own (`node setup/install.mjs [--source]`), so that an ordinary user's
+ * package is upgraded. Runs as root, as a program of its own (`node setup/install.mjs [--source] [--images]`), so that an ordinary user's
  * set-up can call it through sudo. What it puts aside for the time of the installation it puts back, also when it fails.
  */
 import { spawnSync } from "node:child_process";
@@ -76,10 +76,10 @@ function forbidCluster() {
   };
 }
 
-/** @param {boolean} maySource */
-function install(maySource) {
+/** @param {boolean} maySource @param {boolean} images */
+function install(maySource, images) {
   const { version, codename } = debian();
-  const missing = missingPackages();
+  const missing = missingPackages(images);
   if (missing.length === 0) return;
   const backports = version === "12" && missing.some((each) => each.backports);
   if (backports && !hasBackports(codename)) {
@@ -123,8 +123,9 @@ function install(maySource) {
 }
 
 try {
-  install(process.argv.includes("--source"));
-  const still = missingPackages().map((each) => each.name);
+  const images = process.argv.includes("--images");
+  install(process.argv.includes("--source"), images);
+  const still = missingPackages(images).map((each) => each.name);
   if (still.length > 0)
     throw new Stop(`apt-get ended well, but these are still missing or too old: ${still.join(", ")}`);
 } catch (error) {

@@ -5,6 +5,7 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { check, testAll } from "./checks.mjs";
+import { isImageName } from "./image.mjs";
 import { provide } from "./needs.mjs";
 import { passThrough } from "./process.mjs";
 import { isRoot, rootPrefix } from "./rights.mjs";
@@ -17,6 +18,7 @@ npm test                                                   everything is tested,
 npm run check                                              types, lint, format, and the tests that need no host
 npm run test:faults                                        kills everything at every step and looks what is left
 npm run bench -- NAME [--quick] [--json]                   measures, beside a rival, in one run
+npm run image -- debian-12 [--home DIR]                    builds that image (once) and gives it to the lab in that home
 
 --yes (or CI=true) agrees in advance to a new apt source. \`--home\` is .vstation unless given.`;
 
@@ -64,7 +66,7 @@ async function main() {
       await provide({ repeat, lab: false, yes });
       return check();
     case "test":
-      await provide({ repeat, lab: true, yes });
+      await provide({ repeat, lab: true, images: true, yes });
       return testAll();
     case "faults":
       await provide({ repeat, lab: true, yes });
@@ -72,6 +74,12 @@ async function main() {
     case "bench":
       await provide({ repeat, lab: true, yes });
       return asRoot(join(root, "bench/main.ts"), args);
+    case "image": {
+      const [name = "", ...others] = args;
+      if (!isImageName(name)) throw new Stop(`there is no image "${name}" to build; there are tiny and debian-12`);
+      await provide({ repeat, lab: true, images: true, yes });
+      return asRoot(join(root, "lab/images.ts"), ["--cache", cache, ...others]);
+    }
     case "help":
       say(help);
       return 0;

@@ -9,24 +9,27 @@ import { agree, rootPrefix } from "./rights.mjs";
 import { root } from "./root.mjs";
 import { say, step, Stop } from "./say.mjs";
 
-/** @param {{ repeat: string, lab: boolean, yes: boolean }} wanted `lab`: more than the npm modules, and root; `repeat`: the
- * command to give again with --yes */
-export async function provide({ repeat, lab, yes }) {
+/** @param {{ repeat: string, lab: boolean, images?: boolean, yes: boolean }} wanted `lab`: more than the npm modules, and root;
+ * `images`: debian-12 too; `repeat`: the command to give again with --yes */
+export async function provide({ repeat, lab, images = false, yes }) {
   const modules = missingModules();
-  const packages = lab ? missingPackages() : [];
+  const packages = lab ? missingPackages(images) : [];
   const release = packages.length > 0 ? debian() : undefined;
   const source =
     release?.version === "12" && packages.some((each) => each.backports) && !hasBackports(release.codename);
-  const image = lab && imageMissing();
-  if (modules === undefined && packages.length === 0 && !image) return;
+  /** @type {readonly import("./image.mjs").ImageName[]} */
+  const wanted = images ? ["tiny", "debian-12"] : ["tiny"];
+  const missing = lab ? wanted.filter(imageMissing) : [];
+  if (modules === undefined && packages.length === 0 && missing.length === 0) return;
 
   say("VStation needs, and this machine lacks:");
   if (modules !== undefined) say(`  - ${modules}`);
   if (source) say(`  - the apt source ${release.codename}-backports`);
   if (packages.length > 0) say(`  - Debian packages: ${packages.map((each) => each.name).join(" ")}`);
-  if (image) say("  - the tiny guest image");
+  for (const name of missing) say(`  - the image ${name}${name === "debian-12" ? " (one to two minutes)" : ""}`);
 
-  const installer = ["node", join(root, "setup/install.mjs"), ...(source ? ["--source"] : [])];
+  const flags = [...(source ? ["--source"] : []), ...(images ? ["--images"] : [])];
+  const installer = ["node", join(root, "setup/install.mjs"), ...flags];
   const prefix =
     packages.length === 0
       ? []
@@ -46,5 +49,5 @@ export async function provide({ repeat, lab, yes }) {
       if (code !== 0) throw new Stop("the packages were not installed; see above");
     });
   }
-  if (image) await step("building the tiny guest image", makeImage);
+  for (const name of missing) await step(`building the image ${name}`, () => makeImage(name));
 }

@@ -1,4 +1,4 @@
-/** The Debian packages that a lab needs, and which of them are missing or too old here. */
+/** The Debian packages that a lab needs (and what more the image debian-12 takes), and which of them are missing or too old here. */
 import { readFileSync } from "node:fs";
 import { output } from "./process.mjs";
 import { Stop } from "./say.mjs";
@@ -31,6 +31,17 @@ const needed = [
   { name: "zstd" },
 ];
 
+/** Building debian-12, and logging in to it.
+ * @type {readonly Package[]} */
+const neededForImages = [
+  { name: "mmdebstrap" },
+  { name: "fdisk" },
+  { name: "mtools" },
+  // GRUB's own tools are taken out of their package and need it.
+  { name: "libdevmapper1.02.1" },
+  { name: "openssh-client" },
+];
+
 /** What of the above may come from backports; everything else stays at the release's version. */
 export const fromBackports = ["qemu-*", "libvirt*", "seabios"];
 
@@ -57,8 +68,9 @@ function readOsRelease() {
   }
 }
 
-/** Those that are not installed in the version needed. Reads dpkg's own records; takes some milliseconds. */
-export function missingPackages() {
+/** Those that are not installed in the version needed. Reads dpkg's own records; takes some milliseconds.
+ * @param {boolean} images with what building images takes */
+export function missingPackages(images) {
   const text = output("dpkg-query", ["-W", "-f", "${Package}\\t${db:Status-Abbrev}\\t${Version}\\n"]) ?? "";
   const installed = new Map(
     text
@@ -67,7 +79,7 @@ export function missingPackages() {
       .filter((fields) => fields[1]?.startsWith("ii"))
       .map((fields) => [fields[0], fields[2] ?? ""]),
   );
-  return needed.filter(({ name, atLeast }) => {
+  return [...needed, ...(images ? neededForImages : [])].filter(({ name, atLeast }) => {
     const version = name === "postgresql" ? postgresServer(installed) : installed.get(name);
     if (version === undefined) return true;
     return atLeast !== undefined && output("dpkg", ["--compare-versions", version, "ge", atLeast]) === undefined;

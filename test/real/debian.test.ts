@@ -1,0 +1,66 @@
+/**
+ * `debian-12` as its owner meets it: run by the official SDK, started by the firmware from its own disk, configured by cloud-init from
+ * the seed, entered by ssh with the key pair that the API made.
+ */
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { connectCloud, type CloudClient } from "../../bench/cloud.ts";
+import { debianImageId } from "../../guest/debian/build.ts";
+import { TestLab } from "../../lab/testing.ts";
+import type { InstanceId } from "../../src/lib/ids.ts";
+import { SshKey } from "./support/ssh.ts";
+
+/** A boot of Debian without KVM takes a minute on two free cores. */
+const patience = { timeout: 600_000, interval: 3_000 };
+const userData = `#!/bin/sh
+echo "$(hostname) $(id -un)" >/var/lib/user-data-ran
+`;
+
+const lab = new TestLab();
+let cloud: CloudClient;
+let key: SshKey | undefined;
+let keyId: string;
+
+beforeAll(async () => {
+  await lab.start({ hosts: 1 });
+  cloud = connectCloud(lab.home.credentialsFile);
+  const { KeyPair } = await cloud.sdk.CreateKeyPair({ KeyName: "mine", ProjectId: 0 });
+  key = new SshKey(KeyPair?.PrivateKey ?? "");
+  keyId = KeyPair?.KeyId ?? "";
+});
+afterAll(async () => {
+  key?.remove();
+  await lab.destroy();
+});
+
+async function boot(diskGiB: number): Promise<{ id: InstanceId; inside: (command: string) => Promise<string> }> {
+  const wish = {
+    name: "debian",
+    imageId: debianImageId,
+    instanceType: "T1.SMALL1",
+    userData,
+    keyIds: [keyId],
+    diskGiB,
+  };
+  const [id] = await cloud.run(wish);
+  if (id === undefined) throw new Error("RunInstances returned no id");
+  await cloud.succeeded([id], 120_000);
+  const { ip } = await cloud.instance(id);
+  return { id, inside: async (command) => (key === undefined ? "" : key.run(`debian@${ip}`, command)) };
+}
+
+describe("debian-12", () => {
+  it("boots from its own disk, takes the seed, and lets its owner in", { timeout: 900_000 }, async () => {
+    const { ImageSet } = await cloud.sdk.DescribeImages({ ImageIds: [debianImageId] });
+    expect(ImageSet).toMatchObject([{ ImageName: "debian-12", Platform: "Debian", ImageSize: 2 }]);
+    const { id, inside } = await boot(4);
+    await vi.waitFor(async () => expect(await inside("cloud-init status")).toBe("status: done"), patience);
+    expect(await inside("cat /var/lib/user-data-ran")).toBe(`${id} root`);
+    expect(await inside("id -un; sudo -n id -un; . /etc/os-release; echo $VERSION_ID; cat /proc/cmdline")).toMatch(
+      /^debian\nroot\n12\nBOOT_IMAGE=\/vmlinuz root=LABEL=root /,
+    );
+    // The partition and the file system have grown to the disk that was asked for.
+    expect(Number(await inside("df --output=size -BM / | tail -1 | tr -d M"))).toBeGreaterThan(3_500);
+    await cloud.terminate(id);
+    await vi.waitFor(async () => expect((await cloud.sdk.DescribeInstances({})).TotalCount).toBe(0), patience);
+  });
+});
