@@ -96,6 +96,7 @@ export function prepareHost(home: Home, plan: Plan, host: HostPlan, shape: Shape
     stateDir: join(dir, "state"),
     runDir: "/run/vstation",
     imageDir: home.imageDir,
+    imageCacheGiB: 100,
     libvirtSocket: "/run/libvirt/libvirt-sock",
     vstation: {
       servers: [`${plan.underlay.address}:${plan.agentPort}`],

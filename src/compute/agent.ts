@@ -30,6 +30,7 @@ import { pathsOf } from "./paths.ts";
 import { run } from "./process.ts";
 import { buildSeed } from "./seed.ts";
 import { makeDurableDirectory } from "../lib/durable.ts";
+import { ImageFetch } from "./storage/image-fetch.ts";
 import { Images } from "./storage/images.ts";
 import { Reserve } from "./storage/reserve.ts";
 import { SpaceWatch } from "./storage/space-watch.ts";
@@ -79,6 +80,15 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     isWhole: () => fleet.isKnown,
     onReady: () => link?.flush(),
   });
+  let identity: Identity | undefined;
+  const imageFetch = new ImageFetch({
+    directory: config.imageDir,
+    servers: config.vstation.servers,
+    identity: () => identity,
+    inUse: () => fleet.imagesInUse(),
+    limitBytes: config.imageCacheGiB * 2 ** 30,
+    log,
+  });
   const context: Context = {
     log,
     libvirt,
@@ -87,7 +97,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     accelerator: proof.accelerator,
     emulator,
     diskCache,
-    images: new Images(config.imageDir),
+    images: new Images(config.imageDir, imageFetch),
     seeds: { build: buildSeed },
     network,
     write: reserve.write,
@@ -104,7 +114,6 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   fleet.start();
   void syncNetwork(network, log);
 
-  let identity: Identity | undefined;
   const describe = async (): Promise<{ inventory: Inventory; readiness: Readiness }> => {
     const libvirtVersion = await askVersion(libvirt);
     if (libvirtVersion === "" && libvirt.link === "connected") void tellWhenAnswering();

@@ -8,7 +8,10 @@ export const computeConfigSchema = z.strictObject({
   stateDir: z.string(),
   /** Vanishes with the host's boot: sockets, the accelerator proof. */
   runDir: z.string(),
+  /** Images by their ids; may be shared with VStation. What is missing is fetched from it into here. */
   imageDir: z.string(),
+  /** Above it, fetched images that no instance here uses go, the longest unused first. */
+  imageCacheGiB: z.int().min(1).default(100),
   libvirtSocket: z.string().default("/run/libvirt/libvirt-sock"),
   vstation: z.strictObject({
     /** Addresses `host:port` of the replicas' agent listener; any of them serves. */

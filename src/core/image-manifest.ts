@@ -34,3 +34,8 @@ export const imageManifestSchema = z.object({
 });
 
 export type ImageManifest = z.infer<typeof imageManifestSchema>;
+
+/** The files of an image beside its manifest. */
+export function imageFiles({ boot, disk }: ImageManifest): string[] {
+  return boot.kind === "direct" ? [disk.file, boot.kernel, boot.initrd] : [disk.file];
+}

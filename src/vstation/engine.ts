@@ -15,7 +15,7 @@ import { Pki } from "./agents/pki.ts";
 import { SeenWriter } from "./agents/seen-writer.ts";
 import { createCloud } from "./app/create-cloud.ts";
 import { EventTail } from "./app/event-tail.ts";
-import { ImageFolder } from "./app/images.ts";
+import { ImageFolder } from "./app/image-folder.ts";
 import type { Cloud } from "./cloud.ts";
 import type { VStationConfig } from "./config.ts";
 import type { EngineMetrics } from "./metrics.ts";
@@ -62,7 +62,8 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
   const secrets = await accountBootstrap(store);
   const pki = await Pki.open(config.pkiDir, !(await anyHostJoined(store)));
   const seen = new SeenWriter(store, log, (outcome) => countSeen(metrics, log, outcome));
-  const agents = await AgentListener.start({ store, pki, config, log, seen });
+  const folder = new ImageFolder(config.imageDir, log);
+  const agents = await AgentListener.start({ store, pki, config, log, seen, images: folder });
   const events = new EventTail(store, log);
   let reconciler: Reconciler | undefined;
   const placer = new Placer({
@@ -143,13 +144,12 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     () => reconciler?.waiting ?? 0,
   );
 
-  const images = new ImageFolder(config.imageDir, log);
   const cloud = createCloud({
     store,
     config,
     placer,
     agents,
-    images,
+    folder,
     events,
     operatorToken: secrets.operatorToken,
     log,

@@ -1,11 +1,15 @@
-/** The images this host can start guests from: a folder per image under `imageDir`, named by its id, with its manifest. */
+/**
+ * The images this host can start guests from: a folder per image under `imageDir`, named by its id, with its manifest. What is not
+ * there is fetched from VStation; where hosts share VStation's folder (as in the lab) everything is there already.
+ */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { imageManifestSchema } from "../../core/image-manifest.ts";
-import { Failure } from "../../lib/errors.ts";
+import { Failure, isFailure } from "../../lib/errors.ts";
 import type { ImageId } from "../../lib/ids.ts";
 import type { DomainBoot } from "../vm/domain-xml/firmware.ts";
 import { readDurable } from "../../lib/durable.ts";
+import type { ImageFetch, OnProgress } from "./image-fetch.ts";
 import { qcow2Size } from "./qcow2.ts";
 
 export interface Image {
@@ -15,11 +19,26 @@ export interface Image {
 
 export class Images {
   readonly #directory: string;
+  readonly #fetch: Pick<ImageFetch, "fetch" | "used">;
   /** An image never changes under its id, so what was found once holds as long as its disk is there. */
   readonly #found = new Map<ImageId, Image>();
 
-  constructor(directory: string) {
+  constructor(directory: string, fetch: Pick<ImageFetch, "fetch" | "used">) {
     this.#directory = directory;
+    this.#fetch = fetch;
+  }
+
+  /** Makes sure that it is on this host; may take as long as its transfer. Failure `ImageMissing` when it is not to be had. */
+  async ensure(id: ImageId, onProgress: OnProgress): Promise<void> {
+    const here = await this.find(id).then(
+      () => true,
+      (error: unknown) => {
+        if (isFailure(error) && error.code === "ImageMissing") return false;
+        throw error;
+      },
+    );
+    if (!here) await this.#fetch.fetch(id, onProgress);
+    await this.#fetch.used(id);
   }
 
   /** Failure `ImageMissing` when it is not on this host or not whole. */

@@ -20,7 +20,7 @@ export interface Context {
   readonly accelerator: Accelerator;
   readonly emulator: string;
   readonly diskCache: "none" | "writeback";
-  readonly images: Pick<Images, "find">;
+  readonly images: Pick<Images, "find" | "ensure">;
   readonly seeds: Seeds;
   readonly network: Pick<Network, "ensureGuest" | "sync">;
   /** Puts a note on the disk, if need be from the reserve. */

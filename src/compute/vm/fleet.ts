@@ -9,7 +9,7 @@ import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { InstanceSpec } from "../../api/agent.ts";
 import { formatError } from "../../lib/errors.ts";
-import { parseId, type InstanceId } from "../../lib/ids.ts";
+import { parseId, type ImageId, type InstanceId } from "../../lib/ids.ts";
 import type { Subscription } from "../../libvirt/contract.ts";
 import { instanceDirectory, recordFile } from "../paths.ts";
 import { makeDurableDirectory, temporaryEnding } from "../../lib/durable.ts";
@@ -93,6 +93,18 @@ export class Fleet {
       const spec = wanted && wanted.power.state !== "gone" ? wanted.spec : worker.record?.spec;
       if (spec) yield [worker.id, spec];
     }
+  }
+
+  /** Images on whose disks something may stand here; undefined when that cannot be told, because a record is unreadable. */
+  imagesInUse(): ReadonlySet<ImageId> | undefined {
+    const used = new Set<ImageId>();
+    for (const worker of this.#workers.values()) {
+      if (worker.isUnreadable) return undefined;
+      for (const spec of [this.#context.wanted(worker.id)?.doc.spec, worker.record?.spec]) {
+        if (spec !== undefined) used.add(spec.imageId);
+      }
+    }
+    return used;
   }
 
   /** True once every instance has been looked at since this process began: before that no report is whole. */

@@ -65,6 +65,8 @@ export class Worker {
   #woken = false;
   #timer: NodeJS.Timeout | null = null;
   #stopped = false;
+  /** Ends the wait for an image. */
+  #interrupt: (() => void) | null = null;
   #leftover: boolean;
   readonly #damage: string | null;
   #nothing = false;
@@ -80,6 +82,11 @@ export class Worker {
   /** Nothing of it is here and nobody names it: it may be dropped. */
   get isIdle(): boolean {
     return this.#nothing && this.#running === null;
+  }
+
+  /** Something of it lies here and nobody can tell what it stands on. */
+  get isUnreadable(): boolean {
+    return this.#damage !== null || (this.#leftover && this.#record === null);
   }
 
   get record(): InstanceRecord | null {
@@ -112,6 +119,7 @@ export class Worker {
   reconsider(): void {
     const { failure } = this.#held;
     if (failure) this.#held = { ...this.#held, failure: { ...failure, retryAtMs: 0 } };
+    this.#interrupt?.();
     this.wake();
   }
 
@@ -131,6 +139,7 @@ export class Worker {
   async stop(): Promise<void> {
     this.#stopped = true;
     if (this.#timer) clearTimeout(this.#timer);
+    this.#interrupt?.();
     await this.#running;
   }
 
@@ -260,6 +269,7 @@ export class Worker {
         crashPoint("vm.record.written");
         return;
       case "prepare":
+        if (!(await this.#imageIsHere(entry))) return;
         return starts.run(() => this.#prepare(step.incarnation, entry));
       case "start":
         await starts.run(async () => {
@@ -318,6 +328,25 @@ export class Worker {
         incarnation: run.incarnation,
         resets: run.resets,
       });
+    }
+  }
+
+  /**
+   * Before a place among the starts is taken: a transfer may last minutes, and others shall start meanwhile. False when something
+   * else came to be wanted before it was there; the transfer itself goes on.
+   */
+  async #imageIsHere(entry: WantedEntry | undefined): Promise<boolean> {
+    if (entry === undefined) return true;
+    const changed = Promise.withResolvers<false>();
+    this.#interrupt = () => changed.resolve(false);
+    const arrived = this.#context.images.ensure(entry.doc.spec.imageId, (percent) => {
+      if (this.#interrupt !== null) this.#publish({ is: "preparing", step: `image ${percent} %` }, entry);
+    });
+    arrived.catch(() => undefined);
+    try {
+      return await Promise.race([arrived.then(() => true), changed.promise]);
+    } finally {
+      this.#interrupt = null;
     }
   }
 

@@ -13,13 +13,15 @@ import { failure } from "../../core/failure-codes.ts";
 import { formatError } from "../../lib/errors.ts";
 import { parseId, type HostId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
+import type { ImageFolder } from "../app/image-folder.ts";
 import type { VStationConfig } from "../config.ts";
 import { logRetry, type Store } from "../store/database.ts";
-import { hostCertificateSerial, hostsHeard } from "../store/hosts.ts";
+import { hostCertificateSerial, hostsHeard, hostUsesImage } from "../store/hosts.ts";
 import type { Wake } from "../store/wake.ts";
 import { openGroup } from "../store/wanted.ts";
 import { answerJoin } from "./join.ts";
 import { sameSerial, type Pki } from "./pki.ts";
+import { ImageFiles } from "./image-files.ts";
 import { HostSession, type SessionContext } from "./session.ts";
 import type { SeenWriter } from "./seen-writer.ts";
 
@@ -29,6 +31,7 @@ export interface AgentListenerOptions {
   config: VStationConfig;
   log: Log;
   seen: SeenWriter;
+  images: ImageFolder;
 }
 
 /** Largest message of a host: a report of everything it has. */
@@ -64,9 +67,21 @@ export class AgentListener {
     };
     this.#sockets = new WebSocketServer({ noServer: true, maxPayload, perMessageDeflate: false });
     this.#server = server;
+    const imageFiles = new ImageFiles({
+      folder: options.images,
+      log,
+      mayHave: (hostId, imageId) => store.read((db) => hostUsesImage(db, hostId, imageId)),
+    });
     server.on("request", (request, response) => {
       if (request.method === "POST" && request.url === "/join") {
         void answerJoin({ store, pki, zone: config.zone, log }, request, response);
+      } else if (ImageFiles.is(request.url)) {
+        this.#hostOf(request.socket)
+          .then((hostId) => imageFiles.answer(hostId, request, response))
+          .catch((error: unknown) => {
+            logRetry(log, error, "an image file could not be served");
+            response.destroy();
+          });
       } else response.writeHead(404, { connection: "close" }).end();
     });
     server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {

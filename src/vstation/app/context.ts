@@ -4,7 +4,7 @@ import type { VStationConfig } from "../config.ts";
 import type { Placer } from "../placement/placer.ts";
 import type { Store } from "../store/database.ts";
 import type { EventTail } from "./event-tail.ts";
-import type { ImageFolder } from "./images.ts";
+import type { ImageFolder } from "./image-folder.ts";
 import type { Log } from "../../lib/log.ts";
 
 export interface AppContext {
@@ -12,7 +12,7 @@ export interface AppContext {
   config: VStationConfig;
   placer: Placer;
   agents: AgentListener;
-  images: ImageFolder;
+  folder: ImageFolder;
   events: EventTail;
   operatorToken: string;
   log: Log;

@@ -6,6 +6,7 @@ import { accessKeyFind } from "../store/accounts.ts";
 import type { AppContext } from "./context.ts";
 import { groups } from "./groups.ts";
 import { hosts } from "./hosts.ts";
+import { images } from "./images.ts";
 import { instances } from "./instances.ts";
 import { keys } from "./keys.ts";
 import { operations } from "./operations.ts";
@@ -21,7 +22,7 @@ export function createCloud(context: AppContext): Cloud {
     instances: instances(context),
     keys: keys(context),
     groups: groups(context),
-    images: context.images,
+    images: images(context),
     hosts: hosts(context),
     operations: operations(context),
     catalogue: {

@@ -58,7 +58,7 @@ async function runOnce(context: AppContext, caller: Caller, request: InstanceRun
     store.read((db) => keysOf(db, caller, request.keyIds)),
     store.read((db) => groupOf(db, caller, request)),
     store.read((db) => quotaLimits(db, caller.accountId)),
-    context.images.find(request.imageId),
+    context.folder.find(request.imageId),
   ]);
   if (answered !== undefined) return answered as Answer;
   if (limits === undefined) throw failure("AccountNotFound", "the account was deleted");

@@ -1,7 +1,7 @@
 /** Hosts: their certificate, their newest session, what they offer, and when they were last heard of. */
 import { sql } from "kysely";
 import type { Inventory, Readiness } from "../../api/agent.ts";
-import type { HostId } from "../../lib/ids.ts";
+import type { HostId, ImageId } from "../../lib/ids.ts";
 import type { Reader, Store, Tx } from "./database.ts";
 import { hostSilenceSeconds } from "./instances.ts";
 import type { HostRow } from "./schema.ts";
@@ -161,4 +161,17 @@ export async function hostRead(db: Reader, filter: { id?: HostId; zone?: string 
 export async function hostCertificateSerial(db: Reader, hostId: HostId): Promise<string | undefined> {
   const row = await db.selectFrom("host").select("certificate_serial").where("id", "=", hostId).executeTakeFirst();
   return row?.certificate_serial;
+}
+
+/** Is an instance of this image placed on this host? */
+export async function hostUsesImage(db: Reader, hostId: HostId, imageId: ImageId): Promise<boolean> {
+  const row = await db
+    .selectFrom("instance")
+    .select("id")
+    .where("host_id", "=", hostId)
+    .where("image_id", "=", imageId)
+    .where("deleted_at", "is", null)
+    .limit(1)
+    .executeTakeFirst();
+  return row !== undefined;
 }

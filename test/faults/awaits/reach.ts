@@ -53,6 +53,7 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ["vstation/agents/seen-writer.ts#SeenWriter.#run", "the wait before a report is written again"],
   ["vstation/agents/seen-writer.ts#SeenWriter.#oneByOne", "only where one host's report cannot be written at all"],
   ["vstation/agents/session.ts#HostSession.#stream", "the wait before what is wanted is read again"],
+  ["vstation/agents/image-files.ts#", "lab hosts share VStation's images: test/real/image-fetch.test.ts"],
   ["vstation/app/event-tail.ts#EventTail.#after", "only with more events at once than one read takes"],
   ["vstation/app/event-tail.ts#EventTail.#run", "the wait before events are read again"],
   ["vstation/engine.ts#whenDatabaseIsThere", "the wait for a database at the very start"],
@@ -66,6 +67,8 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ["compute/hypervisor.ts#", "only where a guest is paused or its record is lost"],
   ["compute/network/dnsmasq.ts#", "only where a subnet changes or goes, or a file of it was half written"],
   ["compute/network/network.ts#", "only where a subnet changes or goes, or its dnsmasq dies"],
+  ["compute/storage/image-fetch.ts#", "lab hosts share VStation's images: test/real/image-fetch.test.ts"],
+  ["compute/storage/images.ts#Images.ensure/2", "lab hosts share VStation's images: test/real/image-fetch.test.ts"],
   ["compute/storage/images.ts#readImage", "only where an image cannot be read"],
   ["compute/storage/reserve.ts#", "only on a full disk: test/real/compute-full.test.ts"],
   ["compute/storage/space-watch.ts#", "only on a full disk: test/real/disk-full.test.ts"],
@@ -94,5 +97,6 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ["vstation/reconciler/reconciler.ts#Reconciler.#oneByOne", "only where one instance cannot be written at all"],
   ["vstation/store/events.ts#eventsForget", "by the clock, once an hour; one statement"],
   ["vstation/store/client-tokens.ts#clientTokensForget", "by the clock, once an hour; one statement"],
+  ["vstation/store/hosts.ts#hostUsesImage", "lab hosts share VStation's images: test/real/image-fetch.test.ts"],
   ["vstation/store/hosts.ts#hostsSilent", "by the clock; one statement"],
 ];

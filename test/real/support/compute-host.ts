@@ -141,6 +141,7 @@ export class ComputeHost {
       stateDir: host.stateDir,
       runDir: "/run/vstation",
       imageDir: options.imageDir ?? imageCache,
+      imageCacheGiB: 100,
       libvirtSocket: "/run/libvirt/libvirt-sock",
       vstation: {
         servers: [`${underlay.address}:${options.agents.port}`],
