@@ -17,8 +17,8 @@ it("says which file is damaged and what to do", () => {
   try {
     const home = new Home(dir);
     expect(home.remembered()).toBeUndefined();
-    home.remember({ n: 3, apiPort: 4000, hosts: 2 });
-    expect(home.remembered()).toEqual({ n: 3, apiPort: 4000, hosts: 2 });
+    home.remember({ n: 3, apiPort: 4000, hosts: 2, nested: 0 });
+    expect(home.remembered()).toEqual({ n: 3, apiPort: 4000, hosts: 2, nested: 0 });
     for (const damage of ['{"n":', '{"n":3}', "[]"]) {
       writeFileSync(join(dir, "lab.json"), damage);
       expect(() => home.remembered()).toThrow(/lab\.json is damaged .*restore it/s);

@@ -13,6 +13,7 @@ const memorySchema = z.strictObject({
     .max(planCount - 1),
   apiPort: z.int().min(1).max(65535),
   hosts: z.int().min(0),
+  nested: z.int().min(0).default(0),
 });
 export type Memory = z.infer<typeof memorySchema>;
 
@@ -87,7 +88,7 @@ export class Home {
     } catch (error) {
       const why = error instanceof z.ZodError ? z.prettifyError(error) : String(error);
       throw new Error(
-        `${file} is damaged (${why}); it holds {"n", "apiPort", "hosts"} as the start log in log/supervisor.log names them: restore it, or use another --home`,
+        `${file} is damaged (${why}); it holds {"n", "apiPort", "hosts", "nested"} as the start log in log/supervisor.log names them: restore it, or use another --home`,
         { cause: error },
       );
     }

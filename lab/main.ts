@@ -1,7 +1,7 @@
 /**
  * `npm start` and `npm stop`, once everything that they need is installed (setup/ sees to that).
  *
- *   node lab/main.ts start [--hosts N] [--home DIR] [--detach] [--cache DIR]
+ *   node lab/main.ts start [--hosts N] [--nested N] [--home DIR] [--detach] [--cache DIR]
  *   node lab/main.ts stop [--home DIR]
  *
  * One supervisor per home, kept by a lock that the kernel drops with its holder. `stop` asks the supervisor to end, waits for
@@ -16,16 +16,18 @@ import * as z from "zod";
 import { formatError } from "../src/lib/errors.ts";
 import { Home, writeWhole } from "./home.ts";
 import { takeLock } from "./lock.ts";
+import { maxHosts, maxNested } from "./plan.ts";
 import { isAlive, signal, statOf } from "./processes.ts";
 import { writeStatusOff } from "./status.ts";
 import { describeFailure, Supervisor, sweep, type LabOptions } from "./supervisor.ts";
 
 const supervisorSchema = z.strictObject({ pid: z.int(), startTime: z.string() });
 
-const usage = `npm start [-- --hosts N] [--home DIR] [--detach] [--yes]
+const usage = `npm start [-- --hosts N] [--nested N] [--home DIR] [--detach] [--yes]
 npm stop [-- --home DIR]
 
-  --hosts N    lab hosts, 0 to 64; remembered by the home, 3 in a new one
+  --hosts N    lab hosts, 0 to ${maxHosts}; remembered by the home, 3 in a new one
+  --nested N   nested hosts, 0 to ${maxNested}: whole machines with their own kernel and KVM, emulated; remembered, none in a new home
   --home DIR   the folder that holds everything (.vstation)
   --detach     return when it is ready and leave it running
   --yes        agree in advance to a new apt source
@@ -39,6 +41,7 @@ function commandLine() {
       allowPositionals: true,
       options: {
         hosts: { type: "string" },
+        nested: { type: "string" },
         home: { type: "string", default: ".vstation" },
         cache: { type: "string" },
         detach: { type: "boolean", default: false },
@@ -76,11 +79,19 @@ async function main(): Promise<number> {
 }
 
 function options(): LabOptions {
-  const hosts = values.hosts === undefined ? undefined : Number(values.hosts);
-  if (hosts !== undefined && !(Number.isInteger(hosts) && hosts >= 0 && hosts <= 64)) {
-    throw new Error(`--hosts ${values.hosts}: a number from 0 to 64 is needed`);
-  }
-  return { hosts, ...(values.cache === undefined ? {} : { cache: resolve(values.cache) }) };
+  return {
+    hosts: numberOf("hosts", maxHosts),
+    nested: numberOf("nested", maxNested),
+    ...(values.cache === undefined ? {} : { cache: resolve(values.cache) }),
+  };
+}
+
+function numberOf(option: "hosts" | "nested", most: number): number | undefined {
+  const given = values[option];
+  if (given === undefined) return undefined;
+  const number = Number(given);
+  if (Number.isInteger(number) && number >= 0 && number <= most) return number;
+  throw new Error(`--${option} ${given}: a number from 0 to ${most} is needed`);
 }
 
 /** Runs the lab in this process until a signal ends it. */
@@ -154,6 +165,7 @@ async function detach(): Promise<number> {
   const log = openSync(home.log("supervisor"), "a", 0o600);
   const args = ["start", "--home", home.path, "--report", "3"];
   if (values.hosts !== undefined) args.push("--hosts", values.hosts);
+  if (values.nested !== undefined) args.push("--nested", values.nested);
   if (values.cache !== undefined) args.push("--cache", resolve(values.cache));
   const child = spawn(process.execPath, [import.meta.filename, ...args], {
     stdio: ["ignore", log, log, "pipe"],

@@ -2,11 +2,13 @@
  * What a lab is called and which addresses it uses, derived from one small number `n` (0..63), so that labs in different
  * homes run side by side on one machine. Pure: who picks `n` and how it is kept is in home.ts and edge.ts.
  *
- *   underlay   10.96.n.0/24       the machine is .1, hosts are .11, .12, ..., elastic addresses from .128; VXLAN and the hosts' control run on it
+ *   underlay   10.96.n.0/24       the machine is .1, namespace hosts are .11, .12, ..., nested ones .101, .102, ..., elastic addresses
+ *                                 from .128; VXLAN and the hosts' control run on it
  *   guests     10.(128+n).0.0/16  gateway .0.1 (every host's bridge), .0.2 the machine itself, instances from .0.10
  */
 export const planCount = 64;
 export const maxHosts = 64;
+export const maxNested = 8;
 
 /** Underlay frames are larger than guests' frames by more than VXLAN's 50 bytes, so guests keep the usual 1500. */
 export const underlayMtu = 9000;
@@ -36,10 +38,11 @@ export interface Plan {
 }
 
 export interface HostPlan {
+  readonly kind: "namespace" | "nested";
   readonly index: number;
   readonly name: string;
   readonly address: string;
-  /** The outer end of the host's cable, a port of the underlay bridge; inside it is `eth0`. */
+  /** The outer end of the host's cable (veth or tap), a port of the underlay bridge; inside it is `eth0`. */
   readonly port: string;
   readonly mac: string;
 }
@@ -67,17 +70,38 @@ export function planOf(n: number): Plan {
   };
 }
 
-/** The i-th host of a lab, counted from 1. */
+/** The i-th namespace host of a lab, counted from 1. */
 export function hostPlanOf(plan: Plan, index: number): HostPlan {
   const nn = plan.n.toString(16).padStart(2, "0");
   const ii = index.toString(16).padStart(2, "0");
   return {
+    kind: "namespace",
     index,
     name: `host${index}`,
     address: `10.96.${plan.n}.${10 + index}`,
     port: `vs${plan.n}h${index}`,
     mac: `02:76:73:${nn}:01:${ii}`,
   };
+}
+
+/** The i-th nested host of a lab, counted from 1. */
+export function nestedPlanOf(plan: Plan, index: number): HostPlan {
+  const nn = plan.n.toString(16).padStart(2, "0");
+  const ii = index.toString(16).padStart(2, "0");
+  return {
+    kind: "nested",
+    index,
+    name: `nested${index}`,
+    address: `10.96.${plan.n}.${100 + index}`,
+    port: `vs${plan.n}n${index}`,
+    mac: `02:76:73:${nn}:02:${ii}`,
+  };
+}
+
+/** Is this part of a lab a host, and of which kind? */
+export function hostKindOf(part: string): HostPlan["kind"] | undefined {
+  const word = /^(host|nested)\d+$/.exec(part)?.[1];
+  return word === undefined ? undefined : word === "host" ? "namespace" : "nested";
 }
 
 /** Where the search for a free `n` starts: the same home tends to get the same numbers. */

@@ -13,12 +13,14 @@ import { appendFileSync, existsSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { formatError } from "../src/lib/errors.ts";
 import { sleep } from "../src/lib/retry.ts";
-import { Child, endChild, type ChildContext, type ChildStatus } from "./child.ts";
+import { Child, endChild, type ChildContext, type ChildSpec, type ChildStatus } from "./child.ts";
 import { keepCapabilities, takeCapabilities, takeImages } from "./cache.ts";
 import { edgeDown, edgeFlood, edgeUp } from "./edge.ts";
 import type { Home, Memory } from "./home.ts";
 import { defaultShape, hostSpec, prepareHost, type Shape } from "./host/host.ts";
-import { hostPlanOf, type HostPlan, type Plan } from "./plan.ts";
+import { nestedKernel, type NestedKernel } from "./nested/kernel.ts";
+import { nestedGraceMs, nestedSpec, prepareNested } from "./nested/nested.ts";
+import { hostKindOf, hostPlanOf, nestedPlanOf, type HostPlan, type Plan } from "./plan.ts";
 import { postgresReady, postgresSpec } from "./postgres.ts";
 import { gone, handlesOf, initOf, isAlive, processesOf, signal } from "./processes.ts";
 import { servicesOf, watchServices, writeStatus, type LabState } from "./status.ts";
@@ -28,6 +30,7 @@ const root = join(import.meta.dirname, "..");
 
 export interface LabOptions {
   readonly hosts: number | undefined;
+  readonly nested: number | undefined;
   readonly shape?: Shape;
   /** What labs on this machine share (cache.ts). */
   readonly cache?: string;
@@ -41,6 +44,7 @@ export class Supervisor {
   readonly #stopping = new AbortController();
   #state: LabState = "starting";
   #endpoint: string | null = null;
+  #kernel: Promise<NestedKernel> | undefined;
   #starting: Promise<unknown> | undefined;
   #adopted = false;
   /** Called at each change of any part. */
@@ -76,6 +80,7 @@ export class Supervisor {
     const plan = await edgeUp(home.path, before?.n);
     const memory = await this.#remember(plan, before, options, living);
     for (let i = 1; i <= memory.hosts; i++) this.#hosts.push(hostPlanOf(plan, i));
+    for (let i = 1; i <= memory.nested; i++) this.#hosts.push(nestedPlanOf(plan, i));
     this.#progress(`network ${plan.underlay.cidr}, guests ${plan.guests.cidr}`);
 
     if (options.cache !== undefined) takeImages(options.cache, home.imageDir);
@@ -85,7 +90,7 @@ export class Supervisor {
     await this.#must(this.#together(this.#startControl(), this.#startHosts(plan, options, fingerprint)));
     // Those that ran on were never away.
     await this.#must(this.#allReady(living.size > 0 ? new Date(0) : began));
-    const first = this.#hosts[0];
+    const first = this.#hosts.find((host) => host.kind === "namespace");
     if (options.cache !== undefined && first !== undefined) keepCapabilities(options.cache, home.hostDir(first.name));
     const credentials = readCredentials(home.credentialsFile);
     this.#endpoint = credentials.endpoint;
@@ -104,14 +109,26 @@ export class Supervisor {
   }
 
   async #startHosts(plan: Plan, options: LabOptions, fingerprint: Promise<string>): Promise<void> {
-    for (const host of this.#hosts) {
-      prepareHost(this.#home, plan, host, options.shape ?? defaultShape, await fingerprint);
-      if (options.cache !== undefined) takeCapabilities(options.cache, this.#home.hostDir(host.name));
+    // Those that take longest to boot begin first.
+    for (const host of this.#hosts.toReversed()) {
       await edgeFlood(plan, host.address);
-      await this.#add(hostSpec(this.#home, plan, host));
+      await this.#add(await this.#hostSpec(plan, host, options, await fingerprint));
       watchServices(this.#home.hostDir(host.name), () => this.#publish());
     }
     this.#progress(`${this.#hosts.length} hosts are booting`);
+  }
+
+  async #hostSpec(plan: Plan, host: HostPlan, options: LabOptions, fingerprint: string): Promise<ChildSpec> {
+    const home = this.#home;
+    if (host.kind === "nested") {
+      this.#kernel ??= nestedKernel(options.cache ?? join(home.path, "cache"), this.#progress);
+      const kernel = await this.#kernel;
+      await prepareNested(home, plan, host, kernel, fingerprint);
+      return nestedSpec(home, plan, host, kernel);
+    }
+    prepareHost(home, plan, host, options.shape ?? defaultShape, fingerprint);
+    if (options.cache !== undefined) takeCapabilities(options.cache, home.hostDir(host.name));
+    return hostSpec(home, plan, host);
   }
 
   /** Side by side; when one fails the others give up before that is told. */
@@ -146,11 +163,19 @@ export class Supervisor {
     options: LabOptions,
     living: ReadonlyMap<string, number>,
   ): Promise<Memory> {
-    const wanted = options.hosts ?? before?.hosts ?? 3;
     // A host that runs is never powered off because fewer were asked for: it may hold instances.
-    const highest = Math.max(0, ...[...living.keys()].map((name) => Number(/^host(\d+)$/.exec(name)?.[1] ?? 0)));
-    if (highest > wanted) this.#progress(`keeping ${highest} hosts, because that many are running`);
-    const memory = { n: plan.n, apiPort: before?.apiPort ?? (await freePort()), hosts: Math.max(wanted, highest) };
+    const atLeast = (wanted: number, word: "host" | "nested"): number => {
+      const running = [...living.keys()].map((name) => Number(new RegExp(`^${word}(\\d+)$`).exec(name)?.[1] ?? 0));
+      const highest = Math.max(0, ...running);
+      if (highest > wanted) this.#progress(`keeping ${word}1 to ${word}${highest}, because they are running`);
+      return Math.max(wanted, highest);
+    };
+    const memory = {
+      n: plan.n,
+      apiPort: before?.apiPort ?? (await freePort()),
+      hosts: atLeast(options.hosts ?? before?.hosts ?? 3, "host"),
+      nested: atLeast(options.nested ?? before?.nested ?? 0, "nested"),
+    };
     if (!living.has("vstation")) {
       await freePort(memory.apiPort).catch((error: unknown) => {
         throw new Error(`this home's API port 127.0.0.1:${memory.apiPort} is taken by another program`, {
@@ -280,7 +305,8 @@ export async function sweep(home: Home): Promise<void> {
   const end = (name: string, politely: NodeJS.Signals): Promise<void> => {
     const pid = handles.get(name);
     if (pid === undefined) return Promise.resolve();
-    return endChild(pid, { namespaced: initOf(pid) !== undefined, politely, graceMs: 7000 });
+    const graceMs = hostKindOf(name) === "nested" ? nestedGraceMs : 7000;
+    return endChild(pid, { namespaced: initOf(pid) !== undefined, politely, graceMs });
   };
   await end("vstation", "SIGTERM");
   await Promise.all([...handles.keys()].filter(isHost).map((name) => end(name, "SIGTERM")));
@@ -294,7 +320,7 @@ export async function sweep(home: Home): Promise<void> {
 }
 
 function isHost(child: string): boolean {
-  return /^host\d+$/.test(child);
+  return hostKindOf(child) !== undefined;
 }
 
 export function describeFailure(error: unknown, home: Home): string {

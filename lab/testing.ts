@@ -9,7 +9,7 @@ import { mkdtempSync, readFileSync, rmSync, watch } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Home, settingsFile, writeWhole } from "./home.ts";
-import { hostPlanOf, planOf, type Plan } from "./plan.ts";
+import { hostKindOf, hostPlanOf, nestedPlanOf, planOf, type Plan } from "./plan.ts";
 import { gone, handlesOf, initOf, processesInside, signal } from "./processes.ts";
 import type { LabStatus } from "./status.ts";
 import { hostStates, readCredentials, type Credentials } from "./vstation.ts";
@@ -18,6 +18,7 @@ const root = join(import.meta.dirname, "..");
 
 export interface LabStart {
   readonly hosts?: number;
+  readonly nested?: number;
   /** Goes to the supervisor and, if its name starts with VSTATION_, on to VStation and Compute. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -40,6 +41,7 @@ export class TestLab {
   async start(options: LabStart = {}): Promise<Output> {
     const args = ["start", "--home", this.home.path, "--detach"];
     if (options.hosts !== undefined) args.push("--hosts", String(options.hosts));
+    if (options.nested !== undefined) args.push("--nested", String(options.nested));
     return must(await this.run(args, options.env));
   }
 
@@ -93,7 +95,8 @@ export class TestLab {
 
   /** The underlay address of a host. */
   addressOf(host: string): string {
-    return hostPlanOf(this.plan, Number(host.replace("host", ""))).address;
+    const index = Number(host.replace(/^\D+/, ""));
+    return (hostKindOf(host) === "nested" ? nestedPlanOf : hostPlanOf)(this.plan, index).address;
   }
 
   /** The process of a part, by its number out here; undefined when it is not there. */

@@ -47,7 +47,7 @@ async function forwarding(): Promise<string[]> {
  */
 export function leftBehind(before: Traces, after: Traces, home: string, n: number): string[] {
   const plan = planOf(n);
-  const marks = [home, plan.nftTable, `vs${n}u`, `vs${n}x`, `vs${n}h`, `10.96.${n}.`, `10.${128 + n}.`];
+  const marks = [home, plan.nftTable, `vs${n}u`, `vs${n}x`, `vs${n}h`, `vs${n}n`, `10.96.${n}.`, `10.${128 + n}.`];
   const left: string[] = [];
   for (const [kind, now] of after) {
     const known = new Set(before.get(kind));

@@ -22,6 +22,7 @@ const needed = [
   { name: "iproute2" },
   { name: "procps" },
   { name: "util-linux" },
+  { name: "kmod" },
   { name: "postgresql" },
   { name: "gcc" },
   { name: "libc6-dev" },

@@ -78,7 +78,13 @@ export function joinTokenFile(home: Home, name: string): string {
 }
 
 /** Lays out the host's folder: its own /etc and /var, Compute's configuration. Run before each start. */
-export function prepareHost(home: Home, plan: Plan, host: HostPlan, shape: Shape, caFingerprint: string): void {
+export function prepareHost(
+  home: Home,
+  plan: Plan,
+  host: HostPlan,
+  shape: Shape | "machine",
+  caFingerprint: string,
+): void {
   const dir = home.hostDir(host.name);
   for (const each of ["etc/libvirt", "var", "log", "status", "state"]) {
     mkdirSync(join(dir, each), { recursive: true, mode: 0o755 });

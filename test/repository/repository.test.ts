@@ -39,7 +39,7 @@ const mayImport: Record<string, readonly string[]> = {
   "src/sim": ["src/api", "src/core", "src/lib"],
   "src/cli": ["src/api", "src/core", "src/lib"],
   guest: ["src/core", "src/lib"],
-  lab: ["src/api", "src/core", "src/lib", "src/compute/config.ts", "src/vstation/config.ts"],
+  lab: ["src/api", "src/core", "src/lib", "src/compute/config.ts", "src/vstation/config.ts", "guest"],
   bench: ["lab", "guest", "src"],
 };
 

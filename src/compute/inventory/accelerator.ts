@@ -21,7 +21,8 @@ export interface AcceleratorProof {
   readonly evidence: string;
 }
 
-const deadlineMs = 4_000;
+/** Many times what it takes: on a cold or emulated machine QEMU alone needs seconds to be loaded, and a wrong "no" lasts a boot. */
+const deadlineMs = 30_000;
 const cacheSchema = z.strictObject({
   bootId: z.string(),
   qemu: z.string(),
