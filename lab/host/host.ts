@@ -101,7 +101,8 @@ export function prepareHost(
     name: host.name,
     stateDir: join(dir, "state"),
     runDir: "/run/vstation",
-    imageDir: home.imageDir,
+    // A machine of its own shares no folder: it fetches what it needs.
+    imageDir: host.kind === "nested" ? join(dir, "state/images") : home.imageDir,
     imageCacheGiB: 100,
     libvirtSocket: "/run/libvirt/libvirt-sock",
     vstation: {

@@ -12,7 +12,7 @@
  * of this needs KVM out here. Left out: la57, because each page walk of the emulation is a level shorter without it, and pku, whose
  * every write (V8 writes it around each piece of code that it makes) throws the emulation's translations away.
  */
-import { existsSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { ChildSpec } from "../child.ts";
@@ -74,7 +74,6 @@ export function nestedSpec(home: Home, plan: Plan, host: HostPlan, kernel: Neste
       ],
       ...["-kernel", kernel.image, "-initrd", join(dir, "initrd"), "-append", kernelCommandLine],
       ...share("root", "/", ",readonly=on"),
-      ...share("home", home.path, ",readonly=on"),
       ...share("host", dir, ""),
       ...["-drive", `file=${comma(diskOf(dir))},format=raw,if=none,id=disk,discard=unmap`],
       ...["-device", "virtio-blk-pci,drive=disk", "-device", "virtio-rng-pci"],
@@ -112,8 +111,10 @@ export async function prepareNested(
     renameSync(fresh, disk);
   }
   writeFileSync(join(dir, "initrd"), await nestedInitramfs(kernel), { mode: 0o600 });
+  const settings = join(dir, "settings.env");
+  const ours = settingsFile(home.path);
+  writeWhole(settings, existsSync(ours) ? readFileSync(ours, "utf8") : "", 0o600);
   const environment: Record<string, string> = {
-    LAB_HOME: home.path,
     HOST_DIR: dir,
     HOST_NAME: host.name,
     HOST_ADDRESS: host.address,
@@ -125,7 +126,7 @@ export async function prepareNested(
     HOST_SERVICES: join(import.meta.dirname, "../host/services.sh"),
     HOST_NODE: join(root, "node_modules/.bin/node"),
     HOST_COMPUTE: join(root, "src/compute/main.ts"),
-    HOST_SETTINGS: settingsFile(home.path),
+    HOST_SETTINGS: settings,
   };
   const lines = Object.entries(environment).map(([name, value]) => `${name}='${value.replaceAll("'", `'\\''`)}'\n`);
   writeWhole(join(dir, "boot.env"), lines.join(""), 0o600);
