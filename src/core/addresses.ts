@@ -1,4 +1,7 @@
-/** IPv4 arithmetic for subnets, and the MAC that belongs to an address. */
+/**
+ * IPv4 arithmetic for VPCs and subnets, and the MAC that belongs to an address. Addresses are numbers from 0 to 2^32 - 1; a block is
+ * written the one way that has no host bits ("10.0.0.0/8"), and {@link parseBlock} takes no other.
+ */
 
 export function ipToNumber(ip: string): number {
   return ip.split(".").reduce((sum, part) => sum * 256 + Number(part), 0);
@@ -8,17 +11,88 @@ export function numberToIp(value: number): string {
   return [24, 16, 8, 0].map((shift) => Math.floor(value / 2 ** shift) % 256).join(".");
 }
 
+const octet = "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
+const ipPattern = new RegExp(`^${octet}(?:\\.${octet}){3}$`);
+
+/** Four numbers from 0 to 255 without leading zeros: other readers take those for octal. */
+export function isIp(text: string): boolean {
+  return ipPattern.test(text);
+}
+
+/** A range of addresses, both ends in it. */
 export interface AddressRange {
   first: number;
   last: number;
 }
 
+export interface Block extends AddressRange {
+  bits: number;
+}
+
+/** The block that a text names; undefined for anything else, also for one with host bits set. */
+export function parseBlock(cidr: string): Block | undefined {
+  const [ip = "", bitsText, ...rest] = cidr.split("/");
+  if (bitsText === undefined || rest.length > 0 || !isIp(ip) || !/^(?:\d|[12]\d|3[0-2])$/.test(bitsText))
+    return undefined;
+  const bits = Number(bitsText);
+  const first = ipToNumber(ip);
+  const size = 2 ** (32 - bits);
+  return first % size === 0 ? { bits, first, last: first + size - 1 } : undefined;
+}
+
+/** The same, of a text that has been parsed before: one from our own tables. */
+export function blockOf(cidr: string): Block {
+  const block = parseBlock(cidr);
+  if (block === undefined) throw new Error(`not a block of addresses: ${cidr}`);
+  return block;
+}
+
+export function blockText({ first, bits }: Pick<Block, "first" | "bits">): string {
+  return `${numberToIp(first)}/${bits}`;
+}
+
+/** An address or a block, as a block with its host bits cleared; undefined for anything else. */
+export function looseBlock(text: string): Block | undefined {
+  const [ip = "", bitsText = "32", ...rest] = text.split("/");
+  if (rest.length > 0 || !isIp(ip) || !/^(?:\d|[12]\d|3[0-2])$/.test(bitsText)) return undefined;
+  const bits = Number(bitsText);
+  const size = 2 ** (32 - bits);
+  const first = Math.floor(ipToNumber(ip) / size) * size;
+  return { bits, first, last: first + size - 1 };
+}
+
+export function contains(outer: AddressRange, inner: AddressRange): boolean {
+  return outer.first <= inner.first && inner.last <= outer.last;
+}
+
+export function overlap(a: AddressRange, b: AddressRange): boolean {
+  return a.first <= b.last && b.first <= a.last;
+}
+
+export function sizeOf({ first, last }: AddressRange): number {
+  return Math.max(0, last - first + 1);
+}
+
 /** Addresses of a subnet that may be given out: without the reserved ones at its start and its broadcast address. */
 export function usableRange(cidr: string, reserved: number): AddressRange {
-  const [base = "", bits = "32"] = cidr.split("/");
-  const size = 2 ** (32 - Number(bits));
-  const start = Math.floor(ipToNumber(base) / size) * size;
-  return { first: start + reserved, last: start + size - 2 };
+  const { first, last } = blockOf(cidr);
+  return { first: first + reserved, last: last - 1 };
+}
+
+/** The ranges that are nobody's in the Internet; a VPC lies in one of them. */
+const privateBlocks = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"].map(blockOf);
+const vpcBits = { fewest: 12, most: 28 };
+const subnetBits = { fewest: 16, most: 28 };
+
+/** May a VPC have this block? */
+export function isVpcBlock(block: Block): boolean {
+  const { fewest, most } = vpcBits;
+  return block.bits >= fewest && block.bits <= most && privateBlocks.some((each) => contains(each, block));
+}
+
+/** May a subnet have a block of this size? */
+export function isSubnetSize({ bits }: Block): boolean {
+  return bits >= subnetBits.fewest && bits <= subnetBits.most;
 }
 
 /** Locally administered, and the same whenever the address is given out again: neighbours need to forget nothing. */

@@ -16,6 +16,16 @@ export const failureKinds = {
   MemoryTooSmall: "invalid",
   InstanceTypeUnknown: "invalid",
   ZoneUnknown: "invalid",
+  /** Not a block of addresses that this may have. detail.of: "vpc" | "subnet" | "route" */
+  CidrInvalid: "invalid",
+  /** The subnet is not inside its VPC. */
+  CidrOutside: "invalid",
+  /** A certain address is not one that the subnet gives to instances. detail.ip */
+  AddressOutside: "invalid",
+  /** A policy names a position or a rule that the group does not have. */
+  PolicyNotFound: "invalid",
+  /** Two things that must be in one VPC are in two. */
+  VpcMismatch: "invalid",
   /** Neither OpenSSH RSA nor ed25519, or damaged. */
   PublicKeyInvalid: "invalid",
 
@@ -27,6 +37,15 @@ export const failureKinds = {
   AccountNotFound: "not_found",
   HostNotFound: "not_found",
   OperationNotFound: "not_found",
+  VpcNotFound: "not_found",
+  SubnetNotFound: "not_found",
+  RouteTableNotFound: "not_found",
+  RouteNotFound: "not_found",
+  NatGatewayNotFound: "not_found",
+  SecurityGroupNotFound: "not_found",
+  ElasticAddressNotFound: "not_found",
+  /** A tag names something that is not there. detail.resourceId */
+  ResourceNotFound: "not_found",
 
   /** detail.state: InstanceState, detail.action: InstanceAction, detail.instanceId */
   WrongState: "conflict",
@@ -38,6 +57,28 @@ export const failureKinds = {
   KeyInUse: "conflict",
   /** detail.instanceIds */
   GroupNotEmpty: "conflict",
+  /** Another subnet of the VPC has addresses of this one. detail.subnetId */
+  CidrOverlap: "conflict",
+  /** Somebody has this private address. detail.ip */
+  AddressInUse: "conflict",
+  /** Something is still in it or bound to it, or it is what everything else falls back on. detail.what: which kind of thing */
+  NetworkInUse: "conflict",
+  /** The default VPC, subnet, group or main route table is not deleted. detail.what */
+  NetworkIsDefault: "conflict",
+  /** The same policy twice in one direction. */
+  PolicyDuplicate: "conflict",
+  /** The group was changed since the version that the change was made for. detail.version */
+  PolicyVersionMismatch: "conflict",
+  /** The route table has a route to this destination. */
+  RouteExists: "conflict",
+  /** The elastic address is bound already. */
+  ElasticAddressBound: "conflict",
+  /** The elastic address is bound to nothing. */
+  ElasticAddressUnbound: "conflict",
+  /** The instance has an address towards the outside. detail.instanceId */
+  InstanceHasElasticAddress: "conflict",
+  /** An instance is in one group at least. detail.instanceId */
+  LastSecurityGroup: "conflict",
   /** A key of this account has that name. */
   NameTaken: "conflict",
   ClientTokenMismatch: "conflict",
@@ -48,7 +89,9 @@ export const failureKinds = {
   InsufficientCapacity: "no_capacity",
   /** The subnet has no free address left. detail.available */
   AddressesExhausted: "no_capacity",
-  /** detail.quota: a name of src/core/quotas.ts; detail.limit, detail.used, detail.asked */
+  /** The zone has no address towards the outside left, or none at all. detail.available */
+  PublicAddressesExhausted: "no_capacity",
+  /** detail.quota: a name of src/core/quotas.ts or network-limits.ts; detail.limit, detail.used, detail.asked */
   QuotaExceeded: "limit",
 
   /** The instance's host is not connected: nothing was done. detail.hostId */

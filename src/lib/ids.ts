@@ -16,7 +16,10 @@ const prefixes = {
   group: "ps",
   subnet: "subnet",
   vpc: "vpc",
+  routeTable: "rtb",
   securityGroup: "sg",
+  elasticAddress: "eip",
+  natGateway: "nat",
   operation: "op",
   account: "acct",
 } as const;
@@ -34,7 +37,10 @@ export type KeyId = Id<"key">;
 export type GroupId = Id<"group">;
 export type SubnetId = Id<"subnet">;
 export type VpcId = Id<"vpc">;
+export type RouteTableId = Id<"routeTable">;
 export type SecurityGroupId = Id<"securityGroup">;
+export type ElasticAddressId = Id<"elasticAddress">;
+export type NatGatewayId = Id<"natGateway">;
 export type OperationId = Id<"operation">;
 export type AccountId = Id<"account">;
 

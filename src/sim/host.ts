@@ -9,6 +9,7 @@ import {
   agentProtocol,
   toComputeSchema,
   type FromCompute,
+  type InstanceSpec,
   type Inventory,
   type Peer,
   type Readiness,
@@ -47,7 +48,15 @@ const missedHeartbeats = 3;
 
 export class SimHost {
   readonly machines = new Map<InstanceId, SimMachine>();
+  /** What each machine was last told to be. */
+  readonly specs = new Map<InstanceId, InstanceSpec>();
   readonly peers = new Map<string, Peer>();
+  /** The networks it was last told of. */
+  network: Pick<Extract<ToCompute, { type: "wanted" }>, "vpcs" | "subnets" | "securityGroups"> = {
+    vpcs: [],
+    subnets: [],
+    securityGroups: [],
+  };
   /** Called for every message that comes, before it is acted on. */
   onMessage: (received: Received) => void = () => undefined;
   /** Changes what is about to be reported: a host that lies. */
@@ -282,13 +291,20 @@ export class SimHost {
   }
 
   #takeWanted(message: Extract<ToCompute, { type: "wanted" }>): void {
-    for (const wanted of message.instances) this.#machineOf(wanted).order(wanted, wanted.generation);
+    const { vpcs, subnets, securityGroups } = message;
+    this.network = { vpcs, subnets, securityGroups };
+    for (const wanted of message.instances) {
+      this.specs.set(wanted.id, wanted.spec);
+      this.#machineOf(wanted).order(wanted, wanted.generation);
+    }
     if (message.full) {
       const named = new Set(message.instances.map(({ id }) => id));
       for (const [id, machine] of this.machines) {
         if (named.has(id)) continue;
         machine.wanted = null;
-        if (machine.phase?.is === "gone") this.machines.delete(id);
+        if (machine.phase?.is !== "gone") continue;
+        this.machines.delete(id);
+        this.specs.delete(id);
       }
     }
     this.#wantedGeneration = message.generation;

@@ -18,9 +18,11 @@ import type {
   InstanceId,
   KeyId,
   OperationId,
+  SecurityGroupId,
   SubnetId,
   VpcId,
 } from "../lib/ids.ts";
+import type { Network } from "./cloud/network.ts";
 
 export interface Caller {
   accountId: AccountId;
@@ -57,6 +59,14 @@ export interface InstanceRunRequest {
   systemDiskGiB: number | null;
   keyIds: KeyId[];
   groupId: GroupId | null;
+  /** null: the account's default subnet in the zone. */
+  network: { vpcId: VpcId | null; subnetId: SubnetId } | null;
+  /** Certain addresses of the subnet, one for each instance; null: any. */
+  addresses: string[] | null;
+  /** In order; empty: the account's default one. */
+  securityGroupIds: SecurityGroupId[];
+  /** An address towards the outside that goes with the instance. */
+  publicAddress: { bandwidthMbps: number } | null;
   /** Base64 of at most 16 KB raw. */
   userData: string | null;
   restartPolicy: RestartPolicy;
@@ -84,6 +94,9 @@ export interface InstanceView {
   subnetId: SubnetId;
   ip: string;
   mac: string;
+  /** Its address towards the outside; null: none of its own. */
+  elastic: { ip: string; kind: "eip" | "wan"; bandwidthMbps: number } | null;
+  securityGroupIds: SecurityGroupId[];
   systemDisk: { id: DiskId; sizeGiB: number };
   keyIds: KeyId[];
   groupId: GroupId | null;
@@ -132,6 +145,8 @@ export interface InstanceQuery {
   vpcIds?: string[];
   subnetIds?: string[];
   groupIds?: GroupId[];
+  securityGroupIds?: string[];
+  elasticIps?: string[];
   tags?: Record<string, string[]>;
   tagKeys?: string[];
   tagValues?: string[];
@@ -274,6 +289,7 @@ export interface Cloud {
   instances: Instances;
   keys: Keys;
   groups: Groups;
+  network: Network;
   images: Images;
   hosts: Hosts;
   operations: Operations;

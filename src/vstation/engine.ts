@@ -30,6 +30,7 @@ import { anyHostJoined, hostsSilent } from "./store/hosts.ts";
 import { joinTokenEnsure } from "./store/join-tokens.ts";
 import { Listener } from "./store/listener.ts";
 import { migrate } from "./store/migrate.ts";
+import { networkSeed } from "./store/network-seed.ts";
 import type { SeenOutcome } from "./store/seen.ts";
 import type { Wake } from "./store/wake.ts";
 import { zoneEnsure } from "./store/zone.ts";
@@ -60,6 +61,7 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     }
   });
   const secrets = await accountBootstrap(store);
+  await networkSeed(store, secrets.accountId, config);
   const pki = await Pki.open(config.pkiDir, !(await anyHostJoined(store)));
   const seen = new SeenWriter(store, log, (outcome) => countSeen(metrics, log, outcome));
   const folder = new ImageFolder(config.imageDir, log);
@@ -69,7 +71,6 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
   const placer = new Placer({
     store,
     zone: config.zone,
-    subnet: config.subnet,
     log,
     onAccepted: (deadline) => reconciler?.at(deadline),
   });

@@ -26,7 +26,7 @@ async function start(config: VStationConfig, log: Log): Promise<() => Promise<vo
   const { cloud } = engine;
   const closing = new AbortController();
   const native = { log, metrics: metrics.registry, account: engine.account, closing: closing.signal };
-  const { region, zone, subnet } = config;
+  const { region, zone } = config;
   const listener = await listenPublic(config.listen, cvmServerOptions, {
     native: createNativeHandler(cloud, native),
     upgrade: createNativeUpgrade(cloud, native),
@@ -34,7 +34,6 @@ async function start(config: VStationConfig, log: Log): Promise<() => Promise<vo
     cvm: createCvmHandler(cloud, {
       region,
       zones: [zone],
-      subnet: { id: subnet.id, vpcId: subnet.vpcId },
       log,
       now: () => new Date(),
       onCall: metrics.cvmCall,

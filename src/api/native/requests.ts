@@ -1,6 +1,7 @@
 /** What the native API accepts: parameters, queries and bodies. Strict and bounded, every one. */
 import * as z from "zod";
 import { instanceStates, operationStates, restartPolicies } from "../../core/instance.ts";
+import { networkLimits } from "../../core/network-limits.ts";
 import { idSchema, type IdKind } from "../../lib/ids.ts";
 
 /** No call takes longer than this to answer; a long poll may wait less. */
@@ -42,6 +43,7 @@ export const instanceQuery = z.strictObject({
   groupId: several(idSchema("group")),
   vpcId: several(idSchema("vpc")),
   subnetId: several(idSchema("subnet")),
+  securityGroupId: several(idSchema("securityGroup")),
   uuid: several(z.uuid()),
   ip: several(z.ipv4()),
   tag: several(z.string().min(1).max(384)).describe("`key=value`, or `key` alone for any value."),
@@ -74,6 +76,25 @@ export const instanceRunRequest = z
     systemDiskGiB: z.int().min(1).max(16_384).nullable().default(null),
     keyIds: z.array(idSchema("key")).max(20).default([]),
     groupId: idSchema("group").nullable().default(null),
+    subnetId: idSchema("subnet").nullable().default(null).describe("The account's default one when left out."),
+    ips: z
+      .array(z.ipv4())
+      .max(100)
+      .nullable()
+      .default(null)
+      .describe("Certain addresses of the subnet, one for each instance."),
+    securityGroupIds: z
+      .array(idSchema("securityGroup"))
+      .max(networkLimits.groupsPerInstance)
+      .default([])
+      .describe("In order; the account's default one when left out."),
+    publicMbps: z
+      .int()
+      .min(1)
+      .max(65_535)
+      .nullable()
+      .default(null)
+      .describe("With an address towards the outside that goes with the instance, and of this bandwidth."),
     userData: userData.nullable().default(null),
     restartPolicy: restartPolicy.default("always"),
     terminationProtection: z.boolean().default(false),

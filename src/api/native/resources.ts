@@ -42,6 +42,11 @@ export const instanceSchema = z
     subnetId: idSchema("subnet"),
     ip: z.ipv4(),
     mac: z.string(),
+    elastic: z
+      .object({ ip: z.ipv4(), kind: z.enum(["eip", "wan"]), bandwidthMbps: counter })
+      .nullable()
+      .describe("Its address towards the outside: `eip` is the account's own, `wan` came with the instance."),
+    securityGroupIds: z.array(idSchema("securityGroup")),
     systemDisk: z.object({ id: idSchema("disk"), sizeGiB: counter }),
     keyIds: z.array(idSchema("key")),
     groupId: idSchema("group").nullable(),

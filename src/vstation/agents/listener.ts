@@ -18,7 +18,6 @@ import type { VStationConfig } from "../config.ts";
 import { logRetry, type Store } from "../store/database.ts";
 import { hostCertificateSerial, hostsHeard, hostUsesImage } from "../store/hosts.ts";
 import type { Wake } from "../store/wake.ts";
-import { openGroup } from "../store/wanted.ts";
 import { answerJoin } from "./join.ts";
 import { sameSerial, type Pki } from "./pki.ts";
 import { ImageFiles } from "./image-files.ts";
@@ -50,16 +49,13 @@ export class AgentListener {
   private constructor(options: AgentListenerOptions, server: Server) {
     this.#options = options;
     const { store, config, log, seen, pki } = options;
-    const { reserved: _reserved, fixedPeers, ...subnet } = config.subnet;
+    const { id: subnetId, fixedPeers } = config.subnet;
     this.#context = {
       store,
       zone: config.zone,
       log,
       seen,
-      vpcs: [{ id: subnet.vpcId, cidrs: [subnet.cidr], egress: "host", domain: `${config.zone}.internal` }],
-      subnets: [subnet],
-      securityGroups: [openGroup],
-      fixedPeers: fixedPeers.map((peer) => ({ subnetId: subnet.id, name: null, groupIds: [], ...peer })),
+      fixedPeers: fixedPeers.map((peer) => ({ subnetId, name: null, groupIds: [], ...peer })),
       heartbeatMs,
       onEnded: (session) => {
         if (this.#sessions.get(session.hostId) === session) this.#sessions.delete(session.hostId);

@@ -13,9 +13,6 @@ import {
   type FromCompute,
   type ToCompute,
   type WantedInstance,
-  type WantedSecurityGroup,
-  type WantedSubnet,
-  type WantedVpc,
   type Peer,
 } from "../../api/agent.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
@@ -25,6 +22,7 @@ import type { Log } from "../../lib/log.ts";
 import { backoff, sleep } from "../../lib/retry.ts";
 import { logRetry, type Store } from "../store/database.ts";
 import { hostHello, hostLost, hostReport } from "../store/hosts.ts";
+import type { WantedNetworkRead } from "../store/network-wanted.ts";
 import { peersSince, wantedSince } from "../store/wanted.ts";
 import { Asks } from "./asks.ts";
 import { Consoles } from "./consoles.ts";
@@ -35,9 +33,6 @@ export interface SessionContext {
   zone: string;
   log: Log;
   seen: SeenWriter;
-  vpcs: readonly WantedVpc[];
-  subnets: readonly WantedSubnet[];
-  securityGroups: readonly WantedSecurityGroup[];
   fixedPeers: readonly Peer[];
   heartbeatMs: number;
   onEnded: (session: HostSession) => void;
@@ -268,22 +263,21 @@ export class HostSession {
     if (this.#ended.signal.aborted) return;
     if (read === undefined || read.session !== this.id) return this.close(4001, "a newer session took over");
     if (!first && !whole && read.generation === this.#wantedSent) return;
-    const { generation, instances } = read;
-    if (since === 0) this.#sendWantedPart(generation, true, instances);
+    const { generation, network, instances } = read;
+    if (since === 0) this.#sendWantedPart(generation, true, network, instances);
     else {
       // Only the last part says that everything up to the new generation has been told.
       for (let at = 0; at === 0 || at < instances.length; at += chunkInstances) {
         const isLast = at + chunkInstances >= instances.length;
-        this.#sendWantedPart(isLast ? generation : since, false, instances.slice(at, at + chunkInstances));
+        const part = instances.slice(at, at + chunkInstances);
+        this.#sendWantedPart(isLast ? generation : since, false, network, part);
       }
     }
     this.#wantedSent = generation;
     crashPoint("agents.wanted.sent");
   }
 
-  #sendWantedPart(generation: number, full: boolean, instances: WantedInstance[]): void {
-    const { vpcs, subnets, securityGroups } = this.#context;
-    const network = { vpcs: [...vpcs], subnets: [...subnets], securityGroups: [...securityGroups] };
+  #sendWantedPart(generation: number, full: boolean, network: WantedNetworkRead, instances: WantedInstance[]): void {
     this.#send({ type: "wanted", generation, full, ...network, instances });
   }
 

@@ -9,6 +9,7 @@ import { hosts } from "./hosts.ts";
 import { images } from "./images.ts";
 import { instances } from "./instances.ts";
 import { keys } from "./keys.ts";
+import { network } from "./network/network.ts";
 import { operations } from "./operations.ts";
 
 /** What a system disk takes at least, for "how many would fit". */
@@ -22,6 +23,7 @@ export function createCloud(context: AppContext): Cloud {
     instances: instances(context),
     keys: keys(context),
     groups: groups(context),
+    network: network(context),
     images: images(context),
     hosts: hosts(context),
     operations: operations(context),

@@ -15,6 +15,7 @@ import type { NewInstance } from "../store/instance-insert.ts";
 import { keyList, type KeyRead } from "../store/keys.ts";
 import type { Placed } from "../placement/placer.ts";
 import type { AppContext } from "./context.ts";
+import { networkOf, throwNetworkGone, type InstanceNetwork } from "./instance-network.ts";
 
 interface Answer {
   instanceIds: InstanceId[];
@@ -53,12 +54,13 @@ async function runOnce(context: AppContext, caller: Caller, request: InstanceRun
     clientToken === null
       ? Promise.resolve(undefined)
       : clientTokenFind(db, caller.accountId, action, clientToken, hash);
-  const [answered, keys, group, limits, image] = await Promise.all([
+  const [answered, keys, group, limits, image, network] = await Promise.all([
     store.read(earlier),
     store.read((db) => keysOf(db, caller, request.keyIds)),
     store.read((db) => groupOf(db, caller, request)),
     store.read((db) => quotaLimits(db, caller.accountId)),
     context.folder.find(request.imageId),
+    networkOf(context, caller, request),
   ]);
   if (answered !== undefined) return answered as Answer;
   if (limits === undefined) throw failure("AccountNotFound", "the account was deleted");
@@ -72,9 +74,11 @@ async function runOnce(context: AppContext, caller: Caller, request: InstanceRun
       minCount: request.minCount,
       room: { vcpus: checked.vcpus, memoryMiB: checked.memoryMiB, diskGiB: checked.diskGiB },
       group: group === null ? null : { id: group.id, affinity: group.affinity },
+      subnet: network.subnet,
+      addresses: request.addresses,
       dryRun: request.dryRun,
       build: (placed) => {
-        const built = placed.map((one) => newInstance(context, caller, request, checked, one));
+        const built = placed.map((one) => newInstance(context, caller, request, { ...checked, network }, one));
         const tokens =
           clientToken === null
             ? []
@@ -93,6 +97,7 @@ async function runOnce(context: AppContext, caller: Caller, request: InstanceRun
     }
     if (constraint === "instance_key_key_id_fkey") throw keyNotFound();
     if (constraint === "instance_group_id_fkey") throw groupNotFound();
+    throwNetworkGone(constraint, network);
     throw error;
   }
 }
@@ -183,7 +188,7 @@ function newInstance(
   { config }: AppContext,
   caller: Caller,
   request: InstanceRunRequest,
-  checked: Checked,
+  checked: Checked & { network: InstanceNetwork },
   { id, index, hostId, ip }: Placed,
 ): NewInstance {
   const now = Date.now();
@@ -201,8 +206,8 @@ function newInstance(
       image_id: request.imageId,
       disk_id: newId("disk"),
       disk_gib: checked.diskGiB,
-      subnet_id: config.subnet.id,
-      vpc_id: config.subnet.vpcId,
+      subnet_id: checked.network.subnet.id,
+      vpc_id: checked.network.subnet.vpc_id,
       ip,
       mac: macOf(ip),
       group_id: request.groupId,
@@ -210,7 +215,6 @@ function newInstance(
       public_keys: checked.publicKeys,
       restart_policy: request.restartPolicy,
       termination_protection: request.terminationProtection,
-      tags: request.tags,
       created_at: new Date(now),
       host_id: hostId,
       epoch: 1,
@@ -222,6 +226,10 @@ function newInstance(
       due_at: new Date(now + operationLimit("instance.run", null)),
     },
     keyIds: [...new Set(request.keyIds)],
+    securityGroupIds: checked.network.securityGroupIds,
+    publicAddress:
+      request.publicAddress === null ? null : { pool: config.elastic?.cidr ?? null, ...request.publicAddress },
+    tags: request.tags,
     operation: {
       id: newId("operation"),
       kind: "instance.run",

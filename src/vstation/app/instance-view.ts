@@ -4,7 +4,7 @@ import type { InstanceView, OperationView } from "../cloud.ts";
 import type { InstanceRead } from "../store/instance-list.ts";
 
 export function instanceView(
-  { row, state, keyIds, hostName, hostConnected }: InstanceRead,
+  { row, state, keyIds, securityGroupIds, elastic, tags, hostName, hostConnected }: InstanceRead,
   latest: OperationView | null,
 ): InstanceView {
   const stale = row.host_id !== null && !hostConnected;
@@ -25,13 +25,15 @@ export function instanceView(
     subnetId: row.subnet_id,
     ip: row.ip,
     mac: row.mac,
+    elastic,
+    securityGroupIds,
     systemDisk: { id: row.disk_id, sizeGiB: row.disk_gib },
     keyIds,
     groupId: row.group_id,
     userData: row.user_data,
     restartPolicy: row.restart_policy,
     terminationProtection: row.termination_protection,
-    tags: row.tags,
+    tags,
     createdAt: row.created_at,
     incarnation: row.incarnation,
     epoch: row.epoch,

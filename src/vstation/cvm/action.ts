@@ -4,7 +4,6 @@
  */
 import * as z from "zod";
 import type { Caller, Cloud } from "../cloud.ts";
-import type { SubnetId, VpcId } from "../../lib/ids.ts";
 import type { ActionName, Clients } from "./known-actions/known-actions.ts";
 import { readParameters, type Documented, type Only } from "./parameters.ts";
 
@@ -16,8 +15,6 @@ export type AnswerOf<A extends ActionName> = Omit<Awaited<ReturnType<Clients[A]>
 export interface Place {
   region: string;
   zones: readonly string[];
-  /** The one subnet that instances are put into. */
-  subnet: { id: SubnetId; vpcId: VpcId };
 }
 
 export interface Context {

@@ -16,6 +16,7 @@ import {
   deleteDisasterRecoverGroups,
   describeDisasterRecoverGroups,
 } from "./disaster-recover-groups.ts";
+import { associateSecurityGroups, disassociateSecurityGroups } from "./instance-security-groups.ts";
 import { createKeyPair, deleteKeyPairs, describeKeyPairs, importKeyPair } from "./key-pairs.ts";
 import { cbsOffered } from "./cbs/actions.ts";
 import type { Service } from "./known-actions/known-actions.ts";
@@ -39,6 +40,8 @@ const cvmOffered: readonly Action[] = [
   rebootInstances,
   terminateInstances,
   modifyInstancesAttribute,
+  associateSecurityGroups,
+  disassociateSecurityGroups,
 
   createKeyPair,
   importKeyPair,

@@ -4,6 +4,7 @@ import type { InstanceChange } from "../cloud.ts";
 import { action } from "./action.ts";
 import { Refusal } from "./error-codes.ts";
 import { userData } from "./instance-values.ts";
+import { someSecurityGroups } from "./instance-security-groups.ts";
 import { boolean, check, idsToChange, ignored, line, oneOf, refused } from "./parameters.ts";
 
 const InstanceIds = idsToChange("instance", 100);
@@ -53,7 +54,7 @@ export const rebootInstances = action("RebootInstances")(
 );
 
 export const terminateInstances = action("TerminateInstances")(
-  // There are no public addresses and no data disks that could be released or kept.
+  // An address that came with an instance goes with it, one of the account's own stays; data disks cannot be kept or released.
   { InstanceIds, ReleaseAddress: ignored(), ReleasePrepaidDataDisks: ignored() },
   async ({ cloud, caller }, request) => {
     await cloud.instances.terminate(caller, request.InstanceIds);
@@ -67,7 +68,7 @@ export const modifyInstancesAttribute = action("ModifyInstancesAttribute")(
     InstanceName: check(line(60), "InvalidParameterValue.NotEmpty", "is empty", (value) => value !== "").optional(),
     UserData: userData().optional(),
     DisableApiTermination: boolean().optional(),
-    SecurityGroups: refused("UnsupportedOperation", "asks for security groups"),
+    SecurityGroups: someSecurityGroups().optional(),
     CamRoleName: refused(),
     CamRoleType: ignored(),
     HostName: refused("UnsupportedOperation", "asks for another host name; set it inside the guest"),
@@ -75,16 +76,19 @@ export const modifyInstancesAttribute = action("ModifyInstancesAttribute")(
     EnableJumboFrame: refused(),
   },
   async ({ cloud, caller }, request) => {
-    const changes: InstanceChange[] = [];
-    if (request.InstanceName !== undefined) changes.push({ kind: "name", name: request.InstanceName });
-    if (request.UserData !== undefined) changes.push({ kind: "userData", userData: request.UserData });
+    const { InstanceIds: ids, SecurityGroups: groups } = request;
+    const modify = (change: InstanceChange) => () => cloud.instances.modify(caller, ids, change);
+    const changes: (() => Promise<void>)[] = [];
+    if (request.InstanceName !== undefined) changes.push(modify({ kind: "name", name: request.InstanceName }));
+    if (request.UserData !== undefined) changes.push(modify({ kind: "userData", userData: request.UserData }));
     if (request.DisableApiTermination !== undefined) {
-      changes.push({ kind: "terminationProtection", on: request.DisableApiTermination });
+      changes.push(modify({ kind: "terminationProtection", on: request.DisableApiTermination }));
     }
+    if (groups !== undefined) changes.push(() => cloud.network.securityGroups.setGroups(caller, ids, groups));
     const [change, second] = changes;
     if (change === undefined) throw new Refusal("MissingParameter.AtLeastOne", "Give one attribute to change.");
     if (second !== undefined) throw new Refusal("InvalidParameter.AtMostOne", "Give one attribute per call.");
-    await cloud.instances.modify(caller, request.InstanceIds, change);
+    await change();
     return {};
   },
 );

@@ -22,7 +22,7 @@ const narrows: Readonly<Record<string, Narrow>> = {
   "subnet-id": (subnetIds) => ({ subnetIds }),
   "instance-id": (values) => ids("instance", values, (known) => ({ ids: known })),
   uuid: (uuids) => ({ uuids }),
-  "security-group-id": () => null,
+  "security-group-id": (securityGroupIds) => ({ securityGroupIds }),
   "instance-name": (names) => ({ names }),
   "instance-charge-type": (values) => (values.includes("POSTPAID_BY_HOUR") ? {} : null),
   "instance-state": (values) => {
@@ -32,7 +32,7 @@ const narrows: Readonly<Record<string, Narrow>> = {
     return states.length === 0 ? null : { states };
   },
   "private-ip-address": (ips) => ({ ips }),
-  "public-ip-address": () => null,
+  "public-ip-address": (elasticIps) => ({ elasticIps }),
   "ipv6-address": () => null,
   "tag-key": (tagKeys) => ({ tagKeys }),
   "tag-value": (tagValues) => ({ tagValues }),

@@ -2,19 +2,23 @@
  * What a use case's failure becomes on the CVM wire. The type makes a forgotten code a compile error; docs/errors-cvm.md is
  * written from this table.
  *
- * One code may become several: then one key of the failure's detail decides.
+ * One code may become several: then one key of the failure's detail decides, or the service whose action was called.
  */
 import type { CapacityReason, FailureCode } from "../../core/failure-codes.ts";
 import type { InstanceState } from "../../core/instance.ts";
+import type { NetworkLimit } from "../../core/network-limits.ts";
 import type { QuotaName } from "../../core/quotas.ts";
 import { Failure } from "../../lib/errors.ts";
 import { Refusal, type CvmCode } from "./error-codes.ts";
+import type { Service } from "./known-actions/known-actions.ts";
 
 interface ByDetail {
   by: string;
   of: Readonly<Record<string, CvmCode>>;
   otherwise: CvmCode;
 }
+/** The key that stands for the called service, in place of one of the detail's. */
+const byService = "service";
 
 const wrongState: Readonly<Record<InstanceState, CvmCode>> = {
   PENDING: "UnsupportedOperation.InstanceStatePending",
@@ -46,6 +50,19 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   MemoryTooSmall: "InvalidParameterValue.InvalidImageForGivenInstanceType",
   InstanceTypeUnknown: "InvalidParameterValue.InstanceTypeNotFound",
   ZoneUnknown: "InvalidZone.MismatchRegion",
+  CidrInvalid: {
+    by: "of",
+    of: { subnet: "InvalidParameterValue.SubnetRange" },
+    otherwise: "InvalidParameterValue.Range",
+  },
+  CidrOutside: "InvalidParameterValue.SubnetRange",
+  AddressOutside: "VpcAddrNotInSubNet",
+  PolicyNotFound: "ResourceNotFound",
+  VpcMismatch: {
+    by: byService,
+    of: { vpc: "UnsupportedOperation.VpcMismatch" },
+    otherwise: "InvalidParameterValue.VpcIdNotExist",
+  },
   PublicKeyInvalid: "InvalidPublicKey.Malformed",
 
   InstanceNotFound: "InvalidInstanceId.NotFound",
@@ -56,18 +73,51 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   AccountNotFound: "AuthFailure.SecretIdNotFound",
   HostNotFound: "InvalidHostId.NotFound",
   OperationNotFound: "ResourceNotFound",
+  VpcNotFound: { by: byService, of: { cvm: "InvalidParameterValue.VpcIdNotExist" }, otherwise: "ResourceNotFound" },
+  SubnetNotFound: { by: byService, of: { cvm: "InvalidParameterValue.SubnetNotExist" }, otherwise: "ResourceNotFound" },
+  RouteTableNotFound: "ResourceNotFound",
+  RouteNotFound: "ResourceNotFound",
+  NatGatewayNotFound: "ResourceNotFound",
+  SecurityGroupNotFound: {
+    by: byService,
+    of: { cvm: "InvalidSecurityGroupId.NotFound" },
+    otherwise: "ResourceNotFound",
+  },
+  ElasticAddressNotFound: "InvalidAddressId.NotFound",
+  ResourceNotFound: "InvalidParameterValue.ResourceIdInvalid",
 
   WrongState: { by: "state", of: wrongState, otherwise: "UnsupportedOperation" },
   OperationInProgress: "OperationDenied.InstanceOperationInProgress",
   Protected: "UnsupportedOperation.InstancesProtected",
   KeyInUse: "InvalidParameterValue.KeyPairNotSupported",
   GroupNotEmpty: "FailedOperation.PlacementSetNotEmpty",
+  CidrOverlap: "InvalidParameterValue.SubnetConflict",
+  AddressInUse: "VpcIpIsUsed",
+  // Clients repeat a call that is answered so for minutes, and rightly: what is still in a network is often about to end.
+  NetworkInUse: {
+    by: "what",
+    of: { routeTable: "UnsupportedOperation.DelRouteWithSubnet" },
+    otherwise: "ResourceInUse",
+  },
+  NetworkIsDefault: {
+    by: "what",
+    of: { routeTable: "UnsupportedOperation.DelDefaultRoute" },
+    otherwise: "UnsupportedOperation",
+  },
+  PolicyDuplicate: "UnsupportedOperation.DuplicatePolicy",
+  PolicyVersionMismatch: "UnsupportedOperation.VersionMismatch",
+  RouteExists: "InvalidParameterValue.Duplicate",
+  ElasticAddressBound: "InvalidAddressIdStatus.NotPermit",
+  ElasticAddressUnbound: "InvalidAddressIdStatus.NotPermit",
+  InstanceHasElasticAddress: "InvalidInstanceId.AlreadyBindEip",
+  LastSecurityGroup: "FailedOperation.SecurityGroupActionFailed",
   NameTaken: "InvalidKeyPairName.Duplicate",
   ClientTokenMismatch: "InvalidParameterCombination",
   HostRefused: "FailedOperation",
 
   InsufficientCapacity: { by: "reason", of: noCapacity, otherwise: "ResourceInsufficient.SpecifiedInstanceType" },
   AddressesExhausted: "FailedOperation.NoAvailableIpAddressCountInSubnet",
+  PublicAddressesExhausted: "ResourceInsufficient",
   QuotaExceeded: {
     by: "quota",
     of: {
@@ -79,7 +129,11 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
       groups: "LimitExceeded.DisasterRecoverGroup",
       snapshots: "InsufficientSnapshotQuota",
       elasticAddresses: "AddressQuotaLimitExceeded",
-    } satisfies Partial<Record<QuotaName, CvmCode>>,
+      natGatewaysPerVpc: "LimitExceeded.NatGatewayPerVpcLimitExceeded",
+      groupsPerInstance: "LimitExceeded.AssociateUSGLimitExceeded",
+      policiesPerDirection: "LimitExceeded.SecurityGroupPolicySet",
+      tagsPerResource: "LimitExceeded.ResourceAttachedTags",
+    } satisfies Partial<Record<QuotaName | NetworkLimit, CvmCode>>,
     otherwise: "LimitExceeded",
   },
 
@@ -94,14 +148,14 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
 const internal = "Internal error; the server's log has the details under this RequestId.";
 
 /** The refusal that a thrown thing becomes; what is no known failure is our own fault and says nothing of its inside. */
-export function refusalOf(error: unknown): Refusal {
+export function refusalOf(error: unknown, service: Service = "cvm"): Refusal {
   if (error instanceof Refusal) return error;
   if (!(error instanceof Failure) || !Object.hasOwn(cvmCodeOf, error.code))
     return new Refusal("InternalError", internal);
   const entry = cvmCodeOf[error.code as FailureCode];
   const message = error.kind === "internal" ? internal : error.message;
   if (typeof entry === "string") return new Refusal(entry, message);
-  const key = error.detail[entry.by];
+  const key = entry.by === byService ? service : error.detail[entry.by];
   const code = typeof key === "string" && Object.hasOwn(entry.of, key) ? entry.of[key] : undefined;
   return new Refusal(code ?? entry.otherwise, message);
 }

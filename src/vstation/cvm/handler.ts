@@ -76,7 +76,7 @@ async function serve(
       response.destroy();
       return;
     }
-    const { code, message } = refusalOf(error);
+    const { code, message } = refusalOf(error, serviceOf(action));
     outcome = code;
     if (code === "InternalError") log.error({ err: error }, "failed");
     else log.info({ code, reason: message }, "refused");

@@ -1,6 +1,8 @@
 /** The values that more than one instance action takes, each checked the same way everywhere. */
 import type { Tag, TagSpecification } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
-import { check, line, list, oneOf, structure, text } from "./parameters.ts";
+import { isIp } from "../../core/addresses.ts";
+import { networkLimits } from "../../core/network-limits.ts";
+import { check, id, line, list, oneOf, structure, text } from "./parameters.ts";
 
 const userDataBytes = 16 * 1024;
 
@@ -43,6 +45,30 @@ export function clientToken() {
     (value) => /^[\x20-\x7e]*$/.test(value),
   );
   return check(short, "InvalidParameterValue.NotEmpty", "is empty", (value) => value !== "");
+}
+
+/** An IPv4 address without leading zeros. */
+export function privateAddress() {
+  return check(
+    text(15, "InvalidParameterValue.Malformed"),
+    "InvalidParameterValue.Malformed",
+    "is no IPv4 address",
+    isIp,
+  );
+}
+
+export function securityGroupIds() {
+  const ids = list(
+    id("securityGroup", "InvalidSgId.Malformed"),
+    networkLimits.groupsPerInstance,
+    "LimitExceeded.AssociateUSGLimitExceeded",
+  );
+  return check(
+    ids,
+    "InvalidParameterValue.Duplicate",
+    "holds an id twice",
+    (given) => new Set(given).size === given.length,
+  );
 }
 
 const tag = structure<Tag>()({

@@ -112,15 +112,17 @@ const malformed = {
   image: "InvalidImageId.Malformed",
   key: "InvalidKeyPairId.Malformed",
   group: "InvalidParameterValue.DisasterRecoverGroupIdMalformed",
+  vpc: "InvalidVpcId.Malformed",
+  subnet: "InvalidParameterValue.Malformed",
+  routeTable: "InvalidRouteTableId.Malformed",
+  securityGroup: "InvalidSecurityGroupID.Malformed",
+  elasticAddress: "InvalidParameterValue.AddressIdMalformed",
+  natGateway: "InvalidParameterValue.Malformed",
 } as const satisfies Partial<Record<IdKind, CvmCode>>;
 
-export function id<K extends keyof typeof malformed>(kind: K): z.ZodType<Id<K>> {
-  const schema = check(
-    text(64, malformed[kind]),
-    malformed[kind],
-    "is not the id of one",
-    (value) => parseId(kind, value) !== undefined,
-  );
+/** `code`: where an action has another word for what is no id. */
+export function id<K extends keyof typeof malformed>(kind: K, code: CvmCode = malformed[kind]): z.ZodType<Id<K>> {
+  const schema = check(text(64, code), code, "is not the id of one", (value) => parseId(kind, value) !== undefined);
   return schema as unknown as z.ZodType<Id<K>>;
 }
 

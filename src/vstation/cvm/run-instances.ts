@@ -2,8 +2,9 @@
  * RunInstances: the one action whose documented parameters go far beyond what is offered. Each of them is decided below:
  * - offered;
  * - ignored, because nothing that anyone relies on depends on it (monitoring agents, the disk's shop name);
- * - refused, because ignoring it would lie: money, encryption, security groups, data disks, addresses, timers, dedicated hosts.
+ * - refused, because ignoring it would lie: money, encryption, data disks, timers, dedicated hosts.
  *
+ * A bandwidth towards the outside gives the instance an address there; it is kept and shown, and nothing is slowed down to it.
  * A disk type is taken as a wish: system disks lie on the host's own storage whatever was asked, and DescribeInstances says so.
  */
 import type {
@@ -14,10 +15,11 @@ import type {
   VirtualPrivateCloud,
 } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
 import type * as z from "zod";
-import { action, type Place } from "./action.ts";
+import { action } from "./action.ts";
 import { parseId } from "../../lib/ids.ts";
+import type { InstanceRunRequest } from "../cloud.ts";
 import { Refusal, type CvmCode } from "./error-codes.ts";
-import { clientToken, hostName, instanceTags, userData } from "./instance-values.ts";
+import { clientToken, hostName, instanceTags, privateAddress, securityGroupIds, userData } from "./instance-values.ts";
 import { boolean, check, id, ignored, integer, line, list, oneOf, refused, structure, text } from "./parameters.ts";
 
 const diskTypes = [
@@ -67,16 +69,17 @@ const network = structure<VirtualPrivateCloud>()({
   VpcId: networkId("vpc", "InvalidParameterValue.VpcIdMalformed"),
   SubnetId: networkId("subnet", "InvalidParameterValue.SubnetIdMalformed"),
   AsVpcGateway: refused(),
-  PrivateIpAddresses: refused("UnsupportedOperation", "asks for certain addresses, which are given by the subnet here"),
+  PrivateIpAddresses: list(privateAddress(), 100).optional(),
   Ipv6AddressCount: refused("InvalidParameterValue.VpcNotSupportIpv6Address", "asks for IPv6"),
 });
 
-const publicAddress = () => refused("InvalidParameter.InternetAccessibleNotSupported", "asks for a public address");
+const publicAddress = () =>
+  refused("InvalidParameter.InternetAccessibleNotSupported", "asks for a bandwidth package or the like");
 
 const internet = structure<InternetAccessible>()({
   InternetChargeType: ignored(),
-  InternetMaxBandwidthOut: publicAddress(),
-  PublicIpAssigned: publicAddress(),
+  InternetMaxBandwidthOut: integer(0, 65_535).default(0),
+  PublicIpAssigned: boolean().optional(),
   BandwidthPackageId: publicAddress(),
   InternetServiceProvider: ignored(),
   IPv4AddressType: ignored(),
@@ -120,7 +123,7 @@ export const runInstances = action("RunInstances")(
     MinCount: integer(1, 500).optional(),
     InstanceName: line(128).optional(),
     LoginSettings: login.optional(),
-    SecurityGroupIds: refused("UnsupportedOperation", "asks for security groups"),
+    SecurityGroupIds: securityGroupIds().optional(),
     EnhancedService: ignored(),
     ClientToken: clientToken().optional(),
     HostName: hostName().optional(),
@@ -142,8 +145,7 @@ export const runInstances = action("RunInstances")(
     EnableJumboFrame: refused(),
     NetworkInterfaces: refused(),
   },
-  async ({ cloud, caller, place }, request) => {
-    if (request.VirtualPrivateCloud !== undefined) checkNetwork(request.VirtualPrivateCloud, place);
+  async ({ cloud, caller }, request) => {
     const minCount = request.MinCount ?? request.InstanceCount;
     if (minCount > request.InstanceCount) {
       throw new Refusal("InvalidParameterValue.Range", "The value of `MinCount` is larger than `InstanceCount`.");
@@ -159,6 +161,9 @@ export const runInstances = action("RunInstances")(
       systemDiskGiB: request.SystemDisk?.DiskSize ?? null,
       keyIds: request.LoginSettings?.KeyIds ?? [],
       groupId: request.DisasterRecoverGroupIds?.[0] ?? null,
+      ...networkOf(request.VirtualPrivateCloud, request.InstanceCount),
+      securityGroupIds: request.SecurityGroupIds ?? [],
+      publicAddress: publicAddressOf(request.InternetAccessible),
       userData: request.UserData || null,
       restartPolicy: "always",
       terminationProtection: request.DisableApiTermination,
@@ -172,13 +177,33 @@ export const runInstances = action("RunInstances")(
   },
 );
 
-/** There is one subnet; it may be named, or asked for as DEFAULT. */
-function checkNetwork({ VpcId, SubnetId }: z.output<typeof network>, { subnet }: Place): void {
-  if (VpcId === "DEFAULT" && SubnetId === "DEFAULT") return;
-  if (VpcId !== subnet.vpcId) {
-    throw new Refusal("InvalidParameterValue.VpcIdNotExist", `The VPC of this region is ${subnet.vpcId}.`);
+/** The network that is named, or the account's default one. */
+function networkOf(
+  given: z.output<typeof network> | undefined,
+  count: number,
+): Pick<InstanceRunRequest, "network" | "addresses"> {
+  if (given === undefined) return { network: null, addresses: null };
+  const addresses = given.PrivateIpAddresses ?? [];
+  if (addresses.length > 0 && addresses.length !== count) {
+    throw new Refusal("InvalidParameterCombination", "Give as many `PrivateIpAddresses` as instances, or none.");
   }
-  if (SubnetId !== subnet.id) {
-    throw new Refusal("InvalidParameterValue.SubnetNotExist", `The subnet of this region is ${subnet.id}.`);
+  const vpcId = parseId("vpc", given.VpcId);
+  const subnetId = parseId("subnet", given.SubnetId);
+  if ((vpcId === undefined) !== (subnetId === undefined)) {
+    throw new Refusal("InvalidParameterCombination", "Give both `VpcId` and `SubnetId`, or DEFAULT for both.");
   }
+  return {
+    network: subnetId === undefined ? null : { vpcId: vpcId ?? null, subnetId },
+    addresses: addresses.length === 0 ? null : addresses,
+  };
+}
+
+/** With a bandwidth there is an address unless it is declined; without one there is none to be had. */
+function publicAddressOf(given: z.output<typeof internet> | undefined): InstanceRunRequest["publicAddress"] {
+  if (given === undefined) return null;
+  const { InternetMaxBandwidthOut: bandwidthMbps, PublicIpAssigned: wanted } = given;
+  if (bandwidthMbps === 0 && wanted === true) {
+    throw new Refusal("InvalidParameterCombination", "A public address needs an `InternetMaxBandwidthOut` above 0.");
+  }
+  return bandwidthMbps === 0 || wanted === false ? null : { bandwidthMbps };
 }

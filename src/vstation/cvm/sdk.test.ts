@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { failure } from "../../core/failure-codes.ts";
 import { actions, offered } from "./actions.ts";
 import { serviceOf, services, type Service } from "./known-actions/known-actions.ts";
-import { fakeCloud, serveFake, testImage, testKey, testPlace, type TestServer } from "./testing.ts";
+import { fakeCloud, serveFake, testImage, testKey, testPlace, testSubnet, type TestServer } from "./testing.ts";
 
 const { Client } = cvm.v20170312;
 const { cloud, calls, state } = fakeCloud();
@@ -175,10 +175,15 @@ describe("instances", () => {
       TagSpecification: [{ ResourceType: "instance", Tags: [{ Key: "team", Value: "a" }] }],
       UserData: Buffer.from("#!/bin/sh\n").toString("base64"),
       DisableApiTermination: true,
-      VirtualPrivateCloud: { VpcId: testPlace.subnet.vpcId, SubnetId: testPlace.subnet.id },
+      VirtualPrivateCloud: {
+        VpcId: testSubnet.vpcId,
+        SubnetId: testSubnet.id,
+        PrivateIpAddresses: ["10.0.0.7", "10.0.0.8", "10.0.0.9"],
+      },
+      SecurityGroupIds: ["sg-00000002", "sg-00000001"],
       InternetAccessible: {
-        InternetMaxBandwidthOut: 0,
-        PublicIpAssigned: false,
+        InternetMaxBandwidthOut: 5,
+        PublicIpAssigned: true,
         InternetChargeType: "TRAFFIC_POSTPAID_BY_HOUR",
       },
       EnhancedService: { SecurityService: { Enabled: true } },
@@ -199,6 +204,10 @@ describe("instances", () => {
         systemDiskGiB: 20,
         keyIds: ["skey-00000001"],
         groupId: "ps-00000001",
+        network: { vpcId: testSubnet.vpcId, subnetId: testSubnet.id },
+        addresses: ["10.0.0.7", "10.0.0.8", "10.0.0.9"],
+        securityGroupIds: ["sg-00000002", "sg-00000001"],
+        publicAddress: { bandwidthMbps: 5 },
         userData: "IyEvYmluL3NoCg==",
         restartPolicy: "always",
         terminationProtection: true,
@@ -240,7 +249,7 @@ describe("instances", () => {
       InstanceChargeType: "POSTPAID_BY_HOUR",
       Placement: { Zone: "lab-1" },
       InternetAccessible: {},
-      VirtualPrivateCloud: { VpcId: testPlace.subnet.vpcId, SubnetId: testPlace.subnet.id },
+      VirtualPrivateCloud: { VpcId: testSubnet.vpcId, SubnetId: testSubnet.id },
       SystemDisk: { DiskType: "LOCAL_BASIC", DiskSize: 50, DiskId: expect.stringMatching(/^disk-/) as string },
       LoginSettings: {},
       LatestOperationState: "SUCCESS",
@@ -312,14 +321,13 @@ describe("instances", () => {
       tagKeys: ["k"],
       tagValues: ["v"],
     });
-    for (const Name of [
-      "security-group-id",
-      "public-ip-address",
-      "ipv6-address",
-      "dedicated-cluster-id",
-      "host-id",
-      "instance-id",
-    ]) {
+    expect(
+      await queryOf([
+        { Name: "public-ip-address", Values: ["10.9.0.1"] },
+        { Name: "security-group-id", Values: ["g"] },
+      ]),
+    ).toEqual({ elasticIps: ["10.9.0.1"], securityGroupIds: ["g"] });
+    for (const Name of ["ipv6-address", "dedicated-cluster-id", "host-id", "instance-id"]) {
       expect([Name, await queryOf([{ Name, Values: ["what no instance has"] }])]).toEqual([Name, undefined]);
     }
   });

@@ -10,8 +10,18 @@ import type { AddressInfo } from "node:net";
 import type { ImageManifest } from "../../core/image-manifest.ts";
 import { failure } from "../../core/failure-codes.ts";
 import { instanceTypes } from "../../core/instance-types.ts";
-import { newId, type AccountId, type GroupId, type ImageId, type InstanceId, type KeyId } from "../../lib/ids.ts";
+import {
+  newId,
+  type AccountId,
+  type GroupId,
+  type ImageId,
+  type InstanceId,
+  type KeyId,
+  type SubnetId,
+  type VpcId,
+} from "../../lib/ids.ts";
 import { createLog } from "../../lib/log.ts";
+import { fakeNetwork } from "../cloud/network.fake.ts";
 import type { Cloud, GroupView, InstanceRunRequest, InstanceView, KeyView, Page } from "../cloud.ts";
 import { serviceOf, services } from "./known-actions/known-actions.ts";
 import { createCvmHandler, cvmServerOptions, type CvmOptions } from "./handler.ts";
@@ -24,8 +34,8 @@ export const testKey = {
 export const testPlace = {
   region: "lab",
   zones: ["lab-1", "lab-2"],
-  subnet: { id: "subnet-lab00001", vpcId: "vpc-lab00001" } as CvmOptions["subnet"],
 };
+export const testSubnet = { id: "subnet-lab00001" as SubnetId, vpcId: "vpc-lab00001" as VpcId };
 export const testImage = "img-tiny0001" as ImageId;
 
 const manifest: ImageManifest = {
@@ -82,10 +92,12 @@ export function fakeCloud() {
       imageId: request.imageId,
       zone: request.zone,
       hostId: null,
-      vpcId: testPlace.subnet.vpcId,
-      subnetId: testPlace.subnet.id,
+      vpcId: request.network?.vpcId ?? testSubnet.vpcId,
+      subnetId: request.network?.subnetId ?? testSubnet.id,
       ip: `10.0.0.${10 + index}`,
       mac: "52:54:00:00:00:01",
+      elastic: null,
+      securityGroupIds: request.securityGroupIds,
       systemDisk: { id: newId("disk"), sizeGiB: request.systemDiskGiB ?? 50 },
       keyIds: request.keyIds,
       groupId: request.groupId,
@@ -198,6 +210,7 @@ export function fakeCloud() {
         for (const id of ids) if (!groups.delete(id)) throw failure("GroupNotFound", `There is no group ${id}.`);
       },
     },
+    network: fakeNetwork(),
     images: {
       async list(caller, query, page) {
         enter("images.list", caller, query, page);

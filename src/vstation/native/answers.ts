@@ -23,7 +23,18 @@ export function operationAnswer(view: OperationView): wire.OperationWire {
 export function instanceAnswer(view: InstanceView): wire.InstanceWire {
   const { id, accountId, uuid, name, state, instanceType, vcpus, memoryMiB, imageId, zone, hostId, vpcId, subnetId } =
     view;
-  const { ip, mac, systemDisk, keyIds, groupId, restartPolicy, terminationProtection, tags } = view;
+  const {
+    ip,
+    mac,
+    elastic,
+    securityGroupIds,
+    systemDisk,
+    keyIds,
+    groupId,
+    restartPolicy,
+    terminationProtection,
+    tags,
+  } = view;
   const { incarnation, epoch, generation, stale, attention, latestOperation } = view;
   return {
     id,
@@ -41,6 +52,8 @@ export function instanceAnswer(view: InstanceView): wire.InstanceWire {
     subnetId,
     ip,
     mac,
+    elastic: elastic === null ? null : { ip: elastic.ip, kind: elastic.kind, bandwidthMbps: elastic.bandwidthMbps },
+    securityGroupIds: [...securityGroupIds],
     systemDisk: { id: systemDisk.id, sizeGiB: systemDisk.sizeGiB },
     keyIds: [...keyIds],
     groupId,

@@ -8,6 +8,7 @@ import { instanceType, instanceTypes } from "../../core/instance-types.ts";
 import type { OperationKind } from "../../core/instance.ts";
 import type { AccountId, GroupId, HostId, ImageId, InstanceId, KeyId, OperationId } from "../../lib/ids.ts";
 import type * as use from "../cloud.ts";
+import { fakeNetwork } from "../cloud/network.fake.ts";
 
 export const fakeToken = "operator-token-of-a-test-only";
 export const fakeAccount = "acct-00000001" as AccountId;
@@ -44,6 +45,7 @@ export class FakeCloud implements use.Cloud {
   failNext: Error | undefined;
   /** Whether operations end by themselves as soon as they are made. */
   endAtOnce = true;
+  readonly network = fakeNetwork();
   consoleData = Buffer.from("Booting...\r\nlogin: ");
   readonly consoles: FakeConsole[] = [];
   readonly #waiters = new Set<() => void>();
@@ -419,6 +421,8 @@ const emptyInstance: use.InstanceView = {
   subnetId: "subnet-00000001" as use.InstanceView["subnetId"],
   ip: "10.128.0.10",
   mac: "02:76:73:00:02:01",
+  elastic: null,
+  securityGroupIds: [],
   systemDisk: { id: "disk-00000001" as use.InstanceView["systemDisk"]["id"], sizeGiB: 10 },
   keyIds: [],
   groupId: null,

@@ -1,38 +1,75 @@
 /**
- * Free addresses of one subnet. They are given out in a circle, so that one that was just released rests for as long as the range
- * allows: a client that still remembers the former owner should not meet the new one. SQL's unique index has the last word.
+ * Free addresses of every subnet that has any in use. They are given out in a circle, so that one that was just released rests for as
+ * long as the range allows: a client that still remembers the former owner should not meet the new one. SQL's unique index has the
+ * last word.
+ *
+ * Only what is taken costs memory, so a /16 costs no more than its instances. What a subnet's range is comes with each request: the
+ * subnets themselves are SQL's.
  */
-import { ipToNumber, numberToIp, usableRange, type AddressRange } from "../../core/addresses.ts";
+import { ipToNumber, numberToIp, sizeOf, usableRange } from "../../core/addresses.ts";
+import type { SubnetId } from "../../lib/ids.ts";
 
-export class AddressPool {
-  readonly #range: AddressRange;
-  readonly #taken = new Set<number>();
-  #next: number;
+export interface SubnetRange {
+  id: SubnetId;
+  cidr: string;
+  reserved: number;
+}
 
-  constructor(cidr: string, reserved: number, taken: Iterable<string>) {
-    this.#range = usableRange(cidr, reserved);
-    for (const ip of taken) this.#taken.add(ipToNumber(ip));
-    const highest = [...this.#taken].reduce((max, value) => Math.max(max, value), this.#range.first - 1);
-    this.#next = this.#wrap(highest + 1);
+export interface AddressInUse {
+  subnetId: SubnetId;
+  ip: string;
+}
+
+interface Pool {
+  readonly taken: Set<number>;
+  /** The highest address that has been given out in this round. */
+  last: number;
+}
+
+export class AddressBook {
+  readonly #pools = new Map<SubnetId, Pool>();
+
+  constructor(inUse: Iterable<AddressInUse>) {
+    for (const { subnetId, ip } of inUse) {
+      const pool = this.#pool(subnetId);
+      const value = ipToNumber(ip);
+      pool.taken.add(value);
+      pool.last = Math.max(pool.last, value);
+    }
   }
 
   /** A free address, taken at once; undefined when there is none. */
-  take(): string | undefined {
-    for (let tries = this.#range.last - this.#range.first + 1; tries > 0; tries--) {
-      const value = this.#next;
-      this.#next = this.#wrap(value + 1);
-      if (this.#taken.has(value)) continue;
-      this.#taken.add(value);
+  take({ id, cidr, reserved }: SubnetRange): string | undefined {
+    const range = usableRange(cidr, reserved);
+    const pool = this.#pool(id);
+    for (let tries = Math.min(sizeOf(range), pool.taken.size + 1); tries > 0; tries--) {
+      const next = pool.last + 1;
+      const value = next > range.last || next < range.first ? range.first : next;
+      pool.last = value;
+      if (pool.taken.has(value)) continue;
+      pool.taken.add(value);
       return numberToIp(value);
     }
     return undefined;
   }
 
-  release(ip: string): void {
-    this.#taken.delete(ipToNumber(ip));
+  /** Takes this very address; false when somebody has it. */
+  takeThis(subnetId: SubnetId, ip: string): boolean {
+    const { taken } = this.#pool(subnetId);
+    const value = ipToNumber(ip);
+    if (taken.has(value)) return false;
+    taken.add(value);
+    return true;
   }
 
-  #wrap(value: number): number {
-    return value > this.#range.last || value < this.#range.first ? this.#range.first : value;
+  release(subnetId: SubnetId, ip: string): void {
+    const pool = this.#pools.get(subnetId);
+    pool?.taken.delete(ipToNumber(ip));
+  }
+
+  #pool(id: SubnetId): Pool {
+    let pool = this.#pools.get(id);
+    if (pool === undefined) this.#pools.set(id, (pool = { taken: new Set(), last: -1 }));
+    return pool;
   }
 }

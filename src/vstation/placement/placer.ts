@@ -14,7 +14,7 @@ import type { Room } from "../../core/placement.ts";
 import { exceeded, exceededText, type Amounts } from "../../core/quotas.ts";
 import type { Instance } from "../../core/wanted.ts";
 import { formatError, isFailure } from "../../lib/errors.ts";
-import { newId, type AccountId, type GroupId, type HostId, type InstanceId } from "../../lib/ids.ts";
+import { newId, type AccountId, type GroupId, type HostId, type InstanceId, type SubnetId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { sleep } from "../../lib/retry.ts";
 import { isCommitUnknown, logRetry, violatedConstraint, type Store } from "../store/database.ts";
@@ -23,8 +23,7 @@ import { hostRead } from "../store/hosts.ts";
 import { instanceInsert, instanceMove, type Acceptance } from "../store/instance-insert.ts";
 import { addressesInUse, placedLoad } from "../store/placement-load.ts";
 import { isFenced } from "../store/zone.ts";
-import type { VStationConfig } from "../config.ts";
-import { AddressPool } from "./addresses.ts";
+import { AddressBook, type SubnetRange } from "./addresses.ts";
 import type { Lease } from "./lease.ts";
 import { digestOf, Projection, quotaOf } from "./projection.ts";
 import { Serial } from "./serial.ts";
@@ -45,6 +44,9 @@ export interface PlaceRequest {
   minCount: number;
   room: Room;
   group: { id: GroupId; affinity: number } | null;
+  subnet: SubnetRange;
+  /** Certain addresses of the subnet, one for each instance in order; null: any. */
+  addresses: readonly string[] | null;
   /** Everything is checked and nothing is kept. */
   dryRun: boolean;
   /** The rows of what was placed. Called anew when an id turns out to be taken. */
@@ -65,7 +67,6 @@ interface Claimed extends Waiting {
 export interface PlacerOptions {
   store: Store;
   zone: string;
-  subnet: Pick<VStationConfig["subnet"], "id" | "cidr" | "reserved">;
   log: Log;
   /** Instances have been committed whose operations have this deadline (ms) at the earliest. */
   onAccepted: (deadline: number) => void;
@@ -151,10 +152,10 @@ export class Placer {
   }
 
   /** An instance is over: its room and address are free again. */
-  drop(id: InstanceId, ip: string): void {
+  drop(id: InstanceId, subnetId: SubnetId, ip: string): void {
     this.#letGo((projection) => {
       projection.drop(id);
-      projection.addresses.release(ip);
+      projection.addresses.release(subnetId, ip);
     });
   }
 
@@ -203,15 +204,14 @@ export class Placer {
   }
 
   async #load(why: string): Promise<void> {
-    const { store, zone, subnet, log } = this.#options;
+    const { store, zone, log } = this.#options;
     const late: ((projection: Projection) => void)[] = [];
     this.#lettingGo = late;
     try {
       const [hosts, placed, addresses] = await store.read((db) =>
-        Promise.all([hostRead(db, { zone }), placedLoad(db, zone), addressesInUse(db, subnet.id)]),
+        Promise.all([hostRead(db, { zone }), placedLoad(db, zone), addressesInUse(db, zone)]),
       );
-      const pool = new AddressPool(subnet.cidr, subnet.reserved, addresses);
-      const projection = new Projection(pool, hosts, placed);
+      const projection = new Projection(new AddressBook(addresses), hosts, placed);
       for (const change of late) change(projection);
       if (this.#lease !== undefined) this.#setProjection(projection);
       log.info({ why, hosts: hosts.length, instances: placed.length }, "placement projection built");
@@ -272,9 +272,7 @@ export class Placer {
       await this.#commit(claimed);
       for (const { resolve, acceptance } of claimed) resolve(acceptance);
     } catch (error) {
-      // A thing or the account of one request is gone: the others need not fail with it.
-      const ofOne = violatedConstraint(error) !== undefined || isFailure(error, "not_found");
-      if (claimed.length > 1 && ofOne) return this.#commitEach(claimed);
+      if (claimed.length > 1 && isOneRequests(error)) return this.#commitEach(claimed);
       for (const one of claimed) this.#unclaim(one);
       this.#afterFailedCommit(error);
       for (const { reject } of claimed) reject(error);
@@ -332,36 +330,37 @@ export class Placer {
       const { accountId, zone, room, group, limits } = request;
       const over = exceeded(limits, projection.usedBy(accountId), quotaOf(room, request.count));
       if (over !== undefined) throw failure("QuotaExceeded", exceededText(over), { detail: { ...over } });
-      let refused: CapacityReason | "addresses" | undefined;
+      let refused: CapacityReason | AddressReason | undefined;
       while (placed.length < request.count && refused === undefined) {
         const id = newId("instance");
         const choice = projection.claim({ id, accountId, zone, room, group, not: [] });
         if (!("host" in choice)) refused = choice.refused;
         else {
-          const ip = projection.addresses.take();
+          const ip = takeAddress(projection.addresses, request, placed.length);
           if (ip === undefined) {
-            refused = "addresses";
+            refused = request.addresses === null ? "addresses" : "address_in_use";
             projection.drop(id);
           } else placed.push({ id, index: placed.length, hostId: choice.host, ip });
         }
       }
+      if (refused === "address_in_use") throw addressInUse(request.addresses?.[placed.length]);
       if (refused !== undefined && placed.length < request.minCount)
         throw noRoom(refused, placed.length, request.minCount);
       if (request.dryRun) {
-        this.#unclaim({ placed });
+        this.#unclaim({ request, placed });
         resolve({ instances: [], clientTokens: [] });
         return undefined;
       }
       return { ...waiting, placed, acceptance: request.build(placed) };
     } catch (error) {
-      this.#unclaim({ placed });
+      this.#unclaim({ request, placed });
       reject(error);
       return undefined;
     }
   }
 
-  #unclaim({ placed }: { placed: readonly Placed[] }): void {
-    for (const { id, ip } of placed) this.drop(id, ip);
+  #unclaim({ request, placed }: { request: PlaceRequest; placed: readonly Placed[] }): void {
+    for (const { id, ip } of placed) this.drop(id, request.subnet.id, ip);
   }
 
   #afterFailedCommit(error: unknown): void {
@@ -373,6 +372,25 @@ export class Placer {
       void this.rebuild(`a commit failed: ${formatError(error)}`);
     }
   }
+}
+
+/** Something of one request alone: what it names or its account is gone, or what it wants beside room is used up. The others need not fail with it. */
+function isOneRequests(error: unknown): boolean {
+  return violatedConstraint(error) !== undefined || isFailure(error, "not_found", "no_capacity");
+}
+
+/** The subnet has none left, or a certain one is somebody's. */
+type AddressReason = "addresses" | "address_in_use";
+
+/** The address of the n-th instance of a request; undefined when it cannot be had. */
+function takeAddress(book: AddressBook, { subnet, addresses }: PlaceRequest, n: number): string | undefined {
+  if (addresses === null) return book.take(subnet);
+  const ip = addresses[n];
+  return ip !== undefined && book.takeThis(subnet.id, ip) ? ip : undefined;
+}
+
+export function addressInUse(ip = "that was asked for"): Error {
+  return failure("AddressInUse", `the address ${ip} is in use`, { detail: { ip } });
 }
 
 function noRoom(refused: CapacityReason | "addresses", available: number, minCount: number): Error {

@@ -9,7 +9,7 @@ import { instanceTypes } from "../../core/instance-types.ts";
 import type { AccountId, GroupId, HostId, InstanceId } from "../../lib/ids.ts";
 import type { HostRead } from "../store/hosts.ts";
 import type { PlacedRow } from "../store/placement-load.ts";
-import { AddressPool } from "./addresses.ts";
+import { AddressBook } from "./addresses.ts";
 
 export interface Claim {
   id: InstanceId;
@@ -54,12 +54,12 @@ class Host implements PlacementHost {
 }
 
 export class Projection {
-  readonly addresses: AddressPool;
+  readonly addresses: AddressBook;
   readonly #hosts = new Map<HostId, Host>();
   readonly #held = new Map<InstanceId, Holding>();
   readonly #perAccount = new Map<AccountId, { instances: number; vcpus: number; memoryGiB: number }>();
 
-  constructor(addresses: AddressPool, hosts: readonly HostRead[], placed: readonly PlacedRow[]) {
+  constructor(addresses: AddressBook, hosts: readonly HostRead[], placed: readonly PlacedRow[]) {
     this.addresses = addresses;
     this.updateHosts(hosts);
     for (const { id, accountId, hostId, groupId, vcpus, memoryMiB, diskGiB } of placed) {

@@ -168,7 +168,7 @@ export class Reconciler {
   /** What follows from a committed decision outside SQL; all of it would be found again after a crash. */
   #afterwards({ row, facts }: LockedInstance, decision: Decision): void {
     const { placer } = this.#options;
-    if (decision.release === "everything") placer.drop(row.id, row.ip);
+    if (decision.release === "everything") placer.drop(row.id, row.subnet_id, row.ip);
     if (decision.release === "capacity") placer.leave(row.id);
     if (decision.dueAt !== null) this.at(decision.dueAt);
     if (!decision.place || this.#placing.has(row.id)) return;

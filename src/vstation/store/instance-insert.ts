@@ -4,11 +4,22 @@
  */
 import { sql } from "kysely";
 import { crashPoint } from "../../lib/crash-point.ts";
-import type { AccountId, HostId, InstanceId, KeyId } from "../../lib/ids.ts";
+import {
+  newId,
+  type AccountId,
+  type HostId,
+  type InstanceId,
+  type KeyId,
+  type SecurityGroupId,
+} from "../../lib/ids.ts";
 import { accountsHold } from "./accounts.ts";
 import { hostGenerationBump, insertMany, type Tx } from "./database.ts";
+import { elasticAddressInsert } from "./elastic-addresses.ts";
 import { operationInsert, type NewOperation } from "./instances.ts";
+import { networkHold, networkHoldOf } from "./network-hosts.ts";
 import type { InstanceRow } from "./schema.ts";
+import { groupsOfInstancesInsert } from "./security-groups.ts";
+import { tagInsert } from "./tags.ts";
 import { zoneFence } from "./zone.ts";
 import { toJson } from "./json.ts";
 
@@ -30,6 +41,11 @@ export interface NewInstance {
     | "host_id"
   > & { host_id: HostId };
   keyIds: readonly KeyId[];
+  /** At least one. */
+  securityGroupIds: readonly SecurityGroupId[];
+  /** An address of the pool that goes with it. */
+  publicAddress: { pool: string | null; bandwidthMbps: number } | null;
+  tags: Readonly<Record<string, string>>;
   operation: NewOperation;
 }
 
@@ -55,6 +71,11 @@ export async function instanceInsert(
   at: number,
 ): Promise<void> {
   const { instances, clientTokens } = accept;
+  await networkHold(
+    tx,
+    instances.map(({ row }) => row.vpc_id),
+    instances.flatMap(({ securityGroupIds }) => securityGroupIds),
+  );
   const peerGeneration = await zoneFence(tx, zone, leaseEpoch);
   await accountsHold(
     tx,
@@ -85,6 +106,7 @@ export async function instanceInsert(
     instances.map(({ row }) => row),
   );
   crashPoint("store.instance-insert.rows");
+  await networkInsert(tx, instances);
   await insertMany(
     tx,
     "instance_key",
@@ -110,6 +132,34 @@ export async function instanceInsert(
     })),
   );
   for (const { row } of instances) tx.wake.event("instance", row.id);
+}
+
+/** By these rows an instance holds its subnet and its groups; foreign keys refuse one that has been deleted meanwhile. */
+async function networkInsert(tx: Tx, instances: readonly NewInstance[]): Promise<void> {
+  await insertMany(
+    tx,
+    "instance_subnet",
+    instances.map(({ row }) => ({ instance_id: row.id, subnet_id: row.subnet_id, vpc_id: row.vpc_id })),
+  );
+  await groupsOfInstancesInsert(tx, new Map(instances.map(({ row, securityGroupIds }) => [row.id, securityGroupIds])));
+  const outside = instances.filter(({ publicAddress }) => publicAddress !== null);
+  await elasticAddressInsert(
+    tx,
+    outside[0]?.publicAddress?.pool ?? null,
+    outside.map(({ row, publicAddress }) => ({
+      id: newId("elasticAddress"),
+      accountId: row.account_id,
+      name: row.name,
+      kind: "wan",
+      instanceId: row.id,
+      bandwidthMbps: publicAddress?.bandwidthMbps ?? 0,
+      tags: {},
+    })),
+  );
+  await tagInsert(
+    tx,
+    instances.map(({ row, tags }) => ({ accountId: row.account_id, resourceId: row.id, tags })),
+  );
 }
 
 type Placed = Pick<InstanceRow, "id" | "subnet_id" | "ip" | "mac" | "zone"> & { host_id: HostId };
@@ -142,6 +192,7 @@ export async function instanceMove(
     where id = ${move.id} and deleted_at is null and host_id is null and power = 'gone' and gone_for = 'relocate'
     for no key update`.execute(tx.db);
   if (rows.length === 0) return false;
+  await networkHoldOf(tx, [move.id]);
   const peerGeneration = await zoneFence(tx, zone, leaseEpoch);
   const generations = await hostGenerationBump(tx, [move.hostId]);
   await sql`

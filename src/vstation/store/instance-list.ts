@@ -4,10 +4,12 @@
  */
 import { sql, type RawBuilder } from "kysely";
 import type { InstanceState, OperationKind } from "../../core/instance.ts";
-import type { AccountId, KeyId } from "../../lib/ids.ts";
-import type { InstanceQuery } from "../cloud.ts";
+import type { AccountId, KeyId, SecurityGroupId } from "../../lib/ids.ts";
+import type { InstanceQuery, InstanceView } from "../cloud.ts";
 import type { Reader } from "./database.ts";
 import { hostSilenceSeconds } from "./instances.ts";
+import { tagConditions } from "./listing.ts";
+import { groupsColumn } from "./network-wanted.ts";
 import type { InstanceRow } from "./schema.ts";
 
 const seenIs = sql`case when i.seen_epoch = i.epoch then i.seen ->> 'is' end`;
@@ -35,6 +37,9 @@ export interface InstanceRead {
   state: InstanceState;
   openKind: OperationKind | null;
   keyIds: KeyId[];
+  securityGroupIds: SecurityGroupId[];
+  elastic: InstanceView["elastic"];
+  tags: Record<string, string>;
   hostName: string | null;
   hostConnected: boolean;
 }
@@ -43,6 +48,9 @@ type Raw = InstanceRow & {
   state: InstanceState;
   open_kind: OperationKind | null;
   key_ids: KeyId[];
+  security_group_ids: SecurityGroupId[];
+  elastic: InstanceView["elastic"];
+  tag_rows: Record<string, string>;
   host_name: string | null;
   host_connected: boolean;
 };
@@ -64,7 +72,11 @@ export async function instanceList(
       coalesce(h.session is not null and h.seen_at > now() - make_interval(secs => ${hostSilenceSeconds}), false)
         as host_connected,
       coalesce((select jsonb_agg(ik.key_id order by ik.position) from instance_key ik where ik.instance_id = i.id), '[]')
-        as key_ids
+        as key_ids,
+      ${groupsColumn("i.id")} as security_group_ids, (
+        select jsonb_build_object('ip', e.ip, 'kind', e.kind, 'bandwidthMbps', e.bandwidth_mbps)
+        from elastic_address e where e.instance_id = i.id) as elastic,
+      coalesce((select jsonb_object_agg(t.key, t.value) from tag t where t.resource_id = i.id), '{}') as tag_rows
     ${from} order by i.created_at, i.id offset ${page.offset} limit ${page.limit}`.execute(db);
   // Most answers hold the whole selection; only a full page leaves something to count.
   const whole = page.offset === 0 && rows.length < page.limit;
@@ -73,14 +85,19 @@ export async function instanceList(
     : ((await sql<{ total: number }>`select count(*)::int as total ${from}`.execute(db)).rows[0]?.total ?? 0);
   return {
     total,
-    items: rows.map(({ state, open_kind, key_ids, host_name, host_connected, ...row }) => ({
-      row,
-      state,
-      openKind: open_kind,
-      keyIds: key_ids,
-      hostName: host_name,
-      hostConnected: host_connected,
-    })),
+    items: rows.map(
+      ({ state, open_kind, key_ids, security_group_ids, elastic, tag_rows, host_name, host_connected, ...row }) => ({
+        row,
+        state,
+        openKind: open_kind,
+        keyIds: key_ids,
+        securityGroupIds: security_group_ids,
+        elastic,
+        tags: tag_rows,
+        hostName: host_name,
+        hostConnected: host_connected,
+      }),
+    ),
   };
 }
 
@@ -106,12 +123,18 @@ function conditionsOf(accountId: AccountId | "any", query: InstanceQuery): RawBu
     if (values !== undefined) conditions.push(sql`${sql.ref(`i.${column}`)} = any(${[...values]})`);
   }
   if (query.states !== undefined) conditions.push(sql`${stateExpression} = any(${[...query.states]})`);
-  for (const [key, values] of Object.entries(query.tags ?? {})) {
-    conditions.push(sql`i.tags ->> ${key} = any(${values})`);
-  }
-  if (query.tagKeys !== undefined) conditions.push(sql`i.tags ?| ${[...query.tagKeys]}`);
+  conditions.push(...tagConditions("i", query));
   if (query.tagValues !== undefined) {
-    conditions.push(sql`exists (select from jsonb_each_text(i.tags) t where t.value = any(${[...query.tagValues]}))`);
+    conditions.push(sql`exists (
+      select from tag t where t.resource_id = i.id and t.value = any(${[...query.tagValues]}))`);
+  }
+  if (query.securityGroupIds !== undefined) {
+    conditions.push(sql`exists (select from instance_security_group m
+      where m.instance_id = i.id and m.security_group_id = any(${[...query.securityGroupIds]}))`);
+  }
+  if (query.elasticIps !== undefined) {
+    conditions.push(sql`exists (select from elastic_address e
+      where e.instance_id = i.id and e.ip = any(${[...query.elasticIps]}))`);
   }
   if (query.createdFrom !== undefined) conditions.push(sql`i.created_at >= ${query.createdFrom}`);
   if (query.createdTo !== undefined) conditions.push(sql`i.created_at <= ${query.createdTo}`);

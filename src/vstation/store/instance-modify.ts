@@ -17,9 +17,11 @@ export async function instanceModifyRows(
   const generations = await hostGenerationBump(tx, hosts);
   for (const hostId of new Set(rows.map((row) => row.host_id))) {
     const generation = hostId === null ? undefined : generations.get(hostId);
+    const changes = generation === undefined ? columns : { ...columns, generation };
+    if (Object.keys(changes).length === 0) continue;
     await tx.db
       .updateTable("instance")
-      .set(generation === undefined ? columns : { ...columns, generation })
+      .set(changes)
       .where(
         "id",
         "in",

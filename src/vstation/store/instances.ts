@@ -1,15 +1,17 @@
 /**
  * Instances under their row locks: what the request verbs and the reconciler read and write.
  *
- * Every transaction locks in one order, so that none waits for another in a circle: instances (by id), then the zone's row
- * (only when addresses move), then hosts (by id).
+ * Every transaction locks in one order, so that none waits for another in a circle: instances (by id), then VPCs and security groups
+ * (network-hosts.ts), then the zone's row (only when addresses move), then hosts (by id).
  */
 import { sql } from "kysely";
 import type { Instance, Step } from "../../core/wanted.ts";
 import type { AccountId, InstanceId, OperationId } from "../../lib/ids.ts";
 import { hostGenerationBump, insertMany, type Tx } from "./database.ts";
 import { factsOf, powerColumns, type OpenOperationRow } from "./facts.ts";
+import { elasticAddressLeave } from "./elastic-addresses.ts";
 import type { InstanceRow, OperationTable } from "./schema.ts";
+import { tagDelete } from "./tags.ts";
 import { toJson } from "./json.ts";
 
 export interface LockedInstance {
@@ -112,17 +114,21 @@ export async function instanceSave(tx: Tx, changed: readonly InstanceChangeRow[]
     from jsonb_populate_recordset(null::instance, ${toJson(rows)}) v where i.id = v.id`.execute(tx.db);
 }
 
-/** Lets go of the addresses and keys of ended instances; their rows stay as history. */
+/** Lets go of the addresses, keys, networks and tags of ended instances; their own rows stay as history. */
 export async function instanceRelease(tx: Tx, zone: string, ids: readonly InstanceId[]): Promise<void> {
   if (ids.length === 0) return;
   await sql`
     with z as (update zone set peer_generation = peer_generation + 1 where name = ${zone} returning peer_generation)
     update address set released_at = clock_timestamp(), vtep = null, peer_generation = z.peer_generation
     from z where instance_id = any(${[...ids]}) and released_at is null`.execute(tx.db);
-  await tx.db
-    .deleteFrom("instance_key")
-    .where("instance_id", "in", [...ids])
-    .execute();
+  for (const table of ["instance_key", "instance_subnet", "instance_security_group"] as const) {
+    await tx.db
+      .deleteFrom(table)
+      .where("instance_id", "in", [...ids])
+      .execute();
+  }
+  await elasticAddressLeave(tx, ids);
+  await tagDelete(tx, ids);
   tx.wake.peers = true;
 }
 

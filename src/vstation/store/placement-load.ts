@@ -22,12 +22,12 @@ export async function placedLoad(db: Reader, zone: string): Promise<PlacedRow[]>
   return rows;
 }
 
-export async function addressesInUse(db: Reader, subnetId: SubnetId): Promise<string[]> {
+export async function addressesInUse(db: Reader, zone: string): Promise<{ subnetId: SubnetId; ip: string }[]> {
   const rows = await db
     .selectFrom("address")
-    .select("ip")
-    .where("subnet_id", "=", subnetId)
+    .select(["subnet_id as subnetId", "ip"])
+    .where("zone", "=", zone)
     .where("released_at", "is", null)
     .execute();
-  return rows.map((row) => row.ip);
+  return rows;
 }

@@ -28,6 +28,11 @@ const inUse: Readonly<Partial<Record<QuotaName, (account: AccountId) => RawBuild
     sql`select ceil(sum(memory_mib) / 1024.0) from instance where account_id = ${account} and deleted_at is null`,
   keys: (account) => sql`select count(*) from key_pair where account_id = ${account}`,
   groups: (account) => sql`select count(*) from disaster_recover_group where account_id = ${account}`,
+  vpcs: (account) => sql`select count(*) from vpc where account_id = ${account}`,
+  subnets: (account) => sql`select count(*) from subnet where account_id = ${account}`,
+  securityGroups: (account) => sql`select count(*) from security_group where account_id = ${account}`,
+  elasticAddresses: (account) =>
+    sql`select count(*) from elastic_address where account_id = ${account} and kind = 'eip'`,
   accessKeys: (account) => sql`select count(*) from access_key where account_id = ${account}`,
 };
 

@@ -5,6 +5,7 @@ import type { OperationKind, OperationState, RestartPolicy, StopMode } from "../
 import type { Amounts } from "../../core/quotas.ts";
 import type { SeenPhase } from "../../core/seen.ts";
 import type { Failed, GonePurpose } from "../../core/wanted.ts";
+import type { NetworkTables } from "./schema-network.ts";
 import type {
   AccountId,
   DiskId,
@@ -128,7 +129,6 @@ export interface InstanceTable {
   public_keys: Json<string[]>;
   restart_policy: RestartPolicy;
   termination_protection: boolean;
-  tags: Json<Record<string, string>>;
   created_at: Time;
   deleted_at: MaybeTime;
 
@@ -214,7 +214,7 @@ export interface EventTable {
   subject_id: string;
 }
 
-export interface Tables {
+export interface Tables extends NetworkTables {
   account: AccountTable;
   access_key: AccessKeyTable;
   operator_token: OperatorTokenTable;

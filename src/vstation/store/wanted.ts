@@ -3,32 +3,28 @@
  * the rows belong together, because a commit that changes a row moves its host's counter under that host's row lock.
  */
 import { sql } from "kysely";
-import type { Peer, SecurityRule, WantedInstance, WantedSecurityGroup } from "../../api/agent.ts";
+import type { Peer, WantedInstance } from "../../api/agent.ts";
 import { unreachable } from "../../lib/errors.ts";
 import type { HostId, SecurityGroupId } from "../../lib/ids.ts";
 import type { Reader } from "./database.ts";
 import { powerOf } from "./facts.ts";
+import { elasticColumn, groupsColumn, networkExpression, noNetwork, type WantedNetworkRead } from "./network-wanted.ts";
 import type { InstanceRow } from "./schema.ts";
-
-const anything: SecurityRule = { action: "accept", protocol: "all", ports: null, peer: { cidr: "0.0.0.0/0" } };
-/** What every instance is in while there are no others: it admits all. */
-export const openGroup: WantedSecurityGroup = {
-  id: "sg-open0001" as SecurityGroupId,
-  ingress: [anything],
-  egress: [anything],
-};
 
 export interface WantedRead {
   generation: number;
   /** The Compute process that is this host's newest; another one's connection is over. */
   session: string | null;
+  network: WantedNetworkRead;
   instances: WantedInstance[];
 }
 
 /** Everything of this host that changed after `since`; since 0 = everything. Undefined: no such host. */
 export async function wantedSince(db: Reader, hostId: HostId, since: number): Promise<WantedRead | undefined> {
-  const { rows } = await sql<{ host_generation: number; host_session: string | null; instance: unknown } & InstanceRow>`
-    select h.wanted_generation as host_generation, h.session as host_session, i.*
+  const { rows } = await sql<Head & WantedRow>`
+    select h.wanted_generation as host_generation, h.session as host_session,
+      case when row_number() over (order by i.generation, i.id) = 1 then ${networkExpression(hostId)} end as network,
+      i.*, ${groupsColumn("i.id")} as security_group_ids, ${elasticColumn("i.id")} as elastic_ip
     from host h
     left join instance i on i.host_id = h.id and i.deleted_at is null and i.generation > ${since}
     where h.id = ${hostId}
@@ -38,11 +34,20 @@ export async function wantedSince(db: Reader, hostId: HostId, since: number): Pr
   return {
     generation: first.host_generation,
     session: first.host_session,
+    network: first.network ?? noNetwork,
     instances: rows.filter((row) => row.id !== null).map(wantedInstance),
   };
 }
 
-function wantedInstance(row: InstanceRow): WantedInstance {
+interface Head {
+  host_generation: number;
+  host_session: string | null;
+  /** In the first row. */
+  network: WantedNetworkRead | null;
+}
+type WantedRow = InstanceRow & { security_group_ids: SecurityGroupId[]; elastic_ip: string | null };
+
+function wantedInstance(row: WantedRow): WantedInstance {
   return {
     id: row.id,
     generation: row.generation,
@@ -59,8 +64,8 @@ function wantedInstance(row: InstanceRow): WantedInstance {
           mac: row.mac,
           ip: row.ip,
           subnetId: row.subnet_id,
-          securityGroupIds: [openGroup.id],
-          elasticIp: null,
+          securityGroupIds: row.security_group_ids,
+          elasticIp: row.elastic_ip,
         },
       ],
       userData: row.user_data,
@@ -93,7 +98,8 @@ export interface PeersRead {
 export async function peersSince(db: Reader, zone: string, since: number): Promise<PeersRead> {
   const live = since === 0 ? sql`and a.released_at is null` : sql``;
   const { rows } = await sql<{ zone_generation: number; subnet_id: Peer["subnetId"] | null } & Omit<Peer, "subnetId">>`
-    select z.peer_generation as zone_generation, a.subnet_id, a.ip, a.mac, a.vtep, i.hostname as name
+    select z.peer_generation as zone_generation, a.subnet_id, a.ip, a.mac, a.vtep, i.hostname as name,
+      ${groupsColumn("a.instance_id")} as "groupIds"
     from zone z
     left join address a on a.zone = z.name and a.peer_generation > ${since} ${live}
     left join instance i on i.id = a.instance_id
@@ -101,8 +107,8 @@ export async function peersSince(db: Reader, zone: string, since: number): Promi
     order by a.peer_generation, a.id`.execute(db);
   // A released address may have been given out again since: its last word counts.
   const last = new Map<string, Peer>();
-  for (const { subnet_id: subnetId, ip, mac, vtep, name } of rows) {
-    if (subnetId !== null) last.set(`${subnetId} ${ip}`, { subnetId, ip, mac, vtep, name, groupIds: [openGroup.id] });
+  for (const { subnet_id: subnetId, ip, mac, vtep, name, groupIds } of rows) {
+    if (subnetId !== null) last.set(`${subnetId} ${ip}`, { subnetId, ip, mac, vtep, name, groupIds });
   }
   return { generation: rows[0]?.zone_generation ?? 0, peers: [...last.values()] };
 }

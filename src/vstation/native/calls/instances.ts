@@ -29,8 +29,12 @@ export const instanceCalls: Calls<
   },
 
   async instanceRun({ cloud }, { request, owner }) {
+    const { subnetId, ips, publicMbps, ...rest } = request;
     return await cloud.instances.run(owner, {
-      ...request,
+      ...rest,
+      network: subnetId === null ? null : { vpcId: null, subnetId },
+      addresses: ips,
+      publicAddress: publicMbps === null ? null : { bandwidthMbps: publicMbps },
       zone: request.zone ?? onlyZone(cloud),
       minCount: request.minCount ?? request.count,
     });
@@ -89,6 +93,7 @@ function queryOf(query: Call<"instanceList">["query"]): InstanceQuery {
     groupIds: query.groupId,
     vpcIds: query.vpcId,
     subnetIds: query.subnetId,
+    securityGroupIds: query.securityGroupId,
     uuids: query.uuid,
     ips: query.ip,
     tags: Object.keys(tags).length === 0 ? undefined : tags,

@@ -1,0 +1,42 @@
+/** Any action of the four services through the official SDK's client for actions that it does not know. */
+import { CommonClient } from "tencentcloud-sdk-nodejs/tencentcloud/common/common_client.js";
+import { serviceOf, services, type ActionName } from "../../../src/vstation/cvm/known-actions/known-actions.ts";
+
+export interface ApiKey {
+  endpoint: string;
+  region: string;
+  secretId: string;
+  secretKey: string;
+}
+
+// oxlint-disable-next-line typescript/no-explicit-any -- answers are looked at piece by piece, by tests
+export type Answer = Record<string, any>;
+
+export class CvmCaller {
+  readonly #key: ApiKey;
+
+  constructor(key: ApiKey) {
+    this.#key = key;
+    // The SDK obeys it even for loopback.
+    delete process.env["http_proxy"];
+  }
+
+  async call(action: ActionName, parameters: object = {}): Promise<Answer> {
+    const { endpoint, region, secretId, secretKey } = this.#key;
+    const { version } = services[serviceOf(action) ?? "cvm"];
+    const client = new CommonClient(new URL(endpoint).host, version, {
+      credential: { secretId, secretKey },
+      region,
+      profile: { httpProfile: { protocol: "http://" } },
+    });
+    return (await client.request(action, parameters)) as Answer;
+  }
+
+  /** The code with which it is refused. */
+  async refusal(action: ActionName, parameters: object = {}): Promise<string> {
+    return this.call(action, parameters).then(
+      (answer) => `not refused: ${JSON.stringify(answer)}`,
+      (error: unknown) => (error as { code?: string }).code ?? String(error),
+    );
+  }
+}
