@@ -47,6 +47,7 @@ export function writeVStationConfig(home: Home, plan: Plan, hosts: readonly Host
       fixedPeers: [{ ip: guests.edge.ip, mac: guests.edge.mac, vtep: underlay.address }],
     },
     elastic: { cidr: underlay.elastic },
+    cpuBaseline: "host",
     joinTokens: hosts.map((host) => ({
       token: readFileSync(joinTokenFile(home, host.name), "utf8"),
       name: host.name,

@@ -11,6 +11,7 @@
  * it and B must not be told to start it before A's end is proven. The epoch in every start is that proof's number.
  */
 import * as z from "zod";
+import { cpuBaselineSchema, machineSchema, plainPromise } from "../core/machine.ts";
 import { idSchema } from "../lib/ids.ts";
 
 /** Raised when a message changes meaning; hello carries it and both sides refuse what they do not speak. */
@@ -47,6 +48,7 @@ export const instanceSpecSchema = z.strictObject({
   /** Raw bytes in base64, handed to the guest as they are (NoCloud user-data). */
   userData: text(22_000).nullable(),
   publicKeys: z.array(text(4096)).max(20),
+  machine: machineSchema.default({ ...plainPromise, baseline: "host" }),
 });
 
 /**
@@ -132,7 +134,14 @@ export const wantedSecurityGroupSchema = z.strictObject({
 });
 
 export const toComputeSchema = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("welcome"), protocol: z.int(), hostId: idSchema("host"), heartbeatMs: z.int() }),
+  z.strictObject({
+    type: z.literal("welcome"),
+    protocol: z.int(),
+    hostId: idSchema("host"),
+    heartbeatMs: z.int(),
+    /** The processor that the zone's guests are to see: the host says in its readiness whether it can give that. */
+    cpuBaseline: cpuBaselineSchema.default("host"),
+  }),
   /**
    * Changes since the generation that Compute had; `full` = this is everything: whatever it does not name is unknown to
    * VStation. Compute reports such a stranger in `seen` and leaves it alone: bookkeeping never kills a VM.
@@ -179,6 +188,7 @@ export const seenReasonSchema = z.enum([
   "host_restarted", // the host (or its libvirt state) went away under it
   "start_failed", // libvirt or QEMU refused; see message
   "image_missing",
+  "machine_unavailable", // the host cannot give it the processors, hugepages or processor model that were promised
   "disk_missing", // the instance ran here before and its disk is not there: never replaced by an empty one
   "out_of_space", // the guest is paused until space is freed
   "io_error",
@@ -238,6 +248,15 @@ export const inventorySchema = z.strictObject({
       hugepages: z.array(z.strictObject({ sizeKiB: z.int(), total: z.int(), free: z.int() })),
     }),
   ),
+  /** What may be given to one instance alone; absent: nothing. */
+  offers: z
+    .strictObject({
+      /** Processors, counted as `cores` counts them. */
+      dedicated: z.int().nonnegative(),
+      pages2MiB: z.int().nonnegative(),
+      pages1GiB: z.int().nonnegative(),
+    })
+    .optional(),
   versions: z.strictObject({ compute: text(64), libvirt: text(64), qemu: text(64), kernel: text(128), node: text(64) }),
 });
 

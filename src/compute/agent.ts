@@ -5,11 +5,10 @@
  * documents it has kept. And it works without libvirt: the link is up, the readiness report says what is missing.
  */
 import { X509Certificate } from "node:crypto";
-import { mkdir, open, rm } from "node:fs/promises";
-import { constants } from "node:fs";
+import { mkdir } from "node:fs/promises";
 import { cpus } from "node:os";
-import { join } from "node:path";
 import type { Inventory, Readiness, SeenInstance } from "../api/agent.ts";
+import type { CpuBaseline } from "../core/machine.ts";
 import { formatError, isFailure } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { backoff, sleep } from "../lib/retry.ts";
@@ -21,6 +20,12 @@ import { proveAccelerator } from "./inventory/accelerator.ts";
 import { readBootId } from "./inventory/boot.ts";
 import { readInventory } from "./inventory/inventory.ts";
 import { readReadiness } from "./inventory/readiness.ts";
+import { lacksOf } from "./machine/baseline.ts";
+import { Affinity } from "./machine/affinity.ts";
+import { Allotments } from "./machine/allotments.ts";
+import { Machines } from "./machine/machines.ts";
+import { readNodes, readPlaces } from "./machine/places.ts";
+import { probeDisk } from "./storage/probe.ts";
 import { Limit } from "./limit.ts";
 import { joinVstation, loadIdentity, type Identity } from "./link/identity.ts";
 import { Link } from "./link/link.ts";
@@ -55,10 +60,11 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   await mkdir(paths.network, { recursive: true, mode: 0o755 });
   await mkdir(paths.consoles, { recursive: true, mode: 0o711 });
   const ending = new AbortController();
-  const [bootId, qemu, diskCache] = await Promise.all([
+  const [bootId, qemu, disk, nodes] = await Promise.all([
     readBootId(paths.runDir),
     qemuVersion(),
-    probeDiskCache(paths.stateDir),
+    probeDisk(paths.stateDir),
+    readNodes(),
   ]);
   const reserve = new Reserve(paths.reserve);
   const store = new WantedStore(paths.wanted, reserve.write, log);
@@ -89,6 +95,21 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     limitBytes: config.imageCacheGiB * 2 ** 30,
     log,
   });
+  const allotments = new Allotments({
+    paths,
+    write: reserve.write,
+    log,
+    readPlaces: () => readPlaces(config.shape),
+  });
+  const lacks = lacksOf(libvirt, proof.accelerator, emulator);
+  const affinity = new Affinity({
+    libvirt,
+    log,
+    running: () => fleet.running(),
+    pool: () => machines.pool,
+  });
+  const machines: Machines = new Machines({ allotments, affinity, lacks, nodes });
+  let zoneBaseline: CpuBaseline = "host";
   const context: Context = {
     log,
     libvirt,
@@ -96,10 +117,12 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     bootId,
     accelerator: proof.accelerator,
     emulator,
-    diskCache,
+    diskCache: disk.cache,
+    diskIo: disk.io,
     images: new Images(config.imageDir, imageFetch),
     seeds: { build: buildSeed },
     network,
+    machines,
     write: reserve.write,
     starts: new Limit(Math.max(4, 2 * cpus().length)),
     wanted: (id) => store.instance(id),
@@ -111,6 +134,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   await refill(reserve, log);
   await store.load();
   await fleet.load();
+  await allotments.load();
   fleet.start();
   void syncNetwork(network, log);
 
@@ -119,7 +143,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     if (libvirtVersion === "" && libvirt.link === "connected") void tellWhenAnswering();
     const versions = { libvirt: libvirtVersion, qemu };
     const [inventory, readiness] = await Promise.all([
-      readInventory(config, versions),
+      readInventory(config, versions, allotments.host),
       readReadiness({
         config,
         proof,
@@ -127,6 +151,10 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
         libvirtConnected: libvirtVersion !== "",
         foreignDomains: fleet.foreign,
         wentBack: store.wentBack,
+        places: allotments.host,
+        damagedAllotments: [...allotments.damaged.keys()],
+        disk,
+        processor: { baseline: zoneBaseline, lacks: () => lacks(zoneBaseline) },
         certificateEnds: identity ? new Date(new X509Certificate(identity.certificate).validTo) : null,
         widestMtu: Math.max(0, ...(store.network?.subnets ?? []).map((s) => s.mtu)),
       }),
@@ -191,6 +219,11 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       ask: (ask, reply) => desk.answer(ask, reply),
       consoleInput: (session, data) => desk.consoles.input(session, data),
       consoleClose: (session) => desk.consoles.close(session),
+      welcomed: (cpuBaseline) => {
+        const isNew = JSON.stringify(cpuBaseline) !== JSON.stringify(zoneBaseline);
+        zoneBaseline = cpuBaseline;
+        if (isNew) tell();
+      },
       onLost: () => desk.consoles.closeAll(),
     });
     await link.run();
@@ -198,6 +231,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   const drift = setInterval(() => {
     void syncNetwork(network, log);
     void fleet.boundLogs();
+    void machines.sync();
     void refill(reserve, log);
     tell();
   }, driftEveryMs);
@@ -270,19 +304,4 @@ async function joinUntilIn(
 async function qemuVersion(): Promise<string> {
   const text = await run(emulator, ["--version"]);
   return /version (\S+)/.exec(text)?.[1] ?? "unknown";
-}
-
-/** QEMU's `cache=none` needs direct I/O, which not every file system has (tmpfs before Linux 6.6, 9p). */
-async function probeDiskCache(directory: string): Promise<"none" | "writeback"> {
-  const file = join(directory, ".direct-io");
-  try {
-    const handle = await open(file, constants.O_CREAT | constants.O_RDWR | constants.O_DIRECT, 0o600);
-    await handle.close();
-    return "none";
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EINVAL") return "writeback";
-    throw error;
-  } finally {
-    await rm(file, { force: true });
-  }
 }

@@ -24,7 +24,15 @@ export const computeConfigSchema = z.strictObject({
   /** Capacity to offer: the machine's own, or a declared shape as in the lab. */
   shape: z.union([
     z.literal("machine"),
-    z.strictObject({ cores: z.int().min(1), memoryMiB: z.int().min(256), diskGiB: z.int().min(1) }),
+    z.strictObject({
+      cores: z.int().min(1),
+      memoryMiB: z.int().min(256),
+      diskGiB: z.int().min(1),
+      /** Nodes to count the cores by, as if the machine had so many; one if left out. */
+      numaNodes: z.int().min(1).max(8).optional(),
+      /** Of the machine's 2 MiB pages, so much is this host's to give; none if left out. */
+      hugepagesMiB: z.int().min(0).optional(),
+    }),
   ]),
   overcommit: z.strictObject({ cpu: z.number().min(1).max(32), memory: z.number().min(1).max(4) }),
   network: z.strictObject({

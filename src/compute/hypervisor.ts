@@ -33,6 +33,12 @@ export type Hypervisor = Pick<
   | "domainDestroy"
   | "domainReset"
   | "domainResume"
+  | "domainCapabilities"
+  | "cpuCompare"
+  | "cpuBaseline"
+  | "vcpuPin"
+  | "emulatorPin"
+  | "iothreadPin"
   | "qmp"
 >;
 

@@ -36,6 +36,11 @@ export function recordFile(paths: Paths, id: InstanceId): string {
   return join(paths.instances, id, "record.json");
 }
 
+/** What it owns of the host's processors and pages (machine/allotments.ts). */
+export function allotmentFile(paths: Paths, id: InstanceId): string {
+  return join(paths.instances, id, "allotment.json");
+}
+
 export function diskFile(paths: Paths, id: InstanceId, disk: DiskId): string {
   return join(paths.instances, id, `${disk}.qcow2`);
 }

@@ -131,6 +131,8 @@ export const operationFailureCodes = [
   /** libvirt or QEMU refused, on every host that was tried. */
   "StartFailed",
   "ImageMissing",
+  /** No host that was tried can give it the processors, hugepages or processor model that its type promises. */
+  "MachineUnavailable",
   /** The instance ran before and its disk is gone; it is never replaced by an empty one. */
   "DiskMissing",
   "OutOfSpace",
@@ -157,6 +159,7 @@ export const operationFailureOf: Readonly<Record<SeenReason, OperationFailureCod
   host_restarted: "GuestEnded",
   start_failed: "StartFailed",
   image_missing: "ImageMissing",
+  machine_unavailable: "MachineUnavailable",
   disk_missing: "DiskMissing",
   out_of_space: "OutOfSpace",
   io_error: "IoError",

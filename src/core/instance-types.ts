@@ -1,15 +1,23 @@
 /**
  * The instance types, one table. Nothing ever parses a name for its size: the naming rule has exceptions.
- * S5 (Xeon 8255C class) and SA2 (EPYC Rome class) follow the public catalogue; T1 is small enough for a lab.
+ * S5 (Xeon 8255C class), SA2 (EPYC Rome class) and M5 (S5 with more memory) follow the public catalogue; T1 is small enough for a lab.
+ *
+ * T1 shares the host's processors. The others own theirs, core by core; half a core cannot be owned, so what has one vCPU shares
+ * too. M5 has its memory in hugepages, which a host must have set aside.
  */
+import { plainPromise, type PageSize, type Promised } from "./machine.ts";
+
+const familyNames = ["T1", "S5", "SA2", "M5"] as const;
+
 export interface InstanceType {
   name: string;
-  family: "T1" | "S5" | "SA2";
+  family: (typeof familyNames)[number];
   vcpus: number;
   memoryGiB: number;
   /** Network ceilings of the catalogue: Gbit/s and thousand packets per second. */
   bandwidthGbps: number;
   kpps: number;
+  promised: Promised;
 }
 
 type Row = readonly [name: string, vcpus: number, memoryGiB: number, bandwidthGbps: number, kpps: number];
@@ -72,9 +80,32 @@ const families: Readonly<Record<InstanceType["family"], readonly Row[]>> = {
     ["SA2.40XLARGE320", 160, 320, 20, 6000],
     ["SA2.45XLARGE464", 180, 464, 25, 7000],
   ],
+  M5: [
+    ["M5.MEDIUM16", 2, 16, 1.5, 300],
+    ["M5.LARGE32", 4, 32, 1.5, 500],
+    ["M5.2XLARGE64", 8, 64, 3, 800],
+    ["M5.4XLARGE128", 16, 128, 6, 1500],
+    ["M5.8XLARGE256", 32, 256, 10, 2500],
+    ["M5.12XLARGE384", 48, 384, 12, 3500],
+  ],
 };
 
-export const instanceTypes: readonly InstanceType[] = (["T1", "S5", "SA2"] as const).flatMap((family) =>
+const memoryPages: Readonly<Record<InstanceType["family"], PageSize | null>> = {
+  T1: null,
+  S5: null,
+  SA2: null,
+  M5: "2M",
+};
+
+function promised(family: InstanceType["family"], vcpus: number): Promised {
+  if (family === "T1" || vcpus === 1) return plainPromise;
+  // As many as can be busy at once, within what a card of the catalogue has.
+  const nicQueues = Math.min(vcpus, 16);
+  const iothreads = vcpus >= 16 ? 4 : vcpus >= 8 ? 2 : 1;
+  return { cpu: "dedicated", threadsPerCore: null, hugepages: memoryPages[family], nicQueues, iothreads };
+}
+
+export const instanceTypes: readonly InstanceType[] = familyNames.flatMap((family) =>
   families[family].map(([name, vcpus, memoryGiB, bandwidthGbps, kpps]) => ({
     name,
     family,
@@ -82,6 +113,7 @@ export const instanceTypes: readonly InstanceType[] = (["T1", "S5", "SA2"] as co
     memoryGiB,
     bandwidthGbps,
     kpps,
+    promised: promised(family, vcpus),
   })),
 );
 

@@ -220,12 +220,17 @@ function endedByItself(context: Context, phase: SeenPhase & { is: "exited" }): D
 
 function hasFailed(context: Context, phase: SeenPhase & { is: "failed" }): Decision {
   const { i } = context;
-  const final = phase.reason === "image_missing" || phase.reason === "disk_missing" || phase.attempts >= startAttempts;
+  const final = isFinal(phase.reason) || phase.attempts >= startAttempts;
   // The first word after an order may still be about what failed before it: only a further attempt under this operation counts.
   const last = i.operation?.lastStep;
   const isAnother = last?.name === "host.failed" && last.note !== noteOf(phase);
   if (i.operation === null || !final || !isAnother) return inProgress(context);
   return giveUp(context, failureOf(phase.reason, phase.message));
+}
+
+/** Trying again on the same host changes nothing. */
+function isFinal(reason: SeenReason): boolean {
+  return reason === "image_missing" || reason === "disk_missing" || reason === "machine_unavailable";
 }
 
 /** The start that the open operation asked for will not be made here. */

@@ -1,13 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type * as wire from "../api/agent.ts";
-import type { GroupId, HostId } from "../lib/ids.ts";
 import { ipToNumber, macOf, numberToIp, usableRange } from "./addresses.ts";
 import { attention } from "./attention.ts";
 import { instanceState } from "./instance-state.ts";
 import { instanceStates, operationKinds } from "./instance.ts";
 import { isHostname, nameAt } from "./names.ts";
-import { choose, fits, hasRoom, type PlacementHost, type Room } from "./placement.ts";
 import { decideRestart, restartDelaysMs, stableMs } from "./restart-policy.ts";
 import type { SeenPhase, SeenReason } from "./seen.ts";
 
@@ -108,90 +106,5 @@ describe("addresses", () => {
     const { first, last } = usableRange("10.200.0.0/16", 10);
     expect([numberToIp(first), numberToIp(last)]).toEqual(["10.200.0.10", "10.200.255.254"]);
     expect(macOf("10.200.0.255")).toBe("02:56:0a:c8:00:ff");
-  });
-});
-
-describe("placement", () => {
-  const room = fc.record({ vcpus: fc.nat(64), memoryMiB: fc.nat(65_536), diskGiB: fc.nat(1_000) });
-  const hosts = fc.array(
-    fc.record({
-      capacity: room,
-      used: room,
-      open: fc.boolean(),
-      members: fc.nat(3),
-      zone: fc.constantFrom("z", "z", "y"),
-    }),
-    { maxLength: 12 },
-  );
-  const group = { id: "ps-aaaaaaaa" as GroupId, affinity: 2 };
-
-  it("gives only hosts that may and can, and gives one whenever there is one", () => {
-    fc.assert(
-      fc.property(hosts, room, fc.boolean(), (rows, ask, grouped) => {
-        const all: PlacementHost[] = rows.map((row, index) => ({
-          ...row,
-          id: `host-${index}` as HostId,
-          members: () => row.members,
-        }));
-        const not = [`host-0` as HostId];
-        const choice = choose(all, { zone: "z", room: ask, group: grouped ? group : null, not });
-        const able = all.filter(
-          (host) =>
-            host.open &&
-            host.zone === "z" &&
-            host.id !== "host-0" &&
-            hasRoom(host.capacity, host.used, ask) &&
-            (!grouped || host.members(group.id) < group.affinity),
-        );
-        expect("host" in choice ? able.map(({ id }) => id).includes(choice.host) : able.length === 0).toBe(true);
-        // The order in which hosts are looked at decides nothing.
-        expect(choose(all.toReversed(), { zone: "z", room: ask, group: grouped ? group : null, not })).toEqual(choice);
-      }),
-    );
-  });
-
-  it("tells apart what no host could ever take, what fits nowhere now, and what only its group forbids", () => {
-    const capacity: Room = { vcpus: 4, memoryMiB: 4096, diskGiB: 100 };
-    const host = (used: Room, members = 0): PlacementHost => ({
-      id: "host-a" as HostId,
-      zone: "z",
-      open: true,
-      capacity,
-      used,
-      members: () => members,
-    });
-    const none = { vcpus: 0, memoryMiB: 0, diskGiB: 0 };
-    const ask = { zone: "z", room: { vcpus: 2, memoryMiB: 1024, diskGiB: 1 }, group: null, not: [] };
-    const large = { ...ask, room: { ...ask.room, vcpus: 5 } };
-    expect(choose([host(none)], large)).toEqual({ refused: "type_too_large" });
-    expect(choose([host({ ...none, vcpus: 3 })], ask)).toEqual({ refused: "no_room" });
-    expect(choose([host(none, 2)], { ...ask, group })).toEqual({ refused: "group" });
-    expect(choose([host(none)], ask)).toEqual({ host: "host-a" });
-  });
-
-  it("prefers the host that is left fuller", () => {
-    const capacity: Room = { vcpus: 8, memoryMiB: 8192, diskGiB: 100 };
-    const host = (id: string, vcpus: number): PlacementHost => ({
-      id: id as HostId,
-      zone: "z",
-      open: true,
-      capacity,
-      used: { vcpus, memoryMiB: vcpus * 1024, diskGiB: 0 },
-      members: () => 0,
-    });
-    const ask = { zone: "z", room: { vcpus: 1, memoryMiB: 1024, diskGiB: 1 }, group: null, not: [] };
-    expect(choose([host("host-a", 1), host("host-b", 5), host("host-c", 3)], ask)).toEqual({ host: "host-b" });
-  });
-
-  it("counts how many more would fit", () => {
-    fc.assert(
-      fc.property(room, room, fc.integer({ min: 1, max: 8 }), (capacity, used, vcpus) => {
-        const ask = { vcpus, memoryMiB: vcpus * 1024, diskGiB: 1 };
-        const count = fits(capacity, used, ask);
-        const times = (n: number): Room => ({ vcpus: n * vcpus, memoryMiB: n * vcpus * 1024, diskGiB: n });
-        expect(count === 0 || hasRoom(capacity, used, times(count))).toBe(true);
-        expect(hasRoom(capacity, used, times(count + 1))).toBe(false);
-      }),
-    );
   });
 });

@@ -10,6 +10,7 @@ export const seenReasons = [
   "host_restarted",
   "start_failed",
   "image_missing",
+  "machine_unavailable",
   "disk_missing",
   "out_of_space",
   "io_error",

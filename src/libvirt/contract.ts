@@ -153,16 +153,28 @@ export interface InterfaceStats {
   readonly txDrops: bigint;
 }
 
+/** Which QEMU, and what of it, a question about guests means; what is left out libvirt chooses. */
+export interface EmulatorWant {
+  readonly emulator?: string;
+  readonly arch?: string;
+  readonly machine?: string;
+  readonly virtType?: "kvm" | "qemu";
+}
+
 /** Verbs of the host. */
 export interface HostVerbs {
   version(options?: CallOptions): Promise<Versions>;
   hostname(options?: CallOptions): Promise<string>;
   /** The host's capabilities as libvirt's XML. */
   capabilities(options?: CallOptions): Promise<string>;
-  domainCapabilities(
-    want: { emulator?: string; arch?: string; machine?: string; virtType?: "kvm" | "qemu" },
-    options?: CallOptions,
-  ): Promise<string>;
+  domainCapabilities(want: EmulatorWant, options?: CallOptions): Promise<string>;
+  /**
+   * Resolves when this host can give a guest the processor that `cpu` (libvirt's `<cpu>` element) describes; else a LibvirtError
+   * "CpuIncompatible" whose text names what is missing.
+   */
+  cpuCompare(want: EmulatorWant, cpu: string, options?: CallOptions): Promise<void>;
+  /** The best processor that all of the described ones can give, as a `<cpu>` element. */
+  cpuBaseline(want: EmulatorWant, cpus: readonly string[], options?: CallOptions): Promise<string>;
   nodeInfo(options?: CallOptions): Promise<NodeInfo>;
   nodeMemoryStats(cell?: number, options?: CallOptions): Promise<Readonly<Record<string, bigint>>>;
   nodeCpuStats(cpu?: number, options?: CallOptions): Promise<Readonly<Record<string, bigint>>>;

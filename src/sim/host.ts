@@ -245,6 +245,7 @@ export class SimHost {
         mhz: 1000,
       },
       numa: [{ node: 0, cpus: `0-${shape.cores - 1}`, memoryMiB: shape.memoryMiB, hugepages: [] }],
+      offers: { dedicated: shape.cores - 1, pages2MiB: 0, pages1GiB: 0 },
       versions: { compute: "simulated", libvirt: "none", qemu: "simulated", kernel: "none", node: process.version },
     };
   }

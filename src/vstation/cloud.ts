@@ -57,6 +57,8 @@ export interface InstanceRunRequest {
   name: string | null;
   hostname: string | null;
   systemDiskGiB: number | null;
+  /** null: all threads of each core, as the host has them. */
+  cpuTopology: { cores: number; threadsPerCore: 1 | 2 } | null;
   keyIds: KeyId[];
   groupId: GroupId | null;
   /** null: the account's default subnet in the zone. */
@@ -237,7 +239,8 @@ export interface HostView {
   inventory: Inventory;
   readiness: Readiness;
   overcommit: { cpu: number; memory: number };
-  used: { vcpus: number; memoryMiB: number; diskGiB: number; instances: number };
+  /** Of the vCPUs, `dedicated` have a processor of their own; memory includes hugepages. */
+  used: { vcpus: number; dedicated: number; memoryMiB: number; diskGiB: number; instances: number };
   seenAt: Date;
   joinedAt: Date;
 }

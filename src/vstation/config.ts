@@ -1,5 +1,6 @@
 /** What one VStation process is told at its start (`--config FILE`). */
 import * as z from "zod";
+import { cpuBaselineSchema } from "../core/machine.ts";
 import { idSchema } from "../lib/ids.ts";
 
 export const vstationConfigSchema = z.strictObject({
@@ -42,6 +43,11 @@ export const vstationConfigSchema = z.strictObject({
   }),
   /** Underlay addresses for instances to have as their own towards the outside; null: none can be had. */
   elastic: z.strictObject({ cidr: z.cidrv4() }).nullable().default(null),
+  /**
+   * The processor that guests of the zone see. A named model lets a guest move between unequal hosts; a host that cannot give it
+   * says what it lacks in its readiness and takes no guests.
+   */
+  cpuBaseline: cpuBaselineSchema.default("host"),
   /** Join tokens that shall exist, hashed on arrival: the lab hands one to each host it makes. */
   joinTokens: z
     .array(z.strictObject({ token: z.string().min(32), name: z.string(), lifetimeSeconds: z.int() }))

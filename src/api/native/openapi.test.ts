@@ -116,7 +116,7 @@ function isBounded(node: Json): boolean {
       return "maxItems" in node;
     case "integer":
     case "number":
-      return "maximum" in node;
+      return ["maximum", "const", "enum"].some((key) => key in node);
     case "object":
       return node["additionalProperties"] === false || "maxProperties" in node;
     default:

@@ -74,6 +74,11 @@ export const instanceRunRequest = z
     name: name.nullable().default(null).describe("`{R:x}` numbers from x; with count > 1 a number is appended from 1."),
     hostname: z.string().min(1).max(64).nullable().default(null),
     systemDiskGiB: z.int().min(1).max(16_384).nullable().default(null),
+    cpuTopology: z
+      .strictObject({ cores: z.int().min(1).max(256), threadsPerCore: z.union([z.literal(1), z.literal(2)]) })
+      .nullable()
+      .default(null)
+      .describe("Only for types that own their cores: all of them, with one or both threads."),
     keyIds: z.array(idSchema("key")).max(20).default([]),
     groupId: idSchema("group").nullable().default(null),
     subnetId: idSchema("subnet").nullable().default(null).describe("The account's default one when left out."),

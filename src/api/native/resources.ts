@@ -71,6 +71,7 @@ const inventory = z.object({
   ...inventorySchema.shape,
   cpu: z.object(inventorySchema.shape.cpu.shape),
   numa: z.array(z.object({ ...numa, hugepages: z.array(z.object(numa.hugepages.element.shape)) })),
+  offers: z.object(inventorySchema.shape.offers.unwrap().shape).optional(),
   versions: z.object(inventorySchema.shape.versions.shape),
 });
 export const readinessAnswer = z
@@ -88,7 +89,7 @@ export const hostSchema = z
     inventory,
     readiness: readinessAnswer,
     overcommit: z.object({ cpu: z.number(), memory: z.number() }),
-    used: z.object({ vcpus: counter, memoryMiB: counter, diskGiB: counter, instances: counter }),
+    used: z.object({ vcpus: counter, dedicated: counter, memoryMiB: counter, diskGiB: counter, instances: counter }),
     seenAt: time,
     joinedAt: time,
   })

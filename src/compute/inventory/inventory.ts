@@ -3,6 +3,8 @@ import { readFile, readdir, statfs } from "node:fs/promises";
 import { hostname, release } from "node:os";
 import { join } from "node:path";
 import type { Inventory } from "../../api/agent.ts";
+import { dedicatedPlaces, type HostPlaces } from "../../core/cpu-plan.ts";
+import type { PageSize } from "../../core/machine.ts";
 import type { ComputeConfig } from "../config.ts";
 
 const nodesDirectory = "/sys/devices/system/node";
@@ -10,6 +12,7 @@ const nodesDirectory = "/sys/devices/system/node";
 export async function readInventory(
   config: ComputeConfig,
   versions: { libvirt: string; qemu: string },
+  places: HostPlaces,
 ): Promise<Inventory> {
   const [cpuText, numa, memory, disk] = await Promise.all([
     readFile("/proc/cpuinfo", "utf8"),
@@ -19,9 +22,13 @@ export async function readInventory(
   ]);
   const cpu = parseCpuinfo(cpuText);
   const { shape } = config;
+  const pagesMiB = (size: PageSize): number =>
+    places.hugepages.filter((each) => each.size === size).reduce((sum, { memoryMiB }) => sum + memoryMiB, 0);
+  const offers = { dedicated: dedicatedPlaces(places), pages2MiB: pagesMiB("2M"), pages1GiB: pagesMiB("1G") };
   const own = {
     cores: cpu.threads,
-    memoryMiB: Math.floor(field(memory, "MemTotal") / 1024),
+    // Pages that were set aside serve nobody else.
+    memoryMiB: Math.floor(field(memory, "MemTotal") / 1024) - offers.pages2MiB - offers.pages1GiB,
     diskGiB: Math.floor((disk.blocks * disk.bsize) / 2 ** 30),
   };
   const { cores, memoryMiB, diskGiB } = shape === "machine" ? own : shape;
@@ -32,6 +39,7 @@ export async function readInventory(
     diskGiB,
     cpu: cpu.description,
     numa,
+    offers,
     versions: { compute: "0.1.0", ...versions, kernel: release().slice(0, 128), node: process.versions.node },
   };
 }

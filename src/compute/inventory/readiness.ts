@@ -3,9 +3,13 @@ import { readFile, readdir, statfs } from "node:fs/promises";
 import * as z from "zod";
 import type { Readiness, ReadinessCheck } from "../../api/agent.ts";
 import { formatError } from "../../lib/errors.ts";
-import { parseId } from "../../lib/ids.ts";
+import type { CpuBaseline } from "../../core/machine.ts";
+import { dedicatedPlaces, type HostPlaces } from "../../core/cpu-plan.ts";
+import { parseId, type InstanceId } from "../../lib/ids.ts";
 import type { ComputeConfig } from "../config.ts";
+import { isReal } from "../machine/places.ts";
 import { run } from "../process.ts";
+import type { DiskAccess } from "../storage/probe.ts";
 import type { AcceleratorProof } from "./accelerator.ts";
 
 export interface ReadinessInput {
@@ -17,6 +21,11 @@ export interface ReadinessInput {
   readonly wentBack: { held: number; offered: number } | null;
   readonly certificateEnds: Date | null;
   readonly widestMtu: number;
+  readonly places: HostPlaces;
+  readonly damagedAllotments: readonly InstanceId[];
+  readonly disk: DiskAccess;
+  /** The zone's, and what keeps this host from giving it. */
+  readonly processor: { readonly baseline: CpuBaseline; readonly lacks: () => Promise<string | null> };
 }
 
 const deviceSchema = z.array(
@@ -51,6 +60,40 @@ const checks: Readonly<Record<string, Check>> = {
       return error(`${gib} GiB free for disks: guests will be paused; free space at ${config.stateDir}`);
     if (share < 0.1) return warning(`${gib} GiB free for disks; free space at ${config.stateDir}`);
     return ok(`${gib} GiB free for disks`);
+  },
+  machine: async ({ places, damagedAllotments, disk }) => {
+    if (damagedAllotments.length > 0) {
+      return warning(
+        `what ${damagedAllotments.join(", ")} owns of this host cannot be read (allotment.json in its folder): no processors are ` +
+          `given away until it is restored, or the instance is stopped and the file removed`,
+      );
+    }
+    const cpus = new Set(places.places.map(({ cpu }) => cpu)).size;
+    const pages = places.hugepages.map(
+      ({ memoryMiB, size, node }) => `${memoryMiB} MiB of ${size} pages on node ${node}`,
+    );
+    const has =
+      `${dedicatedPlaces(places)} of ${places.places.length} processors can be given to one instance alone; ` +
+      `hugepages: ${pages.join(", ") || "none"}; disks by ${disk.io}, ${disk.cache === "none" ? "direct" : "buffered"}`;
+    return isReal(places)
+      ? ok(has)
+      : warning(
+          `${has}. The ${places.places.length} processors are declared and lie on ${cpus}: dedicated in the books only`,
+        );
+  },
+  processor: async ({ processor: { baseline, lacks }, libvirtConnected }) => {
+    if (baseline === "host")
+      return ok("guests see this host's own processor, and move only to hosts that have the same");
+    const name = baseline.model;
+    if (!libvirtConnected)
+      return warning(`whether guests can have the zone's processor, ${name}, is known when libvirt answers`);
+    const lacking = await lacks();
+    return lacking === null
+      ? ok(`guests see the zone's processor, ${name}`)
+      : error(
+          `guests cannot have the zone's processor, ${name}: ${lacking}. Choose a processor for the zone that all hosts have ` +
+            `(cpuBaseline), or take this host out of it`,
+        );
   },
   images: async ({ config }) => {
     const found = (await readdir(config.imageDir).catch(() => [])).filter(

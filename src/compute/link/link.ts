@@ -14,6 +14,7 @@ import {
   type Readiness,
   type ToCompute,
 } from "../../api/agent.ts";
+import type { CpuBaseline } from "../../core/machine.ts";
 import { formatError, isFailure } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { backoff, sleep } from "../../lib/retry.ts";
@@ -38,6 +39,8 @@ export interface LinkOptions {
   readonly ask: (ask: Ask, reply: Reply) => Promise<unknown>;
   readonly consoleInput: (session: string, data: Buffer) => void;
   readonly consoleClose: (session: string) => void;
+  /** VStation said what processor the zone's guests are to see. */
+  readonly welcomed: (cpuBaseline: CpuBaseline) => void;
   /** The connection went: what belonged to it ends. */
   readonly onLost: () => void;
 }
@@ -168,6 +171,7 @@ export class Link {
         connection.heartbeat(message.heartbeatMs);
         log.info({ hostId: message.hostId }, "connected to VStation");
         this.#greeted = true;
+        this.#options.welcomed(message.cpuBaseline);
         outbox.reset();
         if (this.#reportDue) this.#options.tell();
         return undefined;

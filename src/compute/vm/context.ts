@@ -9,7 +9,9 @@ import type { Images } from "../storage/images.ts";
 import type { Write } from "../storage/reserve.ts";
 import type { Limit } from "../limit.ts";
 import type { WantedEntry } from "../wanted/store.ts";
-import type { Accelerator } from "./domain-xml/cpu.ts";
+import type { Machines } from "../machine/machines.ts";
+import type { DiskIo } from "./domain-xml/disks.ts";
+import type { Accelerator } from "./domain-xml/machine.ts";
 import type { Seeds } from "./prepare.ts";
 
 export interface Context {
@@ -20,9 +22,11 @@ export interface Context {
   readonly accelerator: Accelerator;
   readonly emulator: string;
   readonly diskCache: "none" | "writeback";
+  readonly diskIo: DiskIo;
   readonly images: Pick<Images, "find" | "ensure">;
   readonly seeds: Seeds;
   readonly network: Pick<Network, "ensureGuest" | "sync">;
+  readonly machines: Machines;
   /** Puts a note on the disk, if need be from the reserve. */
   readonly write: Write;
   /** How many guests are made ready and started at once. */

@@ -14,12 +14,23 @@ const plan: DomainPlan = {
   accelerator: "tcg",
   emulator: "/usr/bin/qemu-system-x86_64",
   vcpus: 2,
-  memoryMiB: 1024,
+  machine: {
+    baseline: "host",
+    memoryMiB: 1024,
+    hugepages: null,
+    iothreads: 0,
+    nicQueues: 1,
+    pool: null,
+    vcpuCpus: null,
+    topology: null,
+    cells: [],
+  },
   boot: { kind: "direct", kernel: "/images/k", initrd: "/images/i", cmdline: "console=ttyS0 quiet" },
   systemDisk: {
     id: "disk-abcd1234",
     file: "/state/disk.qcow2",
     cache: "none",
+    io: "io_uring",
     backing: { file: "/images/base.qcow2", format: "qcow2" },
   },
   seedFile: "/state/seed.img",
@@ -59,7 +70,7 @@ describe("domainXml", () => {
         <devices>
           <emulator>/usr/bin/qemu-system-x86_64</emulator>
           <disk type='file' device='disk'>
-            <driver name='qemu' type='qcow2' cache='none' discard='unmap' error_policy='enospace'/>
+            <driver name='qemu' type='qcow2' cache='none' io='io_uring' discard='unmap' error_policy='enospace'/>
             <source file='/state/disk.qcow2'/>
             <backingStore type='file'>
               <format type='qcow2'/>
@@ -107,6 +118,76 @@ describe("domainXml", () => {
     const xml = domainXml({ ...plan, accelerator: "kvm" });
     expect(xml).toContain("<domain type='kvm'");
     expect(xml).toContain("<cpu mode='host-passthrough'");
+  });
+
+  test("a dedicated guest has its own processors, its memory in hugepages, and QEMU's threads out of its way", () => {
+    const xml = domainXml({
+      ...plan,
+      vcpus: 4,
+      machine: {
+        ...plan.machine,
+        memoryMiB: 2048,
+        hugepages: "2M",
+        iothreads: 1,
+        nicQueues: 4,
+        pool: "0,8",
+        vcpuCpus: [1, 9, 5, 13],
+        topology: { sockets: 2, cores: 1, threads: 2 },
+        cells: [
+          { vcpus: "0-1", memoryMiB: 1024, hostNode: 0 },
+          { vcpus: "2-3", memoryMiB: 1024, hostNode: 1 },
+        ],
+      },
+    });
+    expect(xml.slice(xml.indexOf("  <memory "), xml.indexOf("  <os>"))).toMatchInlineSnapshot(`
+      "  <memory unit='MiB'>2048</memory>
+        <memoryBacking>
+          <hugepages><page size='2048' unit='KiB'/></hugepages>
+          <source type='memfd'/>
+          <allocation mode='immediate' threads='4'/>
+        </memoryBacking>
+        <vcpu placement='static'>4</vcpu>
+        <iothreads>1</iothreads>
+        <cputune>
+          <vcpupin vcpu='0' cpuset='1'/>
+          <vcpupin vcpu='1' cpuset='9'/>
+          <vcpupin vcpu='2' cpuset='5'/>
+          <vcpupin vcpu='3' cpuset='13'/>
+          <emulatorpin cpuset='0,8'/>
+          <iothreadpin iothread='1' cpuset='0,8'/>
+        </cputune>
+        <numatune>
+          <memory mode='strict' nodeset='0,1'/>
+          <memnode cellid='0' mode='strict' nodeset='0'/>
+          <memnode cellid='1' mode='strict' nodeset='1'/>
+        </numatune>
+      "
+    `);
+    expect(xml.slice(xml.indexOf("  <cpu "), xml.indexOf("  <clock"))).toMatchInlineSnapshot(`
+      "  <cpu mode='maximum' check='none' migratable='on'>
+          <topology sockets='2' cores='1' threads='2'/>
+          <numa>
+            <cell id='0' cpus='0-1' memory='1024' unit='MiB'/>
+            <cell id='1' cpus='2-3' memory='1024' unit='MiB'/>
+          </numa>
+        </cpu>
+      "
+    `);
+    expect(xml).toContain("io='io_uring' iothread='1'");
+    expect(xml).toContain("<driver queues='4' rx_queue_size='1024'/>");
+  });
+
+  test("a guest that shares runs where nobody has a processor of his own", () => {
+    const xml = domainXml({ ...plan, machine: { ...plan.machine, pool: "0-2" } });
+    expect(xml).toContain("<vcpu placement='static' cpuset='0-2'>2</vcpu>");
+    expect(xml).not.toContain("<cputune>");
+  });
+
+  test("a zone's named processor is the guest's, and nothing else is put in its place", () => {
+    const baseline = { model: "Nehalem", features: [{ name: "aes", policy: "disable" as const }] };
+    const xml = domainXml({ ...plan, machine: { ...plan.machine, baseline } });
+    expect(xml).toContain("<cpu mode='custom' match='exact' check='none'>");
+    expect(xml).toContain("<model fallback='forbid'>Nehalem</model>\n    <feature policy='disable' name='aes'/>");
   });
 
   test.each([

@@ -4,10 +4,10 @@
  */
 import type { Mark } from "../../core/ensure.ts";
 import type { InstanceId } from "../../lib/ids.ts";
-import { capabilities, cpuElement, type Accelerator } from "./domain-xml/cpu.ts";
 import { fixedDevices, serial, type DomainConsole } from "./domain-xml/devices.ts";
 import { seedDisk, systemDisk, type DomainDisk } from "./domain-xml/disks.ts";
 import { clock, osElement, platform, type DomainBoot } from "./domain-xml/firmware.ts";
+import { capabilities, cpuElement, processors, type Accelerator, type DomainMachine } from "./domain-xml/machine.ts";
 import { nic, type DomainNic } from "./domain-xml/nics.ts";
 import { text } from "./domain-xml/xml.ts";
 import { domainUuid, markElement, markPrefix, markUri } from "./mark.ts";
@@ -19,7 +19,7 @@ export interface DomainPlan {
   readonly accelerator: Accelerator;
   readonly emulator: string;
   readonly vcpus: number;
-  readonly memoryMiB: number;
+  readonly machine: DomainMachine;
   readonly boot: DomainBoot;
   readonly systemDisk: DomainDisk;
   readonly seedFile: string;
@@ -38,11 +38,10 @@ export function domainXml(plan: DomainPlan): string {
     `  <metadata>`,
     `    ${markElement(plan.mark).replace("<start ", `<${markPrefix}:start xmlns:${markPrefix}='${markUri}' `)}`,
     `  </metadata>`,
-    `  <memory unit='MiB'>${plan.memoryMiB}</memory>`,
-    `  <vcpu placement='static'>${plan.vcpus}</vcpu>`,
+    ...processors(plan.vcpus, plan.machine),
     ...osElement(plan.boot),
     ...platform,
-    `  ${cpuElement(plan.accelerator)}`,
+    ...cpuElement(plan.accelerator, plan.machine),
     ...clock,
     `  <on_poweroff>destroy</on_poweroff>`,
     `  <on_reboot>restart</on_reboot>`,
@@ -50,9 +49,9 @@ export function domainXml(plan: DomainPlan): string {
     `  <pm><suspend-to-mem enabled='no'/><suspend-to-disk enabled='no'/></pm>`,
     `  <devices>`,
     `    <emulator>${text(plan.emulator)}</emulator>`,
-    ...systemDisk(plan.systemDisk),
+    ...systemDisk(plan.systemDisk, plan.machine.iothreads),
     ...seedDisk(plan.seedFile),
-    ...plan.nics.flatMap(nic),
+    ...plan.nics.flatMap((one) => nic(one, plan.machine.nicQueues)),
     ...serial(plan.console),
     ...fixedDevices,
     `  </devices>`,

@@ -6,6 +6,7 @@ import { LibvirtError } from "../../libvirt/errors.ts";
 const byCode: Readonly<Record<string, SeenReason>> = {
   ImageMissing: "image_missing",
   DiskMissing: "disk_missing",
+  MachineUnavailable: "machine_unavailable",
   NetworkFailed: "network_failed",
 };
 

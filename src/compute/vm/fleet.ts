@@ -13,6 +13,7 @@ import { parseId, type ImageId, type InstanceId } from "../../lib/ids.ts";
 import type { Subscription } from "../../libvirt/contract.ts";
 import { instanceDirectory, recordFile } from "../paths.ts";
 import { makeDurableDirectory, temporaryEnding } from "../../lib/durable.ts";
+import type { RunningGuest } from "../machine/affinity.ts";
 import type { Context } from "./context.ts";
 import { boundLogs } from "./log-bound.ts";
 import { readRecord } from "./record.ts";
@@ -105,6 +106,13 @@ export class Fleet {
       }
     }
     return used;
+  }
+
+  /** Every guest that runs now, with the machine that it was started with. */
+  *running(): Generator<RunningGuest> {
+    for (const { id, domain, record, isUp } of this.#workers.values()) {
+      if (isUp && domain !== null && record !== null) yield { id, domain, spec: record.spec };
+    }
   }
 
   /** True once every instance has been looked at since this process began: before that no report is whole. */

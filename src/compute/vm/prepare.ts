@@ -48,7 +48,7 @@ export async function prepareInstance(context: Context, it: Preparation): Promis
   const parts = await Promise.allSettled([
     ensureDisk(context, it, image),
     ensureSeed(context, it),
-    ensureNetwork(context, it).then((nics) => {
+    ensureMachine(context, it).then(({ machine, nics }) => {
       const base = image.base;
       const xml = domainXml({
         id,
@@ -57,12 +57,13 @@ export async function prepareInstance(context: Context, it: Preparation): Promis
         accelerator: context.accelerator,
         emulator: context.emulator,
         vcpus: spec.vcpus,
-        memoryMiB: spec.memoryMiB,
+        machine,
         boot: image.boot,
         systemDisk: {
           id: spec.systemDisk.id,
           file: diskFile(context.paths, id, spec.systemDisk.id),
           cache: context.diskCache,
+          io: context.diskIo,
           backing: { file: base.file, format: base.format },
         },
         seedFile: seedFile(context.paths, id),
@@ -136,6 +137,12 @@ async function ensureSeed(context: Context, it: Preparation): Promise<void> {
     await rm(temporary, { force: true });
     throw wrap(`making the seed of ${it.id}`, error);
   }
+}
+
+/** One after the other: when this ends, in whatever way, nothing of it is at work. */
+async function ensureMachine(context: Context, it: Preparation) {
+  const machine = await context.machines.prepare(it.id, it.spec);
+  return { machine, nics: await ensureNetwork(context, it) };
 }
 
 async function ensureNetwork(context: Context, it: Preparation): ReturnType<Context["network"]["ensureGuest"]> {

@@ -219,7 +219,10 @@ export class Worker {
         this.#guest = { is: "absent" };
         return;
       }
+      const wasUp = this.isUp;
       this.#guest = await readGuest(libvirt, this.#domain, this.#mark);
+      // Of a guest that was there before this process nobody knows on which processors it runs.
+      if (!wasUp && this.isUp) void this.#context.machines.sync();
       if (this.#guest.is !== "unknown" && this.#guest.is !== "absent") this.#mark = this.#guest.mark;
       if (this.#guest.is === "absent") {
         this.#domain = null;
@@ -276,6 +279,8 @@ export class Worker {
           this.#domain = await libvirt.domainCreate(this.#known());
           crashPoint("vm.start.created");
         });
+        // Processors may have been given away since it was defined.
+        void this.#context.machines.sync();
         this.#guest = { is: "running", mark: this.#mark ?? null };
         return;
       case "press":
@@ -306,6 +311,7 @@ export class Worker {
         this.#mark = undefined;
         this.#guest = { is: "absent" };
         this.#held = { ...nothingHeld, erased: true };
+        await this.#context.machines.release(this.id);
         await this.#context.network.sync();
         return;
       default:

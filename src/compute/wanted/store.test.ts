@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Peer, WantedInstance, WantedSubnet, WantedVpc } from "../../api/agent.ts";
+import { plainPromise } from "../../core/machine.ts";
 import { newId, type ImageId, type InstanceId, type SubnetId, type VpcId } from "../../lib/ids.ts";
 import { createLog } from "../../lib/log.ts";
 import { writeDurably } from "../../lib/durable.ts";
@@ -32,6 +33,7 @@ const doc = (id: InstanceId, generation: number, epoch = 1): WantedInstance => (
     nics: [],
     userData: null,
     publicKeys: [],
+    machine: { ...plainPromise, baseline: "host" },
   },
   power: { state: "running", incarnation: 1, resets: 0 },
 });

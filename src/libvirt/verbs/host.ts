@@ -1,5 +1,5 @@
 /** The verbs of the host: what it is, what it has left. */
-import type { HostVerbs } from "../contract.ts";
+import type { EmulatorWant, HostVerbs } from "../contract.ts";
 import { connection } from "../protocol/connection.ts";
 import type { Call } from "./call.ts";
 
@@ -18,14 +18,17 @@ export function hostVerbs(call: Call): HostVerbs {
     capabilities: async (options) =>
       (await call(connection.connectGetCapabilities, {}, options, capabilitiesMs)).capabilities,
     async domainCapabilities(want, options) {
-      const args = {
-        emulator: want.emulator,
-        arch: want.arch,
-        machine: want.machine,
-        virtType: want.virtType,
-        flags: 0,
-      };
+      const args = { ...guess(want), flags: 0 };
       return (await call(connection.connectGetDomainCapabilities, args, options, capabilitiesMs)).capabilities;
+    },
+    async cpuCompare(want, cpu, options) {
+      // Incompatible is an error, not an answer: only then libvirt says what is missing.
+      const args = { ...guess(want), xml: cpu, flags: 1 };
+      await call(connection.connectCompareHypervisorCpu, args, options, capabilitiesMs);
+    },
+    async cpuBaseline(want, cpus, options) {
+      const args = { ...guess(want), xmls: cpus, flags: 0 };
+      return (await call(connection.connectBaselineHypervisorCpu, args, options, capabilitiesMs)).cpu;
     },
     async nodeInfo(options) {
       const info = await call(connection.nodeGetInfo, {}, options);
@@ -57,6 +60,10 @@ export function hostVerbs(call: Call): HostVerbs {
       return (await call(connection.nodeGetFreePages, args, options)).counts;
     },
   };
+}
+
+function guess({ emulator, arch, machine, virtType }: EmulatorWant) {
+  return { emulator, arch, machine, virtType };
 }
 
 /** libvirt counts 11.3.0 as 11003000. */

@@ -53,6 +53,7 @@ export class AgentListener {
     this.#context = {
       store,
       zone: config.zone,
+      cpuBaseline: config.cpuBaseline,
       log,
       seen,
       fixedPeers: fixedPeers.map((peer) => ({ subnetId, name: null, groupIds: [], ...peer })),

@@ -22,6 +22,7 @@ import type { Log } from "../../lib/log.ts";
 import { backoff, sleep } from "../../lib/retry.ts";
 import { logRetry, type Store } from "../store/database.ts";
 import { hostHello, hostLost, hostReport } from "../store/hosts.ts";
+import type { CpuBaseline } from "../../core/machine.ts";
 import type { WantedNetworkRead } from "../store/network-wanted.ts";
 import { peersSince, wantedSince } from "../store/wanted.ts";
 import { Asks } from "./asks.ts";
@@ -31,6 +32,7 @@ import type { SeenWriter } from "./seen-writer.ts";
 export interface SessionContext {
   store: Store;
   zone: string;
+  cpuBaseline: CpuBaseline;
   log: Log;
   seen: SeenWriter;
   fixedPeers: readonly Peer[];
@@ -204,7 +206,7 @@ export class HostSession {
 
   async #greet(hello: Hello): Promise<void> {
     const { bootId, underlayAddress, inventory, readiness, overcommit } = hello;
-    const { store, zone, heartbeatMs } = this.#context;
+    const { store, zone, heartbeatMs, cpuBaseline } = this.#context;
     const row = await store.transaction((tx) =>
       hostHello(tx, zone, this.hostId, { session: this.id, bootId, underlayAddress, inventory, readiness, overcommit }),
     );
@@ -213,7 +215,7 @@ export class HostSession {
     if (this.#ended.signal.aborted) return this.#writeLost();
     crashPoint("agents.hello.committed");
     this.#greeted = true;
-    this.#send({ type: "welcome", protocol: agentProtocol, hostId: this.hostId, heartbeatMs });
+    this.#send({ type: "welcome", protocol: agentProtocol, hostId: this.hostId, heartbeatMs, cpuBaseline });
     // A host that has seen a later generation than we ever made knows another database's truth: it gets everything anew.
     this.#wantedSent = hello.wantedGeneration <= row.wanted_generation ? hello.wantedGeneration : 0;
     this.#peersSent = 0;
@@ -259,7 +261,8 @@ export class HostSession {
 
   async #sendWanted(whole: boolean, first: boolean): Promise<void> {
     const since = whole ? 0 : this.#wantedSent;
-    const read = await this.#context.store.read((db) => wantedSince(db, this.hostId, since));
+    const { cpuBaseline } = this.#context;
+    const read = await this.#context.store.read((db) => wantedSince(db, this.hostId, since, cpuBaseline));
     if (this.#ended.signal.aborted) return;
     if (read === undefined || read.session !== this.id) return this.close(4001, "a newer session took over");
     if (!first && !whole && read.generation === this.#wantedSent) return;

@@ -1,5 +1,6 @@
 /** Hosts as operators see them. */
 import { failure } from "../../core/failure-codes.ts";
+import { memoryOf } from "../../core/placement.ts";
 import type { Hosts, HostView } from "../cloud.ts";
 import { hostRead, type HostRead } from "../store/hosts.ts";
 import type { AppContext } from "./context.ts";
@@ -36,7 +37,13 @@ function hostView({ row, connected, use }: HostRead): HostView | undefined {
     inventory,
     readiness,
     overcommit: { cpu: row.overcommit_cpu ?? 1, memory: row.overcommit_memory ?? 1 },
-    used: use,
+    used: {
+      vcpus: use.vcpus + use.dedicated,
+      dedicated: use.dedicated,
+      memoryMiB: memoryOf(use),
+      diskGiB: use.diskGiB,
+      instances: use.instances,
+    },
     seenAt: seen_at,
     joinedAt: row.joined_at,
   };

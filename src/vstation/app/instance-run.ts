@@ -3,8 +3,10 @@ import { randomUUID } from "node:crypto";
 import { macOf } from "../../core/addresses.ts";
 import { operationLimit } from "../../core/deadlines.ts";
 import { failure } from "../../core/failure-codes.ts";
-import { instanceType } from "../../core/instance-types.ts";
+import { instanceType, type InstanceType } from "../../core/instance-types.ts";
+import type { Promised } from "../../core/machine.ts";
 import { isHostname, nameAt } from "../../core/names.ts";
+import { roomOf } from "../../core/placement.ts";
 import { newId, type InstanceId, type KeyId, type OperationId } from "../../lib/ids.ts";
 import type { Caller, GroupView, ImageView, InstanceRunRequest, Instances } from "../cloud.ts";
 import { clientTokenFind, clientTokenMismatch, requestHash } from "../store/client-tokens.ts";
@@ -72,7 +74,7 @@ async function runOnce(context: AppContext, caller: Caller, request: InstanceRun
       limits,
       count: request.count,
       minCount: request.minCount,
-      room: { vcpus: checked.vcpus, memoryMiB: checked.memoryMiB, diskGiB: checked.diskGiB },
+      room: roomOf(checked, checked.promised),
       group: group === null ? null : { id: group.id, affinity: group.affinity },
       subnet: network.subnet,
       addresses: request.addresses,
@@ -113,6 +115,7 @@ interface Checked {
   vcpus: number;
   memoryMiB: number;
   diskGiB: number;
+  promised: Promised;
   publicKeys: string[];
 }
 
@@ -158,7 +161,21 @@ function check(
       detail: { minimumGiB },
     });
   }
-  return { vcpus: type.vcpus, memoryMiB, diskGiB, publicKeys: keys.map((key) => key.publicKey) };
+  const promised = promiseOf(type, request.cpuTopology);
+  return { vcpus: type.vcpus, memoryMiB, diskGiB, promised, publicKeys: keys.map((key) => key.publicKey) };
+}
+
+/** Who owns cores may leave their second threads idle; who shares them has none to leave. */
+function promiseOf(type: InstanceType, topology: InstanceRunRequest["cpuTopology"]): Promised {
+  if (topology === null) return type.promised;
+  const wrong = (message: string): Error =>
+    failure("InvalidParameter", message, { detail: { parameter: "cpuTopology" } });
+  if (type.promised.cpu === "shared") throw wrong(`${type.name} shares its processors and has no topology of its own`);
+  const cores = type.vcpus / 2;
+  if (topology.cores !== cores) {
+    throw wrong(`${type.name} has ${cores} cores of two threads: ask for ${cores} cores with one or two threads each`);
+  }
+  return { ...type.promised, threadsPerCore: topology.threadsPerCore };
 }
 
 /** In the order in which they were named. */
@@ -203,6 +220,7 @@ function newInstance(
       instance_type: request.instanceType,
       vcpus: checked.vcpus,
       memory_mib: checked.memoryMiB,
+      machine: checked.promised,
       image_id: request.imageId,
       disk_id: newId("disk"),
       disk_gib: checked.diskGiB,

@@ -8,6 +8,7 @@
  * A disk type is taken as a wish: system disks lie on the host's own storage whatever was asked, and DescribeInstances says so.
  */
 import type {
+  CpuTopology,
   InternetAccessible,
   LoginSettings,
   Placement,
@@ -106,6 +107,16 @@ const chargeType = check(
   (value) => value === "POSTPAID_BY_HOUR",
 );
 
+/** Who owns cores may have their second threads idle. */
+const cpuTopology = structure<CpuTopology>()({
+  CoreCount: integer(1, 256),
+  ThreadPerCore: integer(1, 2),
+});
+
+function topologyOf({ CoreCount, ThreadPerCore }: z.output<typeof cpuTopology>) {
+  return { cores: CoreCount, threadsPerCore: ThreadPerCore === 1 ? 1 : 2 } as const;
+}
+
 const spot = () => refused("UnsupportedOperation.SpotUnsupportedRegion", "asks for a spot instance");
 
 export const runInstances = action("RunInstances")(
@@ -134,7 +145,7 @@ export const runInstances = action("RunInstances")(
     UserData: userData().optional(),
     Metadata: refused(),
     DryRun: boolean().default(false),
-    CpuTopology: refused(),
+    CpuTopology: cpuTopology.optional(),
     CamRoleName: refused(),
     HpcClusterId: refused(),
     LaunchTemplate: refused(),
@@ -159,6 +170,7 @@ export const runInstances = action("RunInstances")(
       name: request.InstanceName || null,
       hostname: request.HostName || null,
       systemDiskGiB: request.SystemDisk?.DiskSize ?? null,
+      cpuTopology: request.CpuTopology ? topologyOf(request.CpuTopology) : null,
       keyIds: request.LoginSettings?.KeyIds ?? [],
       groupId: request.DisasterRecoverGroupIds?.[0] ?? null,
       ...networkOf(request.VirtualPrivateCloud, request.InstanceCount),

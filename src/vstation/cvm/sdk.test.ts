@@ -202,6 +202,7 @@ describe("instances", () => {
         name: "web-{R:1,F:3} 🚀 世界",
         hostname: "web-{R:1}.example",
         systemDiskGiB: 20,
+        cpuTopology: null,
         keyIds: ["skey-00000001"],
         groupId: "ps-00000001",
         network: { vpcId: testSubnet.vpcId, subnetId: testSubnet.id },

@@ -81,7 +81,13 @@ export function hostAnswer(view: HostView): wire.HostWire {
     inventory,
     readiness,
     overcommit,
-    used: { vcpus: used.vcpus, memoryMiB: used.memoryMiB, diskGiB: used.diskGiB, instances: used.instances },
+    used: {
+      vcpus: used.vcpus,
+      dedicated: used.dedicated,
+      memoryMiB: used.memoryMiB,
+      diskGiB: used.diskGiB,
+      instances: used.instances,
+    },
     seenAt: view.seenAt.toISOString(),
     joinedAt: view.joinedAt.toISOString(),
   };

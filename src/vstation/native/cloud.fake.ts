@@ -60,7 +60,7 @@ export class FakeCloud implements use.Cloud {
       inventory,
       readiness,
       overcommit: { cpu: 4, memory: 1 },
-      used: { vcpus: 0, memoryMiB: 0, diskGiB: 0, instances: 0 },
+      used: { vcpus: 0, dedicated: 0, memoryMiB: 0, diskGiB: 0, instances: 0 },
       seenAt: start,
       joinedAt: start,
     },

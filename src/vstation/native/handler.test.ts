@@ -236,6 +236,7 @@ describe("what reaches the use cases", () => {
       name: "a",
       hostname: null,
       systemDiskGiB: null,
+      cpuTopology: null,
       keyIds: [],
       groupId: null,
       network: null,

@@ -400,7 +400,8 @@ function noRoom(refused: CapacityReason | "addresses", available: number, minCou
     });
   }
   const why: Record<CapacityReason, string> = {
-    type_too_large: "this instance type is larger than any host of the zone",
+    type_too_large:
+      "no host of the zone is large enough for this instance type, or none has set aside the processors or hugepages it owns",
     no_room: `the zone has room for ${available} more of these at present, ${minCount} are asked for`,
     group: `the group's affinity leaves room for ${available} more of these, ${minCount} are asked for`,
   };

@@ -3,7 +3,18 @@
  * zone's lease keeps one, and only it places; it is rebuilt from SQL whenever it may be wrong (a fresh lease, a commit whose
  * outcome is unknown, a digest that differs), so nothing in it needs saving or repairing.
  */
-import { choose, fits, type Choice, type PlacementHost, type Room } from "../../core/placement.ts";
+import {
+  addRoom,
+  choose,
+  emptyRoom,
+  fits,
+  memoryOf,
+  roomOf,
+  type Capacity,
+  type Choice,
+  type PlacementHost,
+  type Room,
+} from "../../core/placement.ts";
 import type { Amounts } from "../../core/quotas.ts";
 import { instanceTypes } from "../../core/instance-types.ts";
 import type { AccountId, GroupId, HostId, InstanceId } from "../../lib/ids.ts";
@@ -31,8 +42,8 @@ class Host implements PlacementHost {
   readonly id: HostId;
   zone = "";
   open = false;
-  capacity: Room = { vcpus: 0, memoryMiB: 0, diskGiB: 0 };
-  readonly used: Room = { vcpus: 0, memoryMiB: 0, diskGiB: 0 };
+  capacity: Capacity = { ...emptyRoom, overcommit: 1 };
+  used: Room = emptyRoom;
   readonly #members = new Map<GroupId, number>();
 
   constructor(id: HostId) {
@@ -45,9 +56,7 @@ class Host implements PlacementHost {
 
   /** Takes (`sign` 1) or gives back (-1) the room of one instance. */
   account(holding: Holding, sign: 1 | -1): void {
-    this.used.vcpus += sign * holding.room.vcpus;
-    this.used.memoryMiB += sign * holding.room.memoryMiB;
-    this.used.diskGiB += sign * holding.room.diskGiB;
+    this.used = addRoom(this.used, holding.room, sign);
     if (holding.groupId === null) return;
     this.#members.set(holding.groupId, this.members(holding.groupId) + sign);
   }
@@ -62,8 +71,8 @@ export class Projection {
   constructor(addresses: AddressBook, hosts: readonly HostRead[], placed: readonly PlacedRow[]) {
     this.addresses = addresses;
     this.updateHosts(hosts);
-    for (const { id, accountId, hostId, groupId, vcpus, memoryMiB, diskGiB } of placed) {
-      this.#take(id, { accountId, hostId, groupId, room: { vcpus, memoryMiB, diskGiB } });
+    for (const { id, accountId, hostId, groupId, room } of placed) {
+      this.#take(id, { accountId, hostId, groupId, room });
     }
   }
 
@@ -75,8 +84,12 @@ export class Projection {
       host.open = connected && row.readiness !== null && row.readiness.checks.every(({ level }) => level !== "error");
       if (row.inventory === null) continue;
       host.capacity = {
+        overcommit: row.overcommit_cpu ?? 1,
         vcpus: Math.floor(row.inventory.cores * (row.overcommit_cpu ?? 1)),
+        dedicated: row.inventory.offers?.dedicated ?? 0,
         memoryMiB: Math.floor(row.inventory.memoryMiB * (row.overcommit_memory ?? 1)),
+        pages2MiB: row.inventory.offers?.pages2MiB ?? 0,
+        pages1GiB: row.inventory.offers?.pages1GiB ?? 0,
         diskGiB: row.inventory.diskGiB,
       };
     }
@@ -123,8 +136,8 @@ export class Projection {
   room(zone: string, diskGiB: number): Map<string, number> {
     const open = [...this.#hosts.values()].filter((host) => host.open && host.zone === zone);
     return new Map(
-      instanceTypes.map(({ name, vcpus, memoryGiB }) => {
-        const ask = { vcpus, memoryMiB: memoryGiB * 1024, diskGiB };
+      instanceTypes.map(({ name, vcpus, memoryGiB, promised }) => {
+        const ask = roomOf({ vcpus, memoryMiB: memoryGiB * 1024, diskGiB }, promised);
         return [name, open.reduce((sum, host) => sum + fits(host.capacity, host.used, ask), 0)];
       }),
     );
@@ -162,9 +175,11 @@ const nothing = { instances: 0, vcpus: 0, memoryGiB: 0 };
 
 /** What so many instances of this size count. */
 export function quotaOf(room: Room, count: number): { instances: number; vcpus: number; memoryGiB: number } {
-  return { instances: count, vcpus: count * room.vcpus, memoryGiB: (count * room.memoryMiB) / 1024 };
+  const vcpus = room.vcpus + room.dedicated;
+  return { instances: count, vcpus: count * vcpus, memoryGiB: (count * memoryOf(room)) / 1024 };
 }
 
 export function digestOf(used: Room): string {
-  return `${used.vcpus}/${used.memoryMiB}/${used.diskGiB}`;
+  const { vcpus, dedicated, memoryMiB, pages2MiB, pages1GiB, diskGiB } = used;
+  return [vcpus, dedicated, memoryMiB, pages2MiB, pages1GiB, diskGiB].join("/");
 }

@@ -8,6 +8,8 @@
  */
 import { crashPoint } from "../../lib/crash-point.ts";
 import type { Decision } from "../../core/decision.ts";
+import { plainPromise } from "../../core/machine.ts";
+import { roomOf } from "../../core/placement.ts";
 import { reconcile, relocationFailed } from "../../core/reconcile.ts";
 import { isFailure } from "../../lib/errors.ts";
 import type { InstanceId } from "../../lib/ids.ts";
@@ -172,7 +174,8 @@ export class Reconciler {
     if (decision.release === "capacity") placer.leave(row.id);
     if (decision.dueAt !== null) this.at(decision.dueAt);
     if (!decision.place || this.#placing.has(row.id)) return;
-    const room = { vcpus: row.vcpus, memoryMiB: row.memory_mib, diskGiB: row.disk_gib };
+    const size = { vcpus: row.vcpus, memoryMiB: row.memory_mib, diskGiB: row.disk_gib };
+    const room = roomOf(size, row.machine ?? plainPromise);
     this.#placing.add(row.id);
     const placed = this.#inBackground("placing anew", async () => {
       if (await placer.relocate(row.id, facts, room, row.account_id, row.group_id)) return;

@@ -1,6 +1,7 @@
 /** Hosts: their certificate, their newest session, what they offer, and when they were last heard of. */
 import { sql } from "kysely";
 import type { Inventory, Readiness } from "../../api/agent.ts";
+import type { Room } from "../../core/placement.ts";
 import type { HostId, ImageId } from "../../lib/ids.ts";
 import type { Reader, Store, Tx } from "./database.ts";
 import { hostSilenceSeconds } from "./instances.ts";
@@ -127,10 +128,7 @@ export async function hostsHeard(store: Store, sessions: readonly string[]): Pro
   );
 }
 
-export interface HostUse {
-  vcpus: number;
-  memoryMiB: number;
-  diskGiB: number;
+export interface HostUse extends Room {
   instances: number;
 }
 
@@ -145,17 +143,33 @@ export async function hostRead(db: Reader, filter: { id?: HostId; zone?: string 
   const { rows } = await sql<HostRow & { connected: boolean } & { [K in `use_${keyof HostUse}`]: number }>`
     select h.*,
       coalesce(h.session is not null and h.seen_at > now() - make_interval(secs => ${hostSilenceSeconds}), false) as connected,
-      coalesce(sum(i.vcpus), 0)::int as "use_vcpus", coalesce(sum(i.memory_mib), 0)::bigint as "use_memoryMiB",
+      coalesce(sum(i.vcpus) filter (where not i.is_dedicated), 0)::int as "use_vcpus",
+      coalesce(sum(i.vcpus) filter (where i.is_dedicated), 0)::int as "use_dedicated",
+      coalesce(sum(i.memory_mib) filter (where i.pages is null), 0)::bigint as "use_memoryMiB",
+      coalesce(sum(i.memory_mib) filter (where i.pages = '2M'), 0)::bigint as "use_pages2MiB",
+      coalesce(sum(i.memory_mib) filter (where i.pages = '1G'), 0)::bigint as "use_pages1GiB",
       coalesce(sum(i.disk_gib), 0)::bigint as "use_diskGiB", count(i.id)::int as "use_instances"
-    from host h left join instance i on i.host_id = h.id and i.deleted_at is null
+    from host h left join (
+      select id, host_id, vcpus, memory_mib, disk_gib,
+        coalesce(machine->>'cpu' = 'dedicated', false) as is_dedicated, machine->>'hugepages' as pages
+      from instance where deleted_at is null) i on i.host_id = h.id
     where ${filter.id === undefined ? sql`true` : sql`h.id = ${filter.id}`}
       and ${filter.zone === undefined ? sql`true` : sql`h.zone = ${filter.zone}`}
     group by h.id order by h.name`.execute(db);
-  return rows.map(({ connected, use_vcpus, use_memoryMiB, use_diskGiB, use_instances, ...row }) => ({
-    row,
-    connected,
-    use: { vcpus: use_vcpus, memoryMiB: use_memoryMiB, diskGiB: use_diskGiB, instances: use_instances },
-  }));
+  return rows.map((all) => {
+    const { connected, use_vcpus, use_dedicated, use_memoryMiB, use_pages2MiB, use_pages1GiB, ...rest } = all;
+    const { use_diskGiB, use_instances, ...row } = rest;
+    const use = {
+      vcpus: use_vcpus,
+      dedicated: use_dedicated,
+      memoryMiB: use_memoryMiB,
+      pages2MiB: use_pages2MiB,
+      pages1GiB: use_pages1GiB,
+      diskGiB: use_diskGiB,
+      instances: use_instances,
+    };
+    return { row, connected, use };
+  });
 }
 
 export async function hostCertificateSerial(db: Reader, hostId: HostId): Promise<string | undefined> {

@@ -8,12 +8,14 @@ import type { Log } from "../../lib/log.ts";
 import type { Store } from "./database.ts";
 import * as first from "./migrations/0001-first.ts";
 import * as network from "./migrations/0004-network.ts";
+import * as machine from "./migrations/0005-machine.ts";
 import * as tenants from "./migrations/0007-tenants.ts";
 
 /** In order; a released one is never edited. Kysely takes the advisory lock and keeps the list of those that ran. */
 export const migrations: Record<string, Migration> = {
   "0001-first": first,
   "0004-network": network,
+  "0005-machine": machine,
   "0007-tenants": tenants,
 };
 

@@ -1,5 +1,7 @@
 /** What the placement projection is rebuilt from: hosts with their capacity, live instances with their room, addresses in use. */
 import { sql } from "kysely";
+import { plainPromise, type Promised } from "../../core/machine.ts";
+import { roomOf, type Room } from "../../core/placement.ts";
 import type { AccountId, GroupId, HostId, InstanceId, SubnetId } from "../../lib/ids.ts";
 import type { Reader } from "./database.ts";
 
@@ -9,18 +11,21 @@ export interface PlacedRow {
   /** null: it takes no room anywhere now. */
   hostId: HostId | null;
   groupId: GroupId | null;
-  vcpus: number;
-  memoryMiB: number;
-  diskGiB: number;
+  room: Room;
 }
 
 export async function placedLoad(db: Reader, zone: string): Promise<PlacedRow[]> {
-  const { rows } = await sql<PlacedRow>`
+  const { rows } = await sql<Omit<PlacedRow, "room"> & Size & { machine: Promised | null }>`
     select id, account_id as "accountId", host_id as "hostId", group_id as "groupId", vcpus,
-      memory_mib as "memoryMiB", disk_gib as "diskGiB"
+      memory_mib as "memoryMiB", disk_gib as "diskGiB", machine
     from instance where zone = ${zone} and deleted_at is null`.execute(db);
-  return rows;
+  return rows.map(({ vcpus, memoryMiB, diskGiB, machine, ...row }) => ({
+    ...row,
+    room: roomOf({ vcpus, memoryMiB, diskGiB }, machine ?? plainPromise),
+  }));
 }
+
+type Size = Parameters<typeof roomOf>[0];
 
 export async function addressesInUse(db: Reader, zone: string): Promise<{ subnetId: SubnetId; ip: string }[]> {
   const rows = await db

@@ -2,6 +2,7 @@
 import type { ColumnType, Generated, Insertable, Selectable } from "kysely";
 import type { Inventory, Readiness } from "../../api/agent.ts";
 import type { OperationKind, OperationState, RestartPolicy, StopMode } from "../../core/instance.ts";
+import type { Promised } from "../../core/machine.ts";
 import type { Amounts } from "../../core/quotas.ts";
 import type { SeenPhase } from "../../core/seen.ts";
 import type { Failed, GonePurpose } from "../../core/wanted.ts";
@@ -117,6 +118,7 @@ export interface InstanceTable {
   instance_type: string;
   vcpus: number;
   memory_mib: number;
+  machine: Json<Promised | null>;
   image_id: ImageId;
   disk_id: DiskId;
   disk_gib: number;

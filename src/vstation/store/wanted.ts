@@ -4,6 +4,7 @@
  */
 import { sql } from "kysely";
 import type { Peer, WantedInstance } from "../../api/agent.ts";
+import { guestVcpus, plainPromise, type CpuBaseline } from "../../core/machine.ts";
 import { unreachable } from "../../lib/errors.ts";
 import type { HostId, SecurityGroupId } from "../../lib/ids.ts";
 import type { Reader } from "./database.ts";
@@ -20,7 +21,12 @@ export interface WantedRead {
 }
 
 /** Everything of this host that changed after `since`; since 0 = everything. Undefined: no such host. */
-export async function wantedSince(db: Reader, hostId: HostId, since: number): Promise<WantedRead | undefined> {
+export async function wantedSince(
+  db: Reader,
+  hostId: HostId,
+  since: number,
+  baseline: CpuBaseline,
+): Promise<WantedRead | undefined> {
   const { rows } = await sql<Head & WantedRow>`
     select h.wanted_generation as host_generation, h.session as host_session,
       case when row_number() over (order by i.generation, i.id) = 1 then ${networkExpression(hostId)} end as network,
@@ -35,7 +41,7 @@ export async function wantedSince(db: Reader, hostId: HostId, since: number): Pr
     generation: first.host_generation,
     session: first.host_session,
     network: first.network ?? noNetwork,
-    instances: rows.filter((row) => row.id !== null).map(wantedInstance),
+    instances: rows.filter((row) => row.id !== null).map((row) => wantedInstance(row, baseline)),
   };
 }
 
@@ -47,7 +53,8 @@ interface Head {
 }
 type WantedRow = InstanceRow & { security_group_ids: SecurityGroupId[]; elastic_ip: string | null };
 
-function wantedInstance(row: WantedRow): WantedInstance {
+function wantedInstance(row: WantedRow, baseline: CpuBaseline): WantedInstance {
+  const promised = row.machine ?? plainPromise;
   return {
     id: row.id,
     generation: row.generation,
@@ -55,7 +62,7 @@ function wantedInstance(row: WantedRow): WantedInstance {
     spec: {
       name: row.name,
       hostname: row.hostname,
-      vcpus: row.vcpus,
+      vcpus: guestVcpus(row.vcpus, promised),
       memoryMiB: row.memory_mib,
       imageId: row.image_id,
       systemDisk: { id: row.disk_id, sizeGiB: row.disk_gib },
@@ -70,6 +77,7 @@ function wantedInstance(row: WantedRow): WantedInstance {
       ],
       userData: row.user_data,
       publicKeys: row.public_keys,
+      machine: { ...promised, baseline },
     },
     power: wantedPower(row),
   };

@@ -78,6 +78,19 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
 
   // Not on the way of any request; by the clock, or only where something is already broken.
   ["compute/hypervisor.ts#", "only where a guest is paused or its record is lost"],
+  [
+    "compute/machine/affinity.ts#Affinity.#tell",
+    "only where processors change hands beside a running guest: test/real/compute-machine.test.ts",
+  ],
+  [
+    "compute/machine/baseline.ts#",
+    "only where a zone names its processor: test/real/compute-machine.test.ts; a question to libvirt",
+  ],
+  ["compute/inventory/readiness.ts#processor", "only where a zone names its processor; a question to libvirt"],
+  ["compute/machine/places.ts#readHugepages", "only on a host that offers all of its machine; reads only"],
+  ["compute/machine/places.ts#readPlaces/2", "only on a host that offers all of its machine; reads only"],
+  ["compute/machine/allotments.ts#Allotments.drop", "only where an instance that owned processors shares them now"],
+  ["compute/storage/probe.ts#", "a file that is tried out at the start and removed"],
   ["compute/network/dnsmasq.ts#", "only where a subnet changes or goes, or a file of it was half written"],
   ["compute/network/network.ts#", "only where a subnet changes or goes, or its dnsmasq dies"],
   ["compute/storage/image-fetch.ts#", "lab hosts share VStation's images: test/real/image-fetch.test.ts"],

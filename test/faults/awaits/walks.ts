@@ -75,7 +75,15 @@ async function life(lab: LabSession, between: () => Promise<void>): Promise<void
   const keyIds = await keys(lab, tag);
   const groupId = await group(lab, tag);
   await between();
-  const wish = { name: tag, imageId, instanceType, clientToken: tag, groupId, userData: "#!/bin/sh\necho hello\n" };
+  // One that owns processors: there is more to make, and to give back.
+  const wish = {
+    name: tag,
+    imageId,
+    instanceType: "S5.MEDIUM2",
+    clientToken: tag,
+    groupId,
+    userData: "#!/bin/sh\necho hello\n",
+  };
   const [id] = await insist(() => lab.cloud.run({ ...wish, keyIds }));
   if (id === undefined) throw new Error("RunInstances returned no id");
   await awaitOutcome(lab, "run", id, undefined, false);

@@ -57,6 +57,7 @@ export interface ComputeHostOptions {
   readonly imageDir?: string;
   /** Where disks lie, if not in the host's folder. */
   readonly stateDir?: string;
+  readonly shape?: ComputeConfig["shape"];
 }
 
 export class ComputeHost {
@@ -148,7 +149,7 @@ export class ComputeHost {
         caFingerprint: options.agents.caFingerprint,
         joinTokenFile: join(dir, "token"),
       },
-      shape: { cores: 8, memoryMiB: 8192, diskGiB: 100 },
+      shape: options.shape ?? { cores: 8, memoryMiB: 8192, diskGiB: 100 },
       overcommit: { cpu: 4, memory: 1 },
       network: { underlayAddress: host.address, underlayDevice: "eth0", direct: [underlay.cidr] },
     };

@@ -22,6 +22,7 @@ import {
   type ToCompute,
   type WantedInstance,
 } from "../../../src/api/agent.ts";
+import type { CpuBaseline } from "../../../src/core/machine.ts";
 import { newId, type InstanceId } from "../../../src/lib/ids.ts";
 import { until } from "./until.ts";
 
@@ -50,6 +51,7 @@ export class FakeHostSession {
     securityGroups: [],
   };
   peers: Peer[] = [];
+  cpuBaseline: CpuBaseline = "host";
   #asks = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
   #nextAsk = 1;
 
@@ -131,7 +133,13 @@ export class FakeHostSession {
       case "hello":
         this.hello = message;
         this.hellos++;
-        this.#send({ type: "welcome", protocol: agentProtocol, hostId: newId("host"), heartbeatMs: 3000 });
+        this.#send({
+          type: "welcome",
+          protocol: agentProtocol,
+          hostId: newId("host"),
+          heartbeatMs: 3000,
+          cpuBaseline: this.cpuBaseline,
+        });
         if (message.wantedGeneration < this.generation) this.sendWhole();
         if (message.peersGeneration < this.generation) {
           this.#send({ type: "peers", generation: this.generation, full: true, peers: this.peers });

@@ -6,6 +6,7 @@ import type {
   WantedSubnet,
   WantedVpc,
 } from "../../../src/api/agent.ts";
+import { plainPromise } from "../../../src/core/machine.ts";
 import { newId, type ImageId, type SecurityGroupId, type SubnetId, type VpcId } from "../../../src/lib/ids.ts";
 
 export const tinyImage = "img-tiny0001" as ImageId;
@@ -64,6 +65,7 @@ export function tinyInstance(changes: Partial<WantedInstance["spec"]> = {}): Omi
       ],
       userData: null,
       publicKeys: [],
+      machine: { ...plainPromise, baseline: "host" },
       ...changes,
     },
     power: { state: "running", incarnation: 1, resets: 0 },
