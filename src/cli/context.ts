@@ -8,6 +8,7 @@ import type { Io } from "./io.ts";
 
 export interface GlobalOptions {
   home?: string;
+  account?: string;
   json?: boolean;
 }
 
@@ -29,11 +30,13 @@ export class Context {
   readonly io: Io;
   readonly home: string;
   readonly json: boolean;
+  readonly account: string | undefined;
   #client: NativeClient | undefined;
 
   constructor(io: Io, options: GlobalOptions) {
     this.io = io;
     this.json = options.json === true;
+    this.account = options.account;
     this.home = resolve(options.home ?? io.env["VSTATION_HOME"] ?? defaultHome());
   }
 
@@ -43,7 +46,9 @@ export class Context {
 
   get client(): NativeClient {
     const { nativeEndpoint, nativeToken } = this.credentials();
-    this.#client ??= new NativeClient({ endpoint: nativeEndpoint, token: nativeToken, signal: this.io.signal });
+    const { account } = this;
+    const { signal } = this.io;
+    this.#client ??= new NativeClient({ endpoint: nativeEndpoint, token: nativeToken, account, signal });
     return this.#client;
   }
 

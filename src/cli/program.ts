@@ -1,6 +1,8 @@
 /** The tree of commands; docs/cli.md and the shell completion are made from it. */
 import { Command, CommanderError } from "commander";
 import { Failure } from "../lib/errors.ts";
+import { addAccount } from "./commands/account.ts";
+import { addAudit } from "./commands/audit.ts";
 import { addCatalogue } from "./commands/catalogue.ts";
 import { addCompletion } from "./commands/completion.ts";
 import { addConsole, addEvents } from "./commands/console.ts";
@@ -19,6 +21,7 @@ export function buildProgram(io: Io, forPrograms = false): Command {
   program
     .description("operate a VStation zone: instances, hosts, operations")
     .option("--home <folder>", "folder that has credentials.json; else $VSTATION_HOME, else .vstation")
+    .option("--account <account>", "act for this account and see its things only; else act for `default` and see all")
     .option("--json", "one JSON document for programs instead of text for people")
     .version(version, "-V, --version", "the release")
     .configureHelp({ showGlobalOptions: true })
@@ -34,6 +37,8 @@ export function buildProgram(io: Io, forPrograms = false): Command {
   addOperation(program, io);
   addCatalogue(program, io);
   addEvents(program, io);
+  addAccount(program, io);
+  addAudit(program, io);
   addDoctor(program, io);
   addCompletion(program, io);
   return program;

@@ -3,6 +3,7 @@ import type { NativeClient } from "../api/native/client.ts";
 import { maxPage } from "../api/native/requests.ts";
 import type { RouteInput } from "../api/native/routes.ts";
 import type { GroupWire, HostWire, ImageWire, InstanceWire, KeyWire, OperationWire } from "../api/native/resources.ts";
+import type { AccountWire } from "../api/native/tenancy.ts";
 import { Failure } from "../lib/errors.ts";
 import {
   parseId,
@@ -65,6 +66,13 @@ export function allGroups(client: NativeClient): Promise<GroupWire[]> {
   });
 }
 
+export function allAccounts(client: NativeClient): Promise<AccountWire[]> {
+  return everyPage(async (query) => {
+    const { total, accounts } = await client.call("accountList", { query });
+    return { total, items: accounts };
+  });
+}
+
 /** The newest `limit` operations, or as many as there are. */
 export async function newestOperations(
   client: NativeClient,
@@ -109,6 +117,7 @@ const notFound: Partial<Record<IdKind, string>> = {
   key: "KeyNotFound",
   group: "GroupNotFound",
   image: "ImageNotFound",
+  account: "AccountNotFound",
 };
 
 /** The one thing with that id or name. Throws not_found, or conflict when several have the name. */

@@ -35,6 +35,7 @@ export const failureKinds = {
   KeyNotFound: "not_found",
   GroupNotFound: "not_found",
   AccountNotFound: "not_found",
+  AccessKeyNotFound: "not_found",
   HostNotFound: "not_found",
   OperationNotFound: "not_found",
   VpcNotFound: "not_found",
@@ -81,6 +82,10 @@ export const failureKinds = {
   LastSecurityGroup: "conflict",
   /** A key of this account has that name. */
   NameTaken: "conflict",
+  AccountNameTaken: "conflict",
+  /** detail.owns: how many of what it still has, by the names of quotas */
+  AccountNotEmpty: "conflict",
+  AccountIsDefault: "conflict",
   ClientTokenMismatch: "conflict",
   /** The host understood the question and refused it. detail.refusal: the host's own code */
   HostRefused: "conflict",

@@ -55,6 +55,29 @@ export function parseId<K extends IdKind>(kind: K, text: string): Id<K> | undefi
   return pattern(kind).test(text) ? (text as Id<K>) : undefined;
 }
 
+const anyId = new RegExp(`^(?:(?:${Object.values(prefixes).join("|")})-[a-z0-9]{8}|AKID[0-9a-f]{32})$`);
+
+/** A password may look like anything, an id included. */
+const secretNames = /password|secretkey|privatekey|userdata|token/i;
+
+/**
+ * Every id of ours (and SecretId) among the texts of a value, however deep, at most `limit` of them. Only whole texts count, so
+ * nothing else that a request carries can come along.
+ */
+export function idsIn(value: unknown, limit = 64): string[] {
+  const found = new Set<string>();
+  const look = (one: unknown, depth: number): void => {
+    if (found.size >= limit || depth > 8) return;
+    if (typeof one === "string") {
+      if (one.length <= 48 && anyId.test(one)) found.add(one);
+    } else if (typeof one === "object" && one !== null) {
+      for (const [name, inner] of Object.entries(one)) if (!secretNames.test(name)) look(inner, depth + 1);
+    }
+  };
+  look(value, 0);
+  return [...found];
+}
+
 function pattern(kind: IdKind): RegExp {
   return new RegExp(`^${prefixes[kind]}-[a-z0-9]{8}$`);
 }

@@ -6,6 +6,7 @@
  * An operator's call has `accountId: "any"`.
  */
 import type { Ask, Inventory, Readiness } from "../api/agent.ts";
+import type { Accounts, AuditTrail } from "./cloud-tenancy.ts";
 import type { InstanceState, OperationKind, OperationState, RestartPolicy, StopMode } from "../core/instance.ts";
 import type { InstanceType } from "../core/instance-types.ts";
 import type { ImageManifest } from "../core/image-manifest.ts";
@@ -298,6 +299,9 @@ export interface Cloud {
   operations: Operations;
   catalogue: Catalogue;
   events: Events;
+  accounts: Accounts;
+  audit: AuditTrail;
+  /** Undefined also for a key that is disabled, or whose account is gone. */
   accessKey(secretId: string): Promise<AccessKey | undefined>;
   /** Constant-time check of the operator's bearer token. */
   operatorTokenValid(token: string): boolean;

@@ -48,6 +48,8 @@ export const vstationConfigSchema = z.strictObject({
    * says what it lacks in its readiness and takes no guests.
    */
   cpuBaseline: cpuBaselineSchema.default("host"),
+  /** How many days calls stay in the log: those that could change something (365), and those that only read (14). */
+  auditDays: z.strictObject({ changes: z.int().min(1), reads: z.int().min(1) }).optional(),
   /** Join tokens that shall exist, hashed on arrival: the lab hands one to each host it makes. */
   joinTokens: z
     .array(z.strictObject({ token: z.string().min(32), name: z.string(), lifetimeSeconds: z.int() }))

@@ -16,12 +16,16 @@ import { SeenWriter } from "./agents/seen-writer.ts";
 import { createCloud } from "./app/create-cloud.ts";
 import { EventTail } from "./app/event-tail.ts";
 import { ImageFolder } from "./app/image-folder.ts";
+import { Audit, type AuditWriter } from "./audit.ts";
 import type { Cloud } from "./cloud.ts";
 import type { VStationConfig } from "./config.ts";
 import type { EngineMetrics } from "./metrics.ts";
 import { Lease } from "./placement/lease.ts";
 import { Placer } from "./placement/placer.ts";
 import { Reconciler } from "./reconciler/reconciler.ts";
+import { Keyring } from "./keyring.ts";
+import { anySealed } from "./store/access-keys.ts";
+import { auditForget } from "./store/audit.ts";
 import { accountBootstrap, type Bootstrap } from "./store/accounts.ts";
 import { isAway, logRetry, Store } from "./store/database.ts";
 import { clientTokensForget } from "./store/client-tokens.ts";
@@ -37,6 +41,7 @@ import { zoneEnsure } from "./store/zone.ts";
 
 export interface Engine {
   cloud: Cloud;
+  audit: AuditWriter;
   account: AccountId;
   secrets: Bootstrap;
   agentPort: number;
@@ -49,6 +54,7 @@ const verifyEveryMs = 60_000;
 const forgetEveryMs = 3_600_000;
 /** How long events can be read again, and a client token gets its first answer. */
 const forgetDays = 14;
+const auditDays = { changes: 365, reads: 14 };
 
 export async function startEngine(config: VStationConfig, log: Log, metrics: EngineMetrics): Promise<Engine> {
   const replica = randomUUID();
@@ -60,13 +66,15 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
       await joinTokenEnsure(store, tokenHash(token), name, lifetimeSeconds);
     }
   });
-  const secrets = await accountBootstrap(store);
+  const keyring = await Keyring.open(config.pkiDir, !(await anySealed(store)));
+  const secrets = await accountBootstrap(store, keyring);
   await networkSeed(store, secrets.accountId, config);
   const pki = await Pki.open(config.pkiDir, !(await anyHostJoined(store)));
   const seen = new SeenWriter(store, log, (outcome) => countSeen(metrics, log, outcome));
   const folder = new ImageFolder(config.imageDir, log);
   const agents = await AgentListener.start({ store, pki, config, log, seen, images: folder });
   const events = new EventTail(store, log);
+  const audit = new Audit(store, log, metrics.auditLost);
   let reconciler: Reconciler | undefined;
   const placer = new Placer({
     store,
@@ -130,6 +138,7 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     every(forgetEveryMs, log, async () => {
       await eventsForget(store, forgetDays);
       await clientTokensForget(store, forgetDays);
+      await auditForget(store, config.auditDays ?? auditDays);
     }),
   ];
   metrics.gauge("vstation_connected_hosts", "Hosts connected to this process", () => agents.connected);
@@ -138,6 +147,7 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     "Epoch of the placement lease held by this process, 0 = none",
     () => lease.epoch ?? 0,
   );
+  metrics.gauge("vstation_audit_waiting", "Lines of the log of calls that are not written yet", () => audit.waiting);
   metrics.gauge("vstation_placement_queue", "Requests that wait to be placed", () => placer.waiting);
   metrics.gauge(
     "vstation_reconciler_due",
@@ -152,11 +162,13 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     agents,
     folder,
     events,
+    keyring,
     operatorToken: secrets.operatorToken,
     log,
   });
   return {
     cloud,
+    audit,
     account: secrets.accountId,
     secrets,
     agentPort: agents.port,
@@ -168,7 +180,7 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
       placer.end();
       await Promise.all([reconciler?.close(), ...endings]);
       await lease.close();
-      await Promise.all([listener.close(), events.close()]);
+      await Promise.all([listener.close(), events.close(), audit.close()]);
       await store.close();
     },
   };

@@ -25,7 +25,8 @@ async function start(config: VStationConfig, log: Log): Promise<() => Promise<vo
   const engine = await startEngine(config, log, metrics);
   const { cloud } = engine;
   const closing = new AbortController();
-  const native = { log, metrics: metrics.registry, account: engine.account, closing: closing.signal };
+  const { audit, account } = engine;
+  const native = { log, metrics: metrics.registry, account, audit, closing: closing.signal };
   const { region, zone } = config;
   const listener = await listenPublic(config.listen, cvmServerOptions, {
     native: createNativeHandler(cloud, native),
@@ -37,6 +38,7 @@ async function start(config: VStationConfig, log: Log): Promise<() => Promise<vo
       log,
       now: () => new Date(),
       onCall: metrics.cvmCall,
+      audit,
     }),
   });
   const { secretId, secretKey, operatorToken: nativeToken } = engine.secrets;

@@ -9,6 +9,7 @@ export interface EngineMetrics {
   seen: (outcome: "taken" | "refused" | "outdated" | "stranger", count: number) => void;
   /** One transaction of the reconciler: how long it took, and for how many instances. */
   reconciled: (instances: number, seconds: number) => void;
+  auditLost: Counter<"kind">;
   /** Read at each scrape. */
   gauge: (name: string, help: string, read: () => number) => void;
   close: () => void;
@@ -68,8 +69,15 @@ export function createMetrics(log: Log): EngineMetrics {
     help: "Instances that the reconciler has decided about",
     registers: [registry],
   });
+  const auditLost = new Counter({
+    name: "vstation_audit_lost_total",
+    help: "Lines of the log of calls that could not be written, none of them of a change's beginning",
+    labelNames: ["kind"],
+    registers: [registry],
+  });
   return {
     registry,
+    auditLost,
     cvmCall: (action, outcome, seconds) => calls.observe({ action, outcome }, seconds),
     seen: (outcome, count) => {
       if (count > 0) seen.inc({ outcome }, count);

@@ -1,4 +1,5 @@
 /** What only a real PostgreSQL can show of the store: rules kept by its indexes, the same state in SQL as in code, and order. */
+import { join } from "node:path";
 import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { EventTail } from "../../src/vstation/app/event-tail.ts";
@@ -14,6 +15,7 @@ import { instanceState, type StateInput } from "../../src/core/instance-state.ts
 import { operationKinds, restartPolicies } from "../../src/core/instance.ts";
 import { isFailure } from "../../src/lib/errors.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
+import { Keyring } from "../../src/vstation/keyring.ts";
 import { createLog } from "../../src/lib/log.ts";
 import { TestPostgres } from "./support/postgres.ts";
 import { eventually } from "./support/vstation.ts";
@@ -110,7 +112,8 @@ describe("the state in SQL", () => {
 describe("a client token", () => {
   it("keeps its answer for two weeks", async () => {
     const hash = requestHash({ a: 1 });
-    const account = (await accountBootstrap(store)).accountId;
+    const account = (await accountBootstrap(store, await Keyring.open(join(postgres.directory, "keys"), true)))
+      .accountId;
     for (const [token, age] of [
       ["old", 15],
       ["young", 13],

@@ -14,6 +14,8 @@ export interface ClientOptions {
   /** Such as http://127.0.0.1:8080, with or without the `/v1` of its paths. */
   endpoint: string;
   token: string;
+  /** Id or name of the account that every call acts for; else the operator's own, and reads see all. */
+  account?: string | undefined;
   /** For one call, unless the call says otherwise. */
   timeoutMs?: number;
   /** Ends every call. */
@@ -31,14 +33,28 @@ const maxAnswer = 64 * 1024 * 1024;
 export class NativeClient {
   readonly endpoint: string;
   readonly #token: string;
+  readonly #account: string | undefined;
   readonly #timeoutMs: number;
   readonly #signal: AbortSignal | undefined;
 
   constructor(options: ClientOptions) {
     this.endpoint = options.endpoint.replace(/\/(v1\/?)?$/, "");
     this.#token = options.token;
+    this.#account = options.account;
     this.#timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
     this.#signal = options.signal;
+  }
+
+  /** The same client on behalf of an account, by id or name. */
+  forAccount(account: string): NativeClient {
+    const signal = this.#signal === undefined ? {} : { signal: this.#signal };
+    return new NativeClient({
+      endpoint: this.endpoint,
+      token: this.#token,
+      timeoutMs: this.#timeoutMs,
+      account,
+      ...signal,
+    });
   }
 
   /** Calls a route. Throws a `Failure`; `unavailable` says that the server was not reached, `timeout` that it did not answer. */
@@ -68,7 +84,8 @@ export class NativeClient {
 
   /** For streams, which are no calls: the same proof, the same failures. */
   get headers(): Record<string, string> {
-    return { Authorization: `Bearer ${this.#token}`, Accept: `application/json, ${problemMediaType}` };
+    const forAccount = this.#account === undefined ? {} : { "X-VStation-Account": this.#account };
+    return { Authorization: `Bearer ${this.#token}`, Accept: `application/json, ${problemMediaType}`, ...forAccount };
   }
 
   /** What a fetch that failed by itself means; a `Failure` passes unchanged. */

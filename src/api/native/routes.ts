@@ -6,6 +6,7 @@ import * as z from "zod";
 import * as ask from "./requests.ts";
 import * as answer from "./resources.ts";
 import { route } from "./route.ts";
+import { tenancyRoutes } from "./tenancy.ts";
 
 const instances = {
   instanceList: route({
@@ -234,7 +235,7 @@ const catalogue = {
 };
 
 /** JSON in, JSON out. */
-export const routes = { ...instances, ...infrastructure, ...catalogue };
+export const routes = { ...instances, ...infrastructure, ...catalogue, ...tenancyRoutes };
 
 export type Routes = typeof routes;
 export type RouteName = keyof Routes;

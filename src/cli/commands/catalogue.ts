@@ -1,8 +1,9 @@
 /** `image`, `type`, `key` and `group`: what instances are made of. */
-import { openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { Command } from "commander";
 import { usageError } from "../exit.ts";
 import type { Io } from "../io.ts";
+import { openNew } from "../new-file.ts";
 import { allGroups, allImages, allKeys, groupId, keyIds } from "../resolve.ts";
 import { age, table } from "../table.ts";
 import { confirmed, contextOf, wholeNumber } from "./shared.ts";
@@ -196,14 +197,4 @@ function addGroup(program: Command, io: Io): void {
       await context.client.call("groupDelete", { params: { id } });
       context.print({ deleted: [id] }, () => `deleted ${id}\n`);
     });
-}
-
-/** A new file for its owner alone; one that is there is not overwritten. */
-function openNew(file: string): number {
-  try {
-    return openSync(file, "wx", 0o600);
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw usageError(code === "EEXIST" ? `${file} exists; it is not overwritten` : `cannot write there: ${message}`);
-  }
 }

@@ -1,5 +1,6 @@
 /** What every use case needs; built once in main.ts. */
 import type { AgentListener } from "../agents/listener.ts";
+import type { Keyring } from "../keyring.ts";
 import type { VStationConfig } from "../config.ts";
 import type { Placer } from "../placement/placer.ts";
 import type { Store } from "../store/database.ts";
@@ -14,6 +15,7 @@ export interface AppContext {
   agents: AgentListener;
   folder: ImageFolder;
   events: EventTail;
+  keyring: Keyring;
   operatorToken: string;
   log: Log;
 }

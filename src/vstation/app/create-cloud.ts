@@ -2,7 +2,9 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { instanceTypes } from "../../core/instance-types.ts";
 import type { Cloud } from "../cloud.ts";
-import { accessKeyFind } from "../store/accounts.ts";
+import { accessKeyFind } from "../store/access-keys.ts";
+import { auditList } from "../store/audit.ts";
+import { accounts } from "./accounts.ts";
 import type { AppContext } from "./context.ts";
 import { groups } from "./groups.ts";
 import { hosts } from "./hosts.ts";
@@ -16,7 +18,7 @@ import { operations } from "./operations.ts";
 const typicalDiskGiB = 1;
 
 export function createCloud(context: AppContext): Cloud {
-  const { config, store, placer, operatorToken } = context;
+  const { config, store, placer, keyring, operatorToken } = context;
   const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
   const expected = digest(operatorToken);
   return {
@@ -34,7 +36,14 @@ export function createCloud(context: AppContext): Cloud {
       room: () => placer.room(typicalDiskGiB),
     },
     events: context.events,
-    accessKey: (secretId) => store.read((db) => accessKeyFind(db, secretId)),
+    accounts: accounts(context),
+    audit: { list: (query, limit) => store.read((db) => auditList(db, query, limit)) },
+    async accessKey(secretId) {
+      const found = await store.read((db) => accessKeyFind(db, secretId));
+      if (found === undefined) return undefined;
+      const { sealed, accountId } = found;
+      return { secretId, secretKey: await keyring.open(sealed, secretId), accountId };
+    },
     operatorTokenValid: (token) => timingSafeEqual(digest(token), expected),
   };
 }

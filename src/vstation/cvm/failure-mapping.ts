@@ -71,6 +71,7 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   GroupNotFound: "FailedOperation.DisasterRecoverGroupNotFound",
   // Its keys went with it: to whoever still asks, they are gone.
   AccountNotFound: "AuthFailure.SecretIdNotFound",
+  AccessKeyNotFound: "ResourceNotFound",
   HostNotFound: "InvalidHostId.NotFound",
   OperationNotFound: "ResourceNotFound",
   VpcNotFound: { by: byService, of: { cvm: "InvalidParameterValue.VpcIdNotExist" }, otherwise: "ResourceNotFound" },
@@ -112,6 +113,9 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   InstanceHasElasticAddress: "InvalidInstanceId.AlreadyBindEip",
   LastSecurityGroup: "FailedOperation.SecurityGroupActionFailed",
   NameTaken: "InvalidKeyPairName.Duplicate",
+  AccountNameTaken: "FailedOperation",
+  AccountNotEmpty: "FailedOperation",
+  AccountIsDefault: "FailedOperation",
   ClientTokenMismatch: "InvalidParameterCombination",
   HostRefused: "FailedOperation",
 

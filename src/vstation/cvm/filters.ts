@@ -1,5 +1,6 @@
 /** The `Filters` of the Describe actions: a list of {Name, Values}, each name at most once; every filter must hold, any value does. */
 import type { Filter } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
+import type * as z from "zod";
 import { check, list, structure, text } from "./parameters.ts";
 
 /** More than the API's own limit on any documented value. */
@@ -19,12 +20,21 @@ export function filters(names: readonly string[], maximumValues: number) {
     "is empty",
     (given) => given.length > 0,
   );
-  return check(
+  const schema = check(
     list(structure<Filter>()({ Name: name, Values: values }), 10),
     "InvalidFilter",
     "names a filter twice",
     (given) => new Set(given.map((filter) => filter.Name)).size === given.length,
   ).optional();
+  filterNames.set(schema, names);
+  return schema;
+}
+
+const filterNames = new WeakMap<z.core.$ZodType, readonly string[]>();
+
+/** The names that {@link filters} was given; undefined for any other schema. */
+export function filterNamesOf(schema: z.core.$ZodType): readonly string[] | undefined {
+  return filterNames.get(schema);
 }
 
 /** The values by the filter's name. */

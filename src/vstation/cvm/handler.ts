@@ -4,7 +4,8 @@
  *
  * Order matters. What needs no body is refused before the body is read (form of the signature, age, key), so that nobody without
  * a key makes us keep 10 MB; the signature is checked over the raw bytes before anything reads them; only then the action is
- * looked up. Unknown actions and parameters are answered to known callers only.
+ * looked up. Unknown actions and parameters are answered to known callers only. What may change something is begun only once it
+ * stands in the log of calls (audit.ts).
  *
  * What unchanged clients need of every answer: status 200 also for errors; `Content-Type: application/json` and not a letter
  * more (the Python SDK swallows errors otherwise); `{"Response": {..., "RequestId"}}` or `{"Response": {"Error": {Code, Message},
@@ -18,6 +19,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { crashPoint } from "../../lib/crash-point.ts";
 import type { Log } from "../../lib/log.ts";
 import { within } from "../../lib/retry.ts";
+import { idsIn } from "../../lib/ids.ts";
+import type { AuditEntry, AuditWriter } from "../audit.ts";
 import type { AccessKey, Cloud } from "../cloud.ts";
 import type { Action, Place } from "./action.ts";
 import { actions } from "./actions.ts";
@@ -33,6 +36,7 @@ export interface CvmOptions extends Place {
   now: () => Date;
   /** Told of every answered call; `action` is one of the services' names or "unknown". */
   onCall?: (action: string, outcome: CvmCode | "ok", seconds: number) => void;
+  audit?: AuditWriter;
 }
 
 /** Node's own limit of 16 KB for all headers would refuse long GET queries with a status that clients cannot read. */
@@ -64,9 +68,22 @@ async function serve(
   const requestId = randomUUID();
   const action = header(request, "x-tc-action") ?? "";
   const log = options.log.child({ requestId, action: action.slice(0, 64) });
+  const entry: AuditEntry = {
+    at: new Date(),
+    edge: "cvm",
+    action: serviceOf(action) === undefined ? "unknown" : action,
+    changes: !isRead(action),
+    accountId: null,
+    actor: null,
+    resourceIds: [],
+    source: request.socket.remoteAddress ?? "",
+    agent: header(request, "x-tc-requestclient") ?? header(request, "user-agent") ?? null,
+    requestId,
+  };
   let outcome: CvmCode | "ok" = "ok";
   try {
-    const answer = await perform(cloud, options, request, { requestId, action });
+    const answer = await perform(cloud, options, request, action, entry);
+    entry.resourceIds.push(...idsIn(entry.changes ? answer : undefined));
     crashPoint("cvm.action.performed");
     write(request, response, { ...answer, RequestId: requestId });
     log.debug("answered");
@@ -82,6 +99,7 @@ async function serve(
     else log.info({ code, reason: message }, "refused");
     write(request, response, { Error: { Code: code, Message: message }, RequestId: requestId });
   }
+  options.audit?.end(entry, outcome);
   options.onCall?.(serviceOf(action) !== undefined ? action : "unknown", outcome, (performance.now() - started) / 1000);
 }
 
@@ -89,7 +107,8 @@ async function perform(
   cloud: Cloud,
   options: CvmOptions,
   request: IncomingMessage,
-  call: { requestId: string; action: string },
+  name: string,
+  entry: AuditEntry,
 ): Promise<object> {
   const { method = "", url: target = "/" } = request;
   if (method !== "POST" && method !== "GET") {
@@ -102,10 +121,20 @@ async function perform(
 
   const body = await readBody(request);
   checkSignature(request, body, authorization, key);
-  const action = select(request, call.action, options);
+  entry.actor = key.secretId;
+  entry.accountId = key.accountId;
+  const action = select(request, name, options);
   const parameters = method === "GET" ? parametersOfQuery(target.split("?").slice(1).join("?")) : jsonOf(request, body);
-  const context = { cloud, caller: { accountId: key.accountId, requestId: call.requestId }, place: options };
-  return within(deadlineMs, call.action, action.call(context, parameters));
+  entry.resourceIds = idsIn(parameters);
+  const { requestId } = entry;
+  const context = { cloud, caller: { accountId: key.accountId, requestId }, place: options };
+  await options.audit?.begin(entry);
+  return within(deadlineMs, name, action.call(context, parameters));
+}
+
+/** Actions whose names say that they only tell something; a console's address is a way in, and so not one of them. */
+function isRead(action: string): boolean {
+  return /^(?:Describe|Inquir[ey])/.test(action) && action !== "DescribeInstanceVncUrl";
 }
 
 function checkSignature(request: IncomingMessage, body: Buffer, authorization: Authorization, key: AccessKey): void {

@@ -123,7 +123,15 @@ const malformed = {
 /** `code`: where an action has another word for what is no id. */
 export function id<K extends keyof typeof malformed>(kind: K, code: CvmCode = malformed[kind]): z.ZodType<Id<K>> {
   const schema = check(text(64, code), code, "is not the id of one", (value) => parseId(kind, value) !== undefined);
+  idKinds.set(schema, kind);
   return schema as unknown as z.ZodType<Id<K>>;
+}
+
+const idKinds = new WeakMap<z.core.$ZodType, IdKind>();
+
+/** What the values are ids of; undefined for a schema that `id()` did not make. */
+export function idKindOf(schema: z.core.$ZodType): IdKind | undefined {
+  return idKinds.get(schema);
 }
 
 /** Ids to read: repeated ones count once, unknown ones are simply not found. */

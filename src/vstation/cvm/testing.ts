@@ -116,6 +116,9 @@ export function fakeCloud() {
     return id;
   };
 
+  const absent = new Proxy({} as never, {
+    get: () => () => Promise.reject(failure("Internal", "A fake has no such use case.")),
+  });
   const cloud: Cloud = {
     instances: {
       async run(caller, request) {
@@ -240,6 +243,8 @@ export function fakeCloud() {
         throw failure("Internal", "A fake has no events.");
       },
     },
+    accounts: absent,
+    audit: absent,
     accessKey: (secretId) => Promise.resolve(secretId === testKey.secretId ? testKey : undefined),
     operatorTokenValid: () => false,
   };

@@ -9,6 +9,7 @@ import type { OperationKind } from "../../core/instance.ts";
 import type { AccountId, GroupId, HostId, ImageId, InstanceId, KeyId, OperationId } from "../../lib/ids.ts";
 import type * as use from "../cloud.ts";
 import { fakeNetwork } from "../cloud/network.fake.ts";
+import { fakeAccounts } from "./accounts.fake.ts";
 
 export const fakeToken = "operator-token-of-a-test-only";
 export const fakeAccount = "acct-00000001" as AccountId;
@@ -338,6 +339,9 @@ export class FakeCloud implements use.Cloud {
         }
       }),
   };
+
+  readonly accounts = fakeAccounts(fakeAccount, (call, args, work) => this.#act(call, args, work));
+  readonly audit: use.Cloud["audit"] = { list: (query) => this.#act("audit.list", [query], () => []) };
 
   readonly images: use.Images = {
     list: (caller, query, page) =>

@@ -18,9 +18,10 @@ import { overlap } from "../../api/native/splice.ts";
 import { Failure, formatError, wrap } from "../../lib/errors.ts";
 import type { InstanceId } from "../../lib/ids.ts";
 import { within } from "../../lib/retry.ts";
-import type { Cloud, ConsoleSession, OperatorCaller } from "../cloud.ts";
+import type { AuditEntry } from "../audit.ts";
+import type { AnyCaller, Cloud, ConsoleSession } from "../cloud.ts";
 import { requireTokenItself, tokenOf } from "./auth.ts";
-import { callersFor } from "./call.ts";
+import { accountHeader, auditEntry, callersFor, operatorActor } from "./call.ts";
 import { requestIdOf, type NativeOptions } from "./handler.ts";
 import { streamCounter } from "./metrics.ts";
 import { queryValues, readPart } from "./request.ts";
@@ -50,9 +51,21 @@ export function createNativeUpgrade(
     handleProtocols: (offered) => (offered.has(protocol) ? protocol : false),
   });
 
-  const accept = async (request: IncomingMessage, socket: Duplex, head: Buffer, requestId: string): Promise<void> => {
+  const accept = async (
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    requestId: string,
+    entry: AuditEntry,
+  ): Promise<void> => {
     const { id, history } = readUpgrade(cloud, request);
-    const { operator } = callersFor(options.account, requestId);
+    entry.actor = operatorActor;
+    entry.resourceIds = [id];
+    const named = request.headers[accountHeader];
+    const account = typeof named === "string" ? named : undefined;
+    const { operator, owner } = await callersFor(cloud, options.account, account, requestId);
+    entry.accountId = account === undefined ? null : owner.accountId;
+    await options.audit?.begin(entry);
     const opening = cloud.instances.consoleOpen(operator, id);
     let session: ConsoleSession;
     try {
@@ -82,11 +95,17 @@ export function createNativeUpgrade(
   return (request, socket, head) => {
     const requestId = requestIdOf(request.headers["x-request-id"]);
     socket.on("error", () => socket.destroy());
-    accept(request, socket, head, requestId).catch((error: unknown) => {
-      const told = error instanceof Failure ? error : new Failure("internal", "Internal", "an error on our side");
-      log[told.kind === "internal" ? "error" : "debug"]({ err: error, requestId }, `console: ${formatError(error)}`);
-      refuse(socket, told, requestId);
-    });
+    // A way into a guest: what is done there is nobody's call any more.
+    const entry = auditEntry("console", true, request, requestId);
+    const accepted = accept(request, socket, head, requestId, entry);
+    accepted
+      .then(() => options.audit?.end(entry, "ok"))
+      .catch((error: unknown) => {
+        const told = error instanceof Failure ? error : new Failure("internal", "Internal", "an error on our side");
+        log[told.kind === "internal" ? "error" : "debug"]({ err: error, requestId }, `console: ${formatError(error)}`);
+        options.audit?.end(entry, told.code);
+        refuse(socket, told, requestId);
+      });
   };
 }
 
@@ -106,7 +125,7 @@ function readUpgrade(cloud: Cloud, request: IncomingMessage): { id: InstanceId; 
 
 interface Serving {
   cloud: Cloud;
-  operator: OperatorCaller;
+  operator: AnyCaller;
   id: InstanceId;
   history: number;
   session: ConsoleSession;
@@ -185,7 +204,7 @@ async function pump({ cloud, operator, id, history, session, websocket }: Servin
 
 async function readPast(
   cloud: Cloud,
-  operator: OperatorCaller,
+  operator: AnyCaller,
   id: InstanceId,
   bytes: number,
 ): Promise<{ data: Buffer; truncated: boolean }> {

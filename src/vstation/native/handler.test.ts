@@ -20,6 +20,11 @@ async function anInstance(): Promise<{ id: string; operationId: string }> {
   return { id: made.instanceIds[0] ?? "", operationId: made.operationIds[0] ?? "" };
 }
 
+async function anAccessKey(): Promise<{ id: string; secretId: string }> {
+  const { key } = await api.client.call("accessKeyCreate", { params: { id: fakeAccount }, request: {} });
+  return { id: fakeAccount, secretId: key.secretId };
+}
+
 /** A good request to each route; the type makes a new route without one a compile error. */
 const samples: Record<RouteName, () => Promise<{ params?: object; query?: string; request?: unknown }>> = {
   instanceList: async () => ({ query: "?state=RUNNING&state=STOPPED&name=a&limit=10&tag=env=prod&tag=team" }),
@@ -45,6 +50,16 @@ const samples: Record<RouteName, () => Promise<{ params?: object; query?: string
   keyDelete: async () => ({ params: { id: (await api.client.call("keyCreate", { request: { name: "k" } })).key.id } }),
   groupList: async () => ({}),
   groupCreate: async () => ({ request: { name: "g" } }),
+  accountList: async () => ({ query: "?limit=1" }),
+  accountCreate: async () => ({ request: { name: "other" } }),
+  accountGet: async () => ({ params: { id: fakeAccount } }),
+  accountSetQuotas: async () => ({ params: { id: fakeAccount }, request: { quotas: { disks: 3, vpcs: null } } }),
+  accountDelete: async () => ({ params: await api.client.call("accountCreate", { request: { name: "gone" } }) }),
+  accessKeyList: async () => ({ params: { id: fakeAccount } }),
+  accessKeyCreate: async () => ({ params: { id: fakeAccount }, request: { name: "k" } }),
+  accessKeySet: async () => ({ params: await anAccessKey(), request: { enabled: false } }),
+  accessKeyDelete: async () => ({ params: await anAccessKey() }),
+  auditList: async () => ({ query: "?action=RunInstances&changes=true&since=2026-01-01T00:00:00Z&after=5" }),
   groupDelete: async () => ({ params: { id: (await api.client.call("groupCreate", { request: { name: "g" } })).id } }),
 };
 

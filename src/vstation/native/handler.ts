@@ -2,12 +2,13 @@
  * The native API as a request listener: the route table of src/api/native with a call behind each route.
  *
  * One way in for every route: request id, token, schemas, the call under a deadline, the answer or a problem. The order
- * matters: without a valid token nothing of a request is parsed, so a stranger costs one comparison.
+ * matters: without a valid token nothing of a request is parsed, so a stranger costs one comparison. What may change something is
+ * begun only once it stands in the log of calls (audit.ts).
  */
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { getRequestListener } from "@hono/node-server";
+import { getRequestListener, type HttpBindings } from "@hono/node-server";
 import { Hono, type Context } from "hono";
 import type { Registry } from "prom-client";
 import * as z from "zod";
@@ -15,16 +16,18 @@ import { openApiDocument } from "../../api/native/openapi.ts";
 import { problemMediaType, problemOf } from "../../api/native/problem.ts";
 import { eventQuery, maxWaitSeconds } from "../../api/native/requests.ts";
 import type { Route } from "../../api/native/route.ts";
-import { rawRoutes, routeNames, routes, type RouteName } from "../../api/native/routes.ts";
+import { rawRoutes, routeNames, routes } from "../../api/native/routes.ts";
 import { Failure, formatError } from "../../lib/errors.ts";
-import type { AccountId } from "../../lib/ids.ts";
+import { idsIn, type AccountId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { within } from "../../lib/retry.ts";
+import type { AuditEntry, AuditWriter } from "../audit.ts";
 import type { Cloud } from "../cloud.ts";
 import { requireToken } from "./auth.ts";
-import { callersFor, type Calls, type Service } from "./call.ts";
+import { accountHeader, auditEntry, callersFor, operatorActor, type Calls, type Service } from "./call.ts";
 import { catalogueCalls } from "./calls/catalogue.ts";
 import { infrastructureCalls } from "./calls/infrastructure.ts";
+import { tenancyCalls } from "./calls/tenancy.ts";
 import { instanceCalls } from "./calls/instances.ts";
 import { Changes } from "./changes.ts";
 import { eventStream } from "./events.ts";
@@ -37,13 +40,14 @@ export interface NativeOptions {
   metrics: Registry;
   /** Instances, keys and groups that the operator's token creates belong to this account. */
   account: AccountId;
+  audit?: AuditWriter;
   /** Ends streams, waits and consoles when the server closes. */
   closing?: AbortSignal;
   /** Silence after which an event stream says that it lives. */
   heartbeatMs?: number;
 }
 
-const calls: Calls = { ...instanceCalls, ...infrastructureCalls, ...catalogueCalls };
+const calls: Calls = { ...instanceCalls, ...infrastructureCalls, ...catalogueCalls, ...tenancyCalls };
 const callDeadlineMs = 30_000;
 const healthDeadlineMs = 2000;
 
@@ -56,11 +60,11 @@ export function createNativeHandler(
   cloud: Cloud,
   options: NativeOptions,
 ): (request: IncomingMessage, response: ServerResponse) => void {
-  const { log, account } = options;
+  const { log, account, audit } = options;
   const closing = options.closing ?? new AbortController().signal;
   const service: Service = { cloud, log, version, changes: new Changes(cloud.events, log, closing) };
   const metrics = createNativeMetrics(options.metrics, cloud, service.changes);
-  const app = new Hono<{ Variables: { requestId: string } }>();
+  const app = new Hono<{ Variables: { requestId: string }; Bindings: HttpBindings }>();
 
   app.use(async (context, next) => {
     const requestId = requestIdOf(context.req.header("x-request-id"));
@@ -73,24 +77,33 @@ export function createNativeHandler(
 
   for (const name of routeNames) {
     const route: Route = routes[name];
-    app.on(route.method, honoPath(route.path), (context) =>
-      measured(metrics, name, async () => {
+    app.on(route.method, honoPath(route.path), (context) => {
+      const entry = auditEntry(name, route.method !== "GET", context.env.incoming, context.get("requestId"));
+      return measured(metrics, audit, entry, async () => {
         requireToken(cloud, context.req.header("authorization"));
+        entry.actor = operatorActor;
         const parts = await readRequest(route, context);
+        entry.resourceIds = idsIn(parts);
+        const named = context.req.header(accountHeader);
+        const callers = await callersFor(cloud, account, named, context.get("requestId"));
+        entry.accountId = named === undefined && callers.operator.accountId === "any" ? null : callers.owner.accountId;
         const call = {
           ...parts,
-          ...callersFor(account, context.get("requestId")),
+          ...callers,
           // Made when asked for: few calls wait, and each such signal costs its memory until the server closes.
           get signal() {
             return AbortSignal.any([context.req.raw.signal, closing]);
           },
         };
+        await audit?.begin(entry);
         // The table pairs each call with its own route; the loop cannot know which one this is.
         const work = calls[name](service, call as never);
         const deadline = callDeadlineMs + (name === "operationGet" ? maxWaitSeconds * 1000 : 0);
-        return context.json(await within(deadline, name, Promise.resolve(work)), route.status);
-      }),
-    );
+        const answer = await within(deadline, name, Promise.resolve(work));
+        if (entry.changes) entry.resourceIds.push(...idsIn(answer));
+        return context.json(answer, route.status);
+      });
+    });
   }
 
   app.get(rawRoutes.events.path, (context) => {
@@ -169,14 +182,21 @@ function noSuchRoute(context: Context): Failure {
   return new Failure("not_found", "NoSuchRoute", `there is no such route; ${hint}`);
 }
 
-async function measured(metrics: NativeMetrics, name: RouteName, work: () => Promise<Response>): Promise<Response> {
-  const end = metrics.begin(name);
+async function measured(
+  metrics: NativeMetrics,
+  audit: AuditWriter | undefined,
+  entry: AuditEntry,
+  work: () => Promise<Response>,
+): Promise<Response> {
+  const end = metrics.begin(entry.action);
   try {
     const response = await work();
     end(response.status);
+    audit?.end(entry, "ok");
     return response;
   } catch (error) {
     end(error instanceof Failure ? problemOf(error, "").status : 500);
+    audit?.end(entry, error instanceof Failure ? error.code : "Internal");
     throw error;
   }
 }

@@ -5,6 +5,7 @@ import type { OperationKind, OperationState, RestartPolicy, StopMode } from "../
 import type { Promised } from "../../core/machine.ts";
 import type { Amounts } from "../../core/quotas.ts";
 import type { SeenPhase } from "../../core/seen.ts";
+import type { Edge } from "../cloud-tenancy.ts";
 import type { Failed, GonePurpose } from "../../core/wanted.ts";
 import type { NetworkTables } from "./schema-network.ts";
 import type {
@@ -216,7 +217,24 @@ export interface EventTable {
   subject_id: string;
 }
 
+export interface AuditTable {
+  id: Generated<string>;
+  at: Time;
+  edge: Edge;
+  action: string;
+  changes: boolean;
+  account_id: string | null;
+  actor: string | null;
+  resource_ids: Json<string[]>;
+  source: string;
+  agent: string | null;
+  request_id: string;
+  outcome: string | null;
+  duration_ms: number | null;
+}
+
 export interface Tables extends NetworkTables {
+  audit: AuditTable;
   account: AccountTable;
   access_key: AccessKeyTable;
   operator_token: OperatorTokenTable;

@@ -8,6 +8,7 @@ import { patienceMs } from "../bed.ts";
 import { bootIdOf } from "../guest.ts";
 import { awaitOutcome, insist } from "../requests.ts";
 import { expectThat, until } from "../until.ts";
+import { accountLife } from "./account-walk.ts";
 import { newPublicKey } from "./public-key.ts";
 
 export async function nativeLife(lab: LabSession): Promise<void> {
@@ -21,6 +22,7 @@ export async function nativeLife(lab: LabSession): Promise<void> {
     }
   })();
   try {
+    await accountLife(lab, tag);
     await insist(() => unlessDone(native.call("keyCreate", { request: { name: `${tag}a` } })));
     await insist(() =>
       unlessDone(native.call("keyImport", { request: { name: `${tag}b`, publicKey: newPublicKey() } })),

@@ -1,0 +1,13 @@
+/** Where a secret is put down that is shown only once. */
+import { openSync } from "node:fs";
+import { usageError } from "./exit.ts";
+
+/** A new file for its owner alone; one that is there is not overwritten. */
+export function openNew(file: string): number {
+  try {
+    return openSync(file, "wx", 0o600);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw usageError(code === "EEXIST" ? `${file} exists; it is not overwritten` : `cannot write there: ${message}`);
+  }
+}
