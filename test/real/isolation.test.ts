@@ -1,0 +1,189 @@
+/**
+ * What belongs to one account is not there for another: every action of all services, and every native route, with a foreign id in every
+ * place where an id can be. Which actions, routes and places there are is read from their own tables and schemas, so what is
+ * added later is tried without being named; what cannot be tried fails the test and says what it lacks.
+ *
+ * For each place: with the victim's id the answer is "not found", or for a read an empty one; the victim's rows are what they were
+ * before; and with an id of one's own the same request gets another answer, so that it was not refused for another reason.
+ */
+import * as z from "zod";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { NativeClient } from "../../src/api/native/client.ts";
+import { nothing, type Route } from "../../src/api/native/route.ts";
+import { routeNames, routes, type RouteName } from "../../src/api/native/routes.ts";
+import { isFailure } from "../../src/lib/errors.ts";
+import type { IdKind } from "../../src/lib/ids.ts";
+import type { Action } from "../../src/vstation/cvm/action.ts";
+import { actions } from "../../src/vstation/cvm/actions.ts";
+import { placeName, placesOf, type Place } from "./support/isolation/places.ts";
+import { put, sample } from "./support/isolation/sample.ts";
+import { digestOf, Tenant, type Outcome } from "./support/isolation/tenant.ts";
+import { TestPostgres } from "./support/postgres.ts";
+import { imageId, TestVstation } from "./support/vstation.ts";
+
+/** Kinds that are nobody's own: everybody has the public image, and hosts and accounts are the operator's. */
+const shared: ReadonlySet<IdKind> = new Set(["host", "account", "operation"]);
+
+/** What an action needs beside what its schema demands, to get as far as looking at its ids. */
+const more: Readonly<Record<string, Record<string, unknown>>> = {
+  ModifyInstancesAttribute: { InstanceName: "renamed" },
+};
+
+/** Kinds of which there is one for everybody, until an action makes others. */
+const madeByNobody: ReadonlySet<IdKind> = new Set(["image", "vpc", "subnet", "securityGroup"]);
+
+const notFound = /NotFound|NotExist/;
+const isRead = (name: string): boolean => /^(Describe|Inquir)/.test(name);
+
+const postgres = new TestPostgres();
+let vstation: TestVstation;
+let victim: Tenant;
+let attacker: Tenant;
+const victims = new Map<IdKind, string>();
+const owns = new Map<IdKind, string>();
+
+beforeAll(async () => {
+  await postgres.start();
+  vstation = await TestVstation.create(postgres);
+  await vstation.start();
+  await vstation.addHosts(2, { shape: { cores: 512, memoryMiB: 1_048_576, diskGiB: 100_000 } });
+  victim = await Tenant.create(vstation, "victim");
+  attacker = await Tenant.create(vstation, "attacker");
+});
+afterAll(async () => {
+  await vstation.close();
+  await postgres.close();
+});
+
+/** Undefined for a kind that no account can have of its own. */
+async function victimsOf(kind: IdKind): Promise<string | undefined> {
+  const id = victims.get(kind) ?? (await victim.make(kind));
+  if (id !== undefined) victims.set(kind, id);
+  return id;
+}
+
+/** One that many requests may name; what is under test gets a fresh one each. */
+async function ownOf(kind: IdKind): Promise<string> {
+  if (kind === "image") return imageId;
+  const id = owns.get(kind) ?? (await attacker.make(kind)) ?? "";
+  owns.set(kind, id);
+  return id;
+}
+
+/** The request with this id in this place; every other place that must be filled holds an id of the attacker's own. */
+async function requestWith(action: Action, place: Place, id: string): Promise<object> {
+  const given: Record<string, unknown> = structuredClone(more[action.name] ?? {});
+  if (place.is === "filter") put(given, place.path, [{ Name: place.name, Values: [id] }]);
+  else put(given, place.path, id);
+  const kinds = new Set(placesOf(action).flatMap((one) => (one.is === "text" ? [] : [one.kind])));
+  const ids = new Map<IdKind, string>();
+  for (const kind of kinds) if (!shared.has(kind)) ids.set(kind, await ownOf(kind));
+  return sample(action.parameters, given, (kind) => ids.get(kind) ?? "", action.name);
+}
+
+function isEmpty({ answer }: Outcome): boolean {
+  const counts = Object.entries(answer).filter(([name]) => name.endsWith("TotalCount"));
+  return counts.every(([, count]) => Number(count) === 0);
+}
+
+describe.each(actions.map((action) => [action.name, action] as const))("%s", (_name, action) => {
+  const places = placesOf(action);
+
+  it("declares what its ids are ids of", () => {
+    expect(places.filter(({ is }) => is === "text").map((place) => placeName(action, place))).toEqual([]);
+  });
+
+  const tried = places.flatMap((place) => (place.is === "text" || shared.has(place.kind) ? [] : [place]));
+  it.each(tried.map((place) => [placeName(action, place), place] as const))("%s", async (_place, place) => {
+    expect(await problemsWith(action, place)).toEqual([]);
+  });
+});
+
+/** What is wrong with the answers to another's id in this place, and to one's own. */
+async function problemsWith(action: Action, place: Place & { is: "id" | "filter" }): Promise<string[]> {
+  const theirs = await victimsOf(place.kind);
+  if (theirs === undefined) {
+    return madeByNobody.has(place.kind) ? [] : [`teach support/isolation/tenant.ts to make a ${place.kind}`];
+  }
+  const before = await digestOf(vstation, victim.id);
+  const refused = await attacker.call(action.name, await requestWith(action, place, theirs));
+  const after = await digestOf(vstation, victim.id);
+  const changed = Object.keys(after).filter((table) => after[table] !== before[table]);
+  const mine = (await attacker.make(place.kind)) ?? "";
+  const allowed = await attacker.call(action.name, await requestWith(action, place, mine));
+
+  const said = JSON.stringify(refused);
+  const told = { theirs: said, mine: JSON.stringify(allowed) };
+  const emptyRead = isRead(action.name) && refused.code === "ok" && isEmpty(refused) && !said.includes(theirs);
+  return [
+    ...changed.map((table) => `the victim's ${table} changed`),
+    ...(notFound.test(refused.code) || emptyRead
+      ? []
+      : [`another's id was not answered with "not found": ${told.theirs}`]),
+    ...(notFound.test(allowed.code) ? [`one's own id was not found: ${told.mine}`] : []),
+    ...(told.theirs === told.mine ? [`one's own id is answered like another's: ${told.mine}`] : []),
+  ];
+}
+
+/** Kinds of the ids that a part of a route takes, by where they stand. */
+function nativePlaces(part: z.ZodType): { path: string; kind: IdKind }[] {
+  const found: { path: string; kind: IdKind }[] = [];
+  const prefixes: Record<string, IdKind> = { ins: "instance", skey: "key", ps: "group", img: "image" };
+  const look = (value: unknown, path: string): void => {
+    if (typeof value !== "object" || value === null) return;
+    const prefix = /^\^([a-z]+)-\[a-z0-9\]\{8\}\$$/.exec((value as { pattern?: string }).pattern ?? "")?.[1];
+    const kind = prefix === undefined ? undefined : prefixes[prefix];
+    if (kind !== undefined) found.push({ path, kind });
+    for (const [key, inner] of Object.entries(value)) look(inner, key === "properties" ? path : `${path}/${key}`);
+  };
+  look(z.toJSONSchema(part, { io: "input" }), "");
+  return found;
+}
+
+const pathParameter = routeNames.filter((name) => {
+  const { params }: Route = routes[name];
+  return nativePlaces(params).some(({ kind }) => !madeByNobody.has(kind));
+});
+
+describe("the native API on behalf of an account", () => {
+  const bodies: Partial<Record<RouteName, object>> = { instanceModify: { name: "renamed" } };
+  const clientOf = (tenant: Tenant): NativeClient => vstation.native.forAccount(tenant.name);
+
+  it.each(pathParameter)("%s finds nothing of another's", async (name) => {
+    const { params, request }: Route = routes[name];
+    const [{ kind } = { kind: "instance" as const }] = nativePlaces(params);
+    const id = await victimsOf(kind);
+    const before = await digestOf(vstation, victim.id);
+    const input = { params: { id }, ...(request === nothing ? {} : { request: bodies[name] ?? {} }) };
+    await expect(clientOf(attacker).call(name, input as never)).rejects.toSatisfy((error) =>
+      isFailure(error, "not_found"),
+    );
+    expect(await digestOf(vstation, victim.id)).toEqual(before);
+  });
+
+  it.each(["instanceStart", "instanceStop", "instanceReboot", "instanceTerminate"] as const)(
+    "%s finds nothing of another's, and does nothing to one's own beside it",
+    async (name) => {
+      const ids = [await ownOf("instance"), await victimsOf("instance")] as never[];
+      const before = [await digestOf(vstation, victim.id), await digestOf(vstation, attacker.id)];
+      await expect(clientOf(attacker).call(name, { request: { ids } })).rejects.toMatchObject({
+        code: "InstanceNotFound",
+      });
+      expect([await digestOf(vstation, victim.id), await digestOf(vstation, attacker.id)]).toEqual(before);
+    },
+  );
+
+  it("lists nothing of another's", async () => {
+    const id = (await victimsOf("instance")) as never;
+    for (const query of [{}, { id: [id] }]) {
+      const { instances } = await clientOf(attacker).call("instanceList", { query });
+      expect(instances.map(({ accountId }) => accountId).filter((account) => account !== attacker.id)).toEqual([]);
+    }
+    const { operations } = await clientOf(attacker).call("operationList", { query: {} });
+    expect(operations.map(({ accountId }) => accountId).filter((account) => account !== attacker.id)).toEqual([]);
+    const { keys } = await clientOf(attacker).call("keyList", {});
+    expect(keys.map((key) => key.id)).not.toContain(await victimsOf("key"));
+    const { records } = await clientOf(attacker).call("auditList", { query: { limit: 500 } });
+    expect(records.map(({ accountId }) => accountId).filter((account) => account !== attacker.id)).toEqual([]);
+  });
+});
