@@ -3,6 +3,7 @@
  * them by the native API, which shows hosts, incarnations and operations.
  */
 import { readFileSync } from "node:fs";
+import { cbs } from "tencentcloud-sdk-nodejs/tencentcloud/services/cbs/index.js";
 import { cvm } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/index.js";
 import * as z from "zod";
 import { NativeClient } from "../src/api/native/client.ts";
@@ -30,7 +31,7 @@ export interface RunWish {
   /** A disaster-recover group that it joins. */
   readonly groupId?: string;
   readonly keyIds?: readonly string[];
-  /** GiB of the system disk; without it, the size of the image. */
+  /** GiB of the system disk; without it, the zone's default. */
   readonly diskGiB?: number;
 }
 
@@ -38,16 +39,19 @@ type SdkClient = InstanceType<typeof cvm.v20170312.Client>;
 
 export class CloudClient {
   readonly sdk: SdkClient;
+  readonly cbs: InstanceType<typeof cbs.v20170312.Client>;
   readonly native: NativeClient;
   readonly zone: string;
 
   constructor(credentials: z.infer<typeof credentialsSchema>) {
     const endpoint = new URL(credentials.endpoint);
-    this.sdk = new cvm.v20170312.Client({
+    const config = {
       credential: { secretId: credentials.secretId, secretKey: credentials.secretKey },
       region: credentials.region,
       profile: { httpProfile: { endpoint: endpoint.host, protocol: `${endpoint.protocol}//`, reqTimeout: 60 } },
-    });
+    };
+    this.sdk = new cvm.v20170312.Client(config);
+    this.cbs = new cbs.v20170312.Client(config);
     this.native = new NativeClient({ endpoint: credentials.nativeEndpoint, token: credentials.nativeToken });
     this.zone = credentials.zone;
   }

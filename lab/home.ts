@@ -35,7 +35,7 @@ export class Home {
         `--home ${this.path} is too long: the socket ${socket} would exceed what the kernel takes; choose a folder whose path has at most ${100 - Buffer.byteLength("/run/pg/.s.PGSQL.5432")} bytes`,
       );
     }
-    for (const dir of ["run", "run/life", "log", "hosts", "images", "pki"])
+    for (const dir of ["run", "run/life", "log", "hosts", "images", "shared", "pki"])
       mkdirSync(join(this.path, dir), { recursive: true, mode: 0o700 });
   }
 
@@ -50,6 +50,10 @@ export class Home {
   }
   get imageDir(): string {
     return join(this.path, "images");
+  }
+  /** What all hosts of the lab mount, as they would from a file server. */
+  get sharedDir(): string {
+    return join(this.path, "shared");
   }
   get pkiDir(): string {
     return join(this.path, "pki");

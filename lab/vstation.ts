@@ -32,6 +32,9 @@ export function writeVStationConfig(home: Home, plan: Plan, hosts: readonly Host
     agents: { address: underlay.address, port: plan.agentPort, names: [underlay.address] },
     pkiDir: home.pkiDir,
     imageDir: home.imageDir,
+    // A machine of its own mounts nothing of this one: with such hosts cloud disks stay on the host of their first attach.
+    ...(hosts.some((host) => host.kind === "nested") ? {} : { sharedDir: home.sharedDir }),
+    systemDiskGiB: 50,
     credentialsFile: home.credentialsFile,
     subnet: {
       id: id("subnet", "subnet-lab00001"),

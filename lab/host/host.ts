@@ -22,7 +22,8 @@ export interface Shape {
   readonly memoryMiB: number;
   readonly diskGiB: number;
 }
-export const defaultShape: Shape = { cores: 8, memoryMiB: 16_384, diskGiB: 100 };
+/** Disks are thin, so far more of them is declared than lies there; a guest that finds the real disk full is paused and says so. */
+export const defaultShape: Shape = { cores: 8, memoryMiB: 16_384, diskGiB: 4_000 };
 
 const root = join(import.meta.dirname, "../..");
 
@@ -104,6 +105,7 @@ export function prepareHost(
     // A machine of its own shares no folder: it fetches what it needs.
     imageDir: host.kind === "nested" ? join(dir, "state/images") : home.imageDir,
     imageCacheGiB: 100,
+    ...(host.kind === "nested" ? {} : { sharedDir: home.sharedDir }),
     libvirtSocket: "/run/libvirt/libvirt-sock",
     vstation: {
       servers: [`${plan.underlay.address}:${plan.agentPort}`],

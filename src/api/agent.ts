@@ -13,6 +13,7 @@
 import * as z from "zod";
 import { cpuBaselineSchema, machineSchema, plainPromise } from "../core/machine.ts";
 import { idSchema } from "../lib/ids.ts";
+import { dataDiskSchema, seenDiskSchema, seenJobSchema, systemDiskSchema, wantedJobSchema } from "./agent-storage.ts";
 
 /** Raised when a message changes meaning; hello carries it and both sides refuse what they do not speak. */
 export const agentProtocol = 2;
@@ -43,7 +44,8 @@ export const instanceSpecSchema = z.strictObject({
   vcpus: z.int().min(1).max(512),
   memoryMiB: z.int().min(64),
   imageId: idSchema("image"),
-  systemDisk: z.strictObject({ id: idSchema("disk"), sizeGiB: z.int().min(1).max(16384) }),
+  systemDisk: systemDiskSchema,
+  dataDisks: z.array(dataDiskSchema).max(21).default([]),
   nics: z.array(nicSchema).max(8),
   /** Raw bytes in base64, handed to the guest as they are (NoCloud user-data). */
   userData: text(22_000).nullable(),
@@ -155,6 +157,7 @@ export const toComputeSchema = z.discriminatedUnion("type", [
     subnets: z.array(wantedSubnetSchema),
     securityGroups: z.array(wantedSecurityGroupSchema),
     instances: z.array(wantedInstanceSchema),
+    jobs: z.array(wantedJobSchema),
   }),
   z.strictObject({ type: z.literal("peers"), generation: counter, full: z.boolean(), peers: z.array(peerSchema) }),
   /** The seen report `seq` is committed. */
@@ -224,6 +227,8 @@ export const seenInstanceSchema = z.strictObject({
     /** Runs or lies here, but VStation has never asked for it (or asks for an older epoch). Left alone. */
     z.strictObject({ is: z.literal("stranger"), running: z.boolean() }),
   ]),
+  /** In the machine that runs, or in the one that the next start makes; null: a guest runs and has not been asked yet. */
+  disks: z.array(seenDiskSchema).max(32).nullable(),
 });
 
 export const inventorySchema = z.strictObject({
@@ -295,6 +300,7 @@ export const fromComputeSchema = z.discriminatedUnion("type", [
     /** The wanted generation that this report takes into account. */
     wantedGeneration: counter,
     instances: z.array(seenInstanceSchema),
+    jobs: z.array(seenJobSchema),
   }),
   z.strictObject({ type: z.literal("report"), inventory: inventorySchema, readiness: readinessSchema }),
   z.strictObject({ type: z.literal("answer"), id: counter, answer: z.unknown() }),

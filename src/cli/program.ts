@@ -11,6 +11,7 @@ import { addHost } from "./commands/host.ts";
 import { addInstanceActions } from "./commands/instance-actions.ts";
 import { addInstanceReads } from "./commands/instance-list.ts";
 import { addOperation } from "./commands/operation.ts";
+import { addStorage } from "./commands/storage.ts";
 import { Exit, exitCodes, explain } from "./exit.ts";
 import type { Io } from "./io.ts";
 import { version } from "./version.ts";
@@ -19,7 +20,7 @@ import { version } from "./version.ts";
 export function buildProgram(io: Io, forPrograms = false): Command {
   const program = new Command("vstation");
   program
-    .description("operate a VStation zone: instances, hosts, operations")
+    .description("operate a VStation zone: instances, disks, hosts, operations")
     .option("--home <folder>", "folder that has credentials.json; else $VSTATION_HOME, else .vstation")
     .option("--account <account>", "act for this account and see its things only; else act for `default` and see all")
     .option("--json", "one JSON document for programs instead of text for people")
@@ -35,6 +36,7 @@ export function buildProgram(io: Io, forPrograms = false): Command {
   addConsole(instance, io);
   addHost(program, io);
   addOperation(program, io);
+  addStorage(program, io);
   addCatalogue(program, io);
   addEvents(program, io);
   addAccount(program, io);

@@ -4,9 +4,11 @@ import { maxPage } from "../api/native/requests.ts";
 import type { RouteInput } from "../api/native/routes.ts";
 import type { GroupWire, HostWire, ImageWire, InstanceWire, KeyWire, OperationWire } from "../api/native/resources.ts";
 import type { AccountWire } from "../api/native/tenancy.ts";
+import type { DiskWire, SnapshotWire } from "../api/native/storage.ts";
 import { Failure } from "../lib/errors.ts";
 import {
   parseId,
+  type DiskId,
   type GroupId,
   type HostId,
   type Id,
@@ -14,6 +16,7 @@ import {
   type IdKind,
   type InstanceId,
   type KeyId,
+  type SnapshotId,
 } from "../lib/ids.ts";
 
 /** Reads every page of a list; a list that changes meanwhile may show a thing twice, so ids decide. */
@@ -73,6 +76,20 @@ export function allAccounts(client: NativeClient): Promise<AccountWire[]> {
   });
 }
 
+export function allDisks(client: NativeClient): Promise<DiskWire[]> {
+  return everyPage(async (query) => {
+    const { total, disks } = await client.call("diskList", { query });
+    return { total, items: disks };
+  });
+}
+
+export function allSnapshots(client: NativeClient): Promise<SnapshotWire[]> {
+  return everyPage(async (query) => {
+    const { total, snapshots } = await client.call("snapshotList", { query });
+    return { total, items: snapshots };
+  });
+}
+
 /** The newest `limit` operations, or as many as there are. */
 export async function newestOperations(
   client: NativeClient,
@@ -111,6 +128,19 @@ export async function groupId(client: NativeClient, given: string): Promise<Grou
   return parseId("group", given) ?? pick("group", given, await allGroups(client)).id;
 }
 
+export async function diskIds(client: NativeClient, given: readonly string[]): Promise<DiskId[]> {
+  const all = given.every((text) => parseId("disk", text) !== undefined) ? [] : await allDisks(client);
+  return [...new Set(given.map((text) => pick("disk", text, all).id))];
+}
+
+export async function diskId(client: NativeClient, given: string): Promise<DiskId> {
+  return parseId("disk", given) ?? pick("disk", given, await allDisks(client)).id;
+}
+
+export async function snapshotId(client: NativeClient, given: string): Promise<SnapshotId> {
+  return parseId("snapshot", given) ?? pick("snapshot", given, await allSnapshots(client)).id;
+}
+
 const notFound: Partial<Record<IdKind, string>> = {
   instance: "InstanceNotFound",
   host: "HostNotFound",
@@ -118,6 +148,8 @@ const notFound: Partial<Record<IdKind, string>> = {
   group: "GroupNotFound",
   image: "ImageNotFound",
   account: "AccountNotFound",
+  disk: "DiskNotFound",
+  snapshot: "SnapshotNotFound",
 };
 
 /** The one thing with that id or name. Throws not_found, or conflict when several have the name. */

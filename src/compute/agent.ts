@@ -26,6 +26,8 @@ import { Allotments } from "./machine/allotments.ts";
 import { Machines } from "./machine/machines.ts";
 import { readNodes, readPlaces } from "./machine/places.ts";
 import { probeDisk } from "./storage/probe.ts";
+import { JobRunner } from "./jobs/runner.ts";
+import { jobWork } from "./jobs/work.ts";
 import { Limit } from "./limit.ts";
 import { joinVstation, loadIdentity, type Identity } from "./link/identity.ts";
 import { Link } from "./link/link.ts";
@@ -36,6 +38,7 @@ import { run } from "./process.ts";
 import { buildSeed } from "./seed.ts";
 import { makeDurableDirectory } from "../lib/durable.ts";
 import { ImageFetch } from "./storage/image-fetch.ts";
+import { DiskFiles } from "./storage/disk-files.ts";
 import { Images } from "./storage/images.ts";
 import { Reserve } from "./storage/reserve.ts";
 import { SpaceWatch } from "./storage/space-watch.ts";
@@ -110,6 +113,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   });
   const machines: Machines = new Machines({ allotments, affinity, lacks, nodes });
   let zoneBaseline: CpuBaseline = "host";
+  const disks = new DiskFiles(paths, config.sharedDir ?? null);
   const context: Context = {
     log,
     libvirt,
@@ -117,6 +121,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     bootId,
     accelerator: proof.accelerator,
     emulator,
+    disks,
     diskCache: disk.cache,
     diskIo: disk.io,
     images: new Images(config.imageDir, imageFetch),
@@ -131,10 +136,19 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     nowMs: () => Date.now(),
   };
   const fleet: Fleet = new Fleet(context, () => [...store.instances()].map(([id]) => id));
+  const jobs = new JobRunner({
+    paths,
+    write: reserve.write,
+    wanted: () => store.jobs(),
+    work: jobWork({ disks, libvirt, instances: fleet }),
+    publish: (id, seen) => outbox.setJob(id, seen),
+    log,
+  });
   await refill(reserve, log);
   await store.load();
   await fleet.load();
   await allotments.load();
+  await jobs.load();
   fleet.start();
   void syncNetwork(network, log);
 
@@ -209,6 +223,8 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       tell,
       applyWanted: async (message) => {
         const change = await store.apply(message);
+        // Before the instances: what a job holds off must not begin with the same message.
+        if (change.jobs) jobs.changed();
         fleet.wantedChanged(change.instances);
         outbox.changed();
         if (change.network) await syncNetwork(network, log);
@@ -245,7 +261,8 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       link?.close();
       space.close();
       desk.consoles.closeAll();
-      await Promise.all([linked, fleet.stop()]);
+      await Promise.all([linked, jobs.stop()]);
+      await fleet.stop();
       await libvirt.close();
     },
   };

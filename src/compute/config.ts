@@ -12,6 +12,8 @@ export const computeConfigSchema = z.strictObject({
   imageDir: z.string(),
   /** Above it, fetched images that no instance here uses go, the longest unused first. */
   imageCacheGiB: z.int().min(1).default(100),
+  /** The folder that every host of the zone mounts, for disks that may move between hosts; left out: there is none. */
+  sharedDir: z.string().optional(),
   libvirtSocket: z.string().default("/run/libvirt/libvirt-sock"),
   vstation: z.strictObject({
     /** Addresses `host:port` of the replicas' agent listener; any of them serves. */

@@ -39,6 +39,10 @@ export type Hypervisor = Pick<
   | "vcpuPin"
   | "emulatorPin"
   | "iothreadPin"
+  | "deviceAttach"
+  | "deviceDetachAlias"
+  | "blockResize"
+  | "blockTune"
   | "qmp"
 >;
 

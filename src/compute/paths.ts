@@ -1,6 +1,6 @@
 /** Where things lie under `stateDir` and `runDir`: the only place that joins these names. */
 import { join } from "node:path";
-import type { DiskId, InstanceId } from "../lib/ids.ts";
+import type { DiskId, InstanceId, JobId } from "../lib/ids.ts";
 
 export interface Paths {
   readonly stateDir: string;
@@ -8,6 +8,9 @@ export interface Paths {
   readonly identity: string;
   readonly wanted: string;
   readonly instances: string;
+  readonly disks: string;
+  readonly snapshots: string;
+  readonly jobs: string;
   readonly reserve: string;
   readonly network: string;
   readonly consoles: string;
@@ -21,6 +24,9 @@ export function pathsOf(config: { stateDir: string; runDir: string }): Paths {
     identity: join(stateDir, "identity"),
     wanted: join(stateDir, "wanted"),
     instances: join(stateDir, "instances"),
+    disks: join(stateDir, "disks"),
+    snapshots: join(stateDir, "snapshots"),
+    jobs: join(stateDir, "jobs"),
     reserve: join(stateDir, "reserve"),
     network: join(runDir, "network"),
     consoles: join(runDir, "consoles"),
@@ -43,6 +49,10 @@ export function allotmentFile(paths: Paths, id: InstanceId): string {
 
 export function diskFile(paths: Paths, id: InstanceId, disk: DiskId): string {
   return join(paths.instances, id, `${disk}.qcow2`);
+}
+
+export function jobFile(paths: Paths, id: JobId): string {
+  return join(paths.jobs, `${id}.json`);
 }
 
 export function seedFile(paths: Paths, id: InstanceId): string {

@@ -93,6 +93,8 @@ export interface Held {
   readonly roomAgain: boolean;
   /** This process has removed everything of it. */
   readonly erased: boolean;
+  /** Why its disks must stay closed for now (a copy is made of one, or put into it); a start waits for that. */
+  readonly busy: string | null;
 }
 
 export const nothingHeld: Held = {
@@ -103,6 +105,7 @@ export const nothingHeld: Held = {
   pressedAtMs: null,
   roomAgain: false,
   erased: false,
+  busy: null,
 };
 
 export interface Situation {
@@ -308,6 +311,7 @@ function decideStarting(s: Situation, wanted: Wanted, incarnation: number): Deci
     if (inDoubt(s)) return waitOutDoubt(s);
     if (s.trace) return ended(record, interrupted);
   }
+  if (s.held.busy !== null) return { step: waiting, phase: { is: "preparing", step: s.held.busy } };
   const failure = s.held.failure;
   if (failure !== null && s.nowMs < failure.retryAtMs) return failing(failure, incarnation);
   if (s.held.prepared !== incarnation) {

@@ -47,6 +47,8 @@ export const failureKinds = {
   ElasticAddressNotFound: "not_found",
   /** A tag names something that is not there. detail.resourceId */
   ResourceNotFound: "not_found",
+  DiskNotFound: "not_found",
+  SnapshotNotFound: "not_found",
 
   /** detail.state: InstanceState, detail.action: InstanceAction, detail.instanceId */
   WrongState: "conflict",
@@ -80,6 +82,20 @@ export const failureKinds = {
   InstanceHasElasticAddress: "conflict",
   /** An instance is in one group at least. detail.instanceId */
   LastSecurityGroup: "conflict",
+  /** The disk's present state does not allow it. detail.state: DiskState, detail.diskId */
+  DiskWrongState: "conflict",
+  /** Something else is under way with the disk or a snapshot of it; it passes by itself. detail.diskId */
+  DiskBusy: "conflict",
+  /** Another instance has it, or none. detail.diskId */
+  DiskNotAttached: "conflict",
+  /** A disk on a host's own storage, and an instance on another host. detail.diskId */
+  DiskElsewhere: "conflict",
+  /** The machine has no free place for another disk. */
+  DiskSlotsExhausted: "limit",
+  /** It is not complete. detail.snapshotId */
+  SnapshotNotReady: "conflict",
+  /** A disk only grows; or it is smaller than the snapshot that is to be put into it. detail.minimumGiB */
+  DiskTooSmall: "invalid",
   /** A key of this account has that name. */
   NameTaken: "conflict",
   AccountNameTaken: "conflict",

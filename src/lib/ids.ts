@@ -20,6 +20,8 @@ const prefixes = {
   securityGroup: "sg",
   elasticAddress: "eip",
   natGateway: "nat",
+  snapshot: "snap",
+  job: "job",
   operation: "op",
   account: "acct",
 } as const;
@@ -33,6 +35,8 @@ export type InstanceId = Id<"instance">;
 export type HostId = Id<"host">;
 export type ImageId = Id<"image">;
 export type DiskId = Id<"disk">;
+export type SnapshotId = Id<"snapshot">;
+export type JobId = Id<"job">;
 export type KeyId = Id<"key">;
 export type GroupId = Id<"group">;
 export type SubnetId = Id<"subnet">;

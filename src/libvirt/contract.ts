@@ -242,9 +242,19 @@ export interface DomainVerbs {
   deviceAttach(domain: DomainRef, xml: string, affect: Affect, options?: CallOptions): Promise<void>;
   /** Asks the guest to let go of the device; a live one is gone only with the "device-removed" event. */
   deviceDetach(domain: DomainRef, xml: string, affect: Affect, options?: CallOptions): Promise<void>;
+  /** As {@link deviceDetach}, of the device with this alias. */
+  deviceDetachAlias(domain: DomainRef, alias: string, affect: Affect, options?: CallOptions): Promise<void>;
   deviceUpdate(domain: DomainRef, xml: string, affect: Affect, options?: CallOptions): Promise<void>;
   blockInfo(domain: DomainRef, disk: string, options?: CallOptions): Promise<BlockInfo>;
   blockResize(domain: DomainRef, disk: string, bytes: bigint, options?: CallOptions): Promise<void>;
+  /** Sets what a disk (its target) may move in a second, reads and writes together; 0 = as much as it can. */
+  blockTune(
+    domain: DomainRef,
+    disk: string,
+    limits: { bytes: bigint; iops: bigint },
+    affect: Affect,
+    options?: CallOptions,
+  ): Promise<void>;
   blockJobInfo(domain: DomainRef, disk: string, options?: CallOptions): Promise<BlockJob | undefined>;
   blockJobAbort(domain: DomainRef, disk: string, options?: CallOptions & { pivot?: boolean }): Promise<void>;
   vcpusSet(domain: DomainRef, count: number, affect: Affect, options?: CallOptions): Promise<void>;

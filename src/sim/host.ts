@@ -17,8 +17,9 @@ import {
   type ToCompute,
   type WantedInstance,
 } from "../api/agent.ts";
+import type { SeenJob } from "../api/agent-storage.ts";
 import { unreachable } from "../lib/errors.ts";
-import type { InstanceId } from "../lib/ids.ts";
+import type { InstanceId, JobId } from "../lib/ids.ts";
 import { backoff, sleep } from "../lib/retry.ts";
 import type { SimIdentity } from "./join.ts";
 import { noFaults, SimMachine, type Faults } from "./machine.ts";
@@ -50,6 +51,8 @@ export class SimHost {
   readonly machines = new Map<InstanceId, SimMachine>();
   /** What each machine was last told to be. */
   readonly specs = new Map<InstanceId, InstanceSpec>();
+  /** Every job that it was given and that is not over: each is done as soon as it comes. */
+  readonly jobs = new Map<JobId, SeenJob>();
   readonly peers = new Map<string, Peer>();
   /** The networks it was last told of. */
   network: Pick<Extract<ToCompute, { type: "wanted" }>, "vpcs" | "subnets" | "securityGroups"> = {
@@ -73,6 +76,7 @@ export class SimHost {
   #seq = 0;
   #inFlight: number | undefined;
   #fullDue = true;
+  #jobsDue = false;
   readonly #reported = new Map<InstanceId, string>();
   #stop: AbortController | undefined;
   #running: Promise<void> = Promise.resolve();
@@ -142,11 +146,13 @@ export class SimHost {
     if (!this.#greeted || this.#inFlight !== undefined) return;
     const full = this.#fullDue;
     const instances = [...this.machines].flatMap(([id, machine]) => this.#seen(id, machine, full) ?? []);
-    if (!full && instances.length === 0) return;
+    const jobs = full || this.#jobsDue ? [...this.jobs.values()] : [];
+    if (!full && instances.length === 0 && jobs.length === 0) return;
+    this.#jobsDue = false;
     this.#fullDue = false;
     this.#inFlight = ++this.#seq;
     for (const seen of instances) this.#reported.set(seen.id, JSON.stringify(seen));
-    this.send({ type: "seen", seq: this.#seq, full, wantedGeneration: this.#wantedGeneration, instances });
+    this.send({ type: "seen", seq: this.#seq, full, wantedGeneration: this.#wantedGeneration, instances, jobs });
   }
 
   reportFull(): void {
@@ -161,7 +167,10 @@ export class SimHost {
   #seen(id: InstanceId, machine: SimMachine, full: boolean): SeenInstance | undefined {
     const { phase, epoch, generation } = machine;
     if (phase === null) return undefined;
-    const seen: SeenInstance = { id, epoch, generation: phase.is === "stranger" ? 0 : generation, phase };
+    const isStranger = phase.is === "stranger";
+    const held = isStranger || phase.is === "gone" ? [] : (this.specs.get(id)?.dataDisks ?? []);
+    const disks = held.map((disk) => ({ id: disk.id, sizeGiB: disk.sizeGiB, made: machine.runs, problem: null }));
+    const seen: SeenInstance = { id, epoch, generation: isStranger ? 0 : generation, phase, disks };
     return full || this.#reported.get(id) !== JSON.stringify(seen) ? seen : undefined;
   }
 
@@ -298,6 +307,12 @@ export class SimHost {
       this.specs.set(wanted.id, wanted.spec);
       this.#machineOf(wanted).order(wanted, wanted.generation);
     }
+    if (message.full) this.jobs.clear();
+    for (const { id, gone } of message.jobs) {
+      if (gone) this.jobs.delete(id);
+      else this.jobs.set(id, { id, state: { is: "done", result: { bytes: 0 } } });
+    }
+    this.#jobsDue ||= this.jobs.size > 0;
     if (message.full) {
       const named = new Set(message.instances.map(({ id }) => id));
       for (const [id, machine] of this.machines) {
@@ -309,6 +324,7 @@ export class SimHost {
       }
     }
     this.#wantedGeneration = message.generation;
+    this.report();
     this.move();
   }
 

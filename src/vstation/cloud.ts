@@ -7,6 +7,8 @@
  */
 import type { Ask, Inventory, Readiness } from "../api/agent.ts";
 import type { Accounts, AuditTrail } from "./cloud-tenancy.ts";
+import type { DiskType } from "../core/disk.ts";
+import type { DiskLimitsView, Disks, Snapshots } from "./cloud-storage.ts";
 import type { InstanceState, OperationKind, OperationState, RestartPolicy, StopMode } from "../core/instance.ts";
 import type { InstanceType } from "../core/instance-types.ts";
 import type { ImageManifest } from "../core/image-manifest.ts";
@@ -60,6 +62,15 @@ export interface InstanceRunRequest {
   systemDiskGiB: number | null;
   /** null: all threads of each core, as the host has them. */
   cpuTopology: { cores: number; threadsPerCore: 1 | 2 } | null;
+  /** null: the host's own storage. */
+  systemDiskType: DiskType | null;
+  dataDisks: {
+    type: DiskType;
+    sizeGiB: number;
+    name: string | null;
+    deleteWithInstance: boolean;
+    limits: DiskLimitsView;
+  }[];
   keyIds: KeyId[];
   groupId: GroupId | null;
   /** null: the account's default subnet in the zone. */
@@ -100,7 +111,16 @@ export interface InstanceView {
   /** Its address towards the outside; null: none of its own. */
   elastic: { ip: string; kind: "eip" | "wan"; bandwidthMbps: number } | null;
   securityGroupIds: SecurityGroupId[];
-  systemDisk: { id: DiskId; sizeGiB: number };
+  systemDisk: { id: DiskId; type: DiskType; sizeGiB: number };
+  /** In the order of their places in the machine; one that is being attached or detached is among them. */
+  dataDisks: {
+    id: DiskId;
+    type: DiskType;
+    sizeGiB: number;
+    name: string;
+    deleteWithInstance: boolean;
+    limits: DiskLimitsView;
+  }[];
   keyIds: KeyId[];
   groupId: GroupId | null;
   userData: string | null;
@@ -273,7 +293,7 @@ export interface Catalogue {
 export interface ChangeEvent {
   id: bigint;
   at: Date;
-  subject: "instance" | "operation" | "host";
+  subject: "instance" | "operation" | "host" | "disk" | "snapshot";
   subjectId: string;
 }
 
@@ -291,6 +311,8 @@ export interface AccessKey {
 
 export interface Cloud {
   instances: Instances;
+  disks: Disks;
+  snapshots: Snapshots;
   keys: Keys;
   groups: Groups;
   network: Network;

@@ -24,6 +24,13 @@ export const vstationConfigSchema = z.strictObject({
   /** CA key and certificate; created at the first start, 0600. Replicas share it. */
   pkiDir: z.string(),
   imageDir: z.string(),
+  /**
+   * Set when every host of the zone mounts one folder (sharedDir of its own configuration): cloud disks and snapshots then lie there.
+   * The path is for people; VStation never opens it.
+   */
+  sharedDir: z.string().optional(),
+  /** Size of a system disk that a request does not size; never less than the image needs. */
+  systemDiskGiB: z.int().min(1).default(50),
   /** The API credentials file (see docs/architecture.md), written by VStation when ready, 0600. */
   credentialsFile: z.string(),
   /** One subnet for now; later the vpc actions make them. */

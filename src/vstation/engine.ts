@@ -26,11 +26,13 @@ import { Reconciler } from "./reconciler/reconciler.ts";
 import { Keyring } from "./keyring.ts";
 import { anySealed } from "./store/access-keys.ts";
 import { auditForget } from "./store/audit.ts";
+import { StorageReconciler } from "./reconciler/storage.ts";
 import { accountBootstrap, type Bootstrap } from "./store/accounts.ts";
 import { isAway, logRetry, Store } from "./store/database.ts";
 import { clientTokensForget } from "./store/client-tokens.ts";
 import { eventsForget } from "./store/events.ts";
 import { anyHostJoined, hostsSilent } from "./store/hosts.ts";
+import { jobsForget } from "./store/jobs.ts";
 import { joinTokenEnsure } from "./store/join-tokens.ts";
 import { Listener } from "./store/listener.ts";
 import { migrate } from "./store/migrate.ts";
@@ -76,6 +78,7 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
   const events = new EventTail(store, log);
   const audit = new Audit(store, log, metrics.auditLost);
   let reconciler: Reconciler | undefined;
+  let storage: StorageReconciler | undefined;
   const placer = new Placer({
     store,
     zone: config.zone,
@@ -89,6 +92,7 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     reconciler?.nudge(announced.instances);
     if (announced.events.size > 0) events.nudge();
     if (announced.capacity) refreshHosts();
+    if (announced.storage) storage?.nudge();
   };
   store.onCommit(wake);
   const listener = new Listener({
@@ -99,6 +103,7 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     onFresh: () => {
       agents.wakeAll();
       reconciler?.sweepAll();
+      storage?.nudge();
       events.nudge();
       refreshHosts();
     },
@@ -119,11 +124,14 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
         log,
         onReconciled: (instances, seconds) => metrics.reconciled(instances, seconds),
       });
+      storage ??= new StorageReconciler({ store, zone: config.zone, log });
     },
     onLost: () => {
       placer.end();
       if (reconciler !== undefined) endings.push(reconciler.close());
+      if (storage !== undefined) endings.push(storage.close());
       reconciler = undefined;
+      storage = undefined;
     },
   });
   const housekeeping = [
@@ -139,6 +147,7 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
       await eventsForget(store, forgetDays);
       await clientTokensForget(store, forgetDays);
       await auditForget(store, config.auditDays ?? auditDays);
+      await store.read((db) => jobsForget(db, forgetDays));
     }),
   ];
   metrics.gauge("vstation_connected_hosts", "Hosts connected to this process", () => agents.connected);
@@ -178,7 +187,7 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
       await agents.close();
       await seen.close();
       placer.end();
-      await Promise.all([reconciler?.close(), ...endings]);
+      await Promise.all([reconciler?.close(), storage?.close(), ...endings]);
       await lease.close();
       await Promise.all([listener.close(), events.close(), audit.close()]);
       await store.close();

@@ -8,7 +8,7 @@
  */
 import type { CrashPoint } from "./points.ts";
 
-/** Paths of an instance, of a program that comes back, and of a new host. */
+/** Paths of an instance, of a program that comes back, of a new host, and of a disk with its snapshot. */
 export const scenarios = [
   "run",
   "start",
@@ -20,6 +20,7 @@ export const scenarios = [
   "relocate",
   "restart",
   "join",
+  "storage",
 ] as const;
 export type Scenario = (typeof scenarios)[number];
 
@@ -59,6 +60,21 @@ export const reach: Readonly<Record<string, readonly [Scenario, ...Scenario[]]>>
   "reconciler.batch": ["run", "start", "stop", "reboot", "terminate", "recover"],
   "store.instance-insert": ["run"],
   "store.transaction": ["run", "start", "stop", "reboot", "terminate"],
+  "disk.grow": ["storage"],
+  "disk.make": ["storage"],
+  "job.apply": ["storage"],
+  "job.backup": ["storage"],
+  "job.delete": ["storage"],
+  "job.forget": ["storage"],
+  "job.place": ["storage"],
+  "job.run": ["storage"],
+  "job.snapshot": ["storage"],
+  "storage.disk": ["storage"],
+  "storage.snapshot": ["storage"],
+  "vm.disk-grow": ["storage"],
+  "vm.disk-limit": ["storage"],
+  "vm.disk-plug": ["storage"],
+  "vm.disk-unplug": ["storage"],
   "vm.destroy": ["stop", "terminate"],
   "vm.disk": ["run"],
   "vm.erase": ["terminate"],

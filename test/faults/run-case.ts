@@ -21,6 +21,7 @@ import type { CrashPoint } from "./points.ts";
 import { awaitOutcome, prepareSubject, removeSubject, runSubject, sendRequest } from "./requests.ts";
 import { pick, seeded } from "./seeded.ts";
 import { differencesOf, snapshot } from "./snapshot.ts";
+import { storageLife } from "./storage.ts";
 import { expectThat, until } from "./until.ts";
 
 /** Moments are drawn from so many ms: a start lasts about as long before its guest is alone. */
@@ -66,6 +67,8 @@ async function crashCase(lab: LabSession, point: CrashPoint, scenario: Scenario)
       return relocateCrash(lab, point);
     case "restart":
       return restartCrash(lab, point);
+    case "storage":
+      return storageCrash(lab, point);
     case "join":
       throw new Error("a join needs a lab of its own");
   }
@@ -84,6 +87,23 @@ async function requestCrash(lab: LabSession, point: CrashPoint, request: Request
   } finally {
     crash.disarm();
   }
+}
+
+/** A disk's whole life beside a running guest, which must not notice. */
+async function storageCrash(lab: LabSession, point: CrashPoint): Promise<void> {
+  const subject = await runSubject(lab);
+  const qemu = identityOf(lab, subject.id);
+  const crash = await armCrash(lab, point);
+  try {
+    crash.release();
+    await storageLife(lab, subject.id);
+    crash.check();
+  } finally {
+    crash.disarm();
+  }
+  expectThat(identityOf(lab, subject.id) === qemu, `${subject.id} does not run in the process it ran in`);
+  expectThat((await bootIdOf(subject.ip)) === subject.bootId, `${subject.id} was started again`);
+  await removeSubject(lab, subject.id);
 }
 
 /** The guest ends by itself, and the program that has to notice ends too. */

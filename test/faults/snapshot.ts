@@ -4,7 +4,7 @@
  * Two snapshots are equal when nothing leaked in between; each line says by itself what it is.
  */
 import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import type { LabHost, LabSession } from "../../bench/lab-session.ts";
 import { processesInside } from "../../lab/processes.ts";
@@ -14,7 +14,13 @@ export async function snapshot(lab: LabSession): Promise<string[]> {
   for (const host of lab.hosts) lines.push(...hostLines(host).map((line) => `${host.name}: ${line}`));
   for (const { name, used } of await lab.cloud.hosts()) lines.push(`${name}: VStation counts ${JSON.stringify(used)}`);
   for (const { id } of await lab.cloud.instances()) lines.push(`instance ${id}`);
+  for (const folder of ["disks", "snapshots"]) lines.push(...sharedFiles(join(lab.lab.home.sharedDir, folder)));
   return lines.toSorted();
+}
+
+function sharedFiles(folder: string): string[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder).map((name) => `shared file ${name}`);
 }
 
 /** What is in one and not in the other, for people. */
@@ -72,7 +78,7 @@ function deletedFiles(pid: number, dir: string): string[] {
 /** All but what VStation wants: that an instance shall be gone is remembered until VStation has stopped naming it. */
 function files(dir: string, folder: string): string[] {
   return readdirSync(join(dir, folder), { recursive: true, encoding: "utf8" })
-    .filter((name) => /ins-|domain-/.test(name) && !name.startsWith("wanted/"))
+    .filter((name) => /ins-|domain-|disk-|snap-|job-/.test(name) && !name.startsWith("wanted/"))
     .map((name) => `file ${join(folder, name)}`);
 }
 

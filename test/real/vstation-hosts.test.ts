@@ -178,7 +178,8 @@ describe("a host that lies", () => {
       seq: 900,
       full: false,
       wantedGeneration: other.wantedGeneration,
-      instances: [{ id, epoch: 1, generation: 1, phase: { is: "gone" } }],
+      instances: [{ id, epoch: 1, generation: 1, phase: { is: "gone" }, disks: [] }],
+      jobs: [],
     });
     await eventually("the refusal in the log", () =>
       vstation.errors.some(({ msg }) => msg.includes("refused what a host said")),
@@ -193,8 +194,9 @@ describe("a host that lies", () => {
     const { id, host } = await one();
     await vstation.sql("update instance set epoch = 5, seen_epoch = 5 where id = $1", [id]);
     for (const epoch of [1, 9]) {
-      const instances = [{ id, epoch, generation: 99, phase: { is: "gone" as const } }];
-      host.send({ type: "seen", seq: 900 + epoch, full: false, wantedGeneration: host.wantedGeneration, instances });
+      const instances = [{ id, epoch, generation: 99, phase: { is: "gone" as const }, disks: [] }];
+      const { wantedGeneration } = host;
+      host.send({ type: "seen", seq: 900 + epoch, full: false, wantedGeneration, instances, jobs: [] });
     }
     await eventually("the refusal of the future", () =>
       vstation.errors.some(({ msg }) => msg.includes("refused what a host said")),
@@ -208,8 +210,8 @@ describe("a host that lies", () => {
     const { id, host } = await one();
     const message = "a \0 and half a pair \ud800";
     const phase = { is: "failed", incarnation: 1, reason: "start_failed", message, attempts: 1 } as const;
-    const instances = [{ id, epoch: 1, generation: 1, phase }];
-    host.send({ type: "seen", seq: 950, full: false, wantedGeneration: host.wantedGeneration, instances });
+    const instances = [{ id, epoch: 1, generation: 1, phase, disks: [] }];
+    host.send({ type: "seen", seq: 950, full: false, wantedGeneration: host.wantedGeneration, instances, jobs: [] });
     const shown = await eventually("the message", async () => (await show(vstation.native, id)).attention ?? undefined);
     expect(shown).toContain("a \ufffd and half a pair \ufffd");
   });

@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { instanceStates, operationStates, restartPolicies } from "../../core/instance.ts";
 import { networkLimits } from "../../core/network-limits.ts";
+import { diskTypes } from "../../core/disk.ts";
 import { idSchema, type IdKind } from "../../lib/ids.ts";
 
 /** No call takes longer than this to answer; a long poll may wait less. */
@@ -17,22 +18,22 @@ export const operationParams = idParam("operation");
 export const keyParams = idParam("key");
 export const groupParams = idParam("group");
 
-const several = <S extends z.ZodType>(schema: S) => z.array(schema).max(100).optional();
+export const several = <S extends z.ZodType>(schema: S) => z.array(schema).max(100).optional();
 /** One line that is shown as it is: a terminal obeys control characters. */
 const oneLine = /^\P{Cc}*$/u;
-const name = z.string().min(1).max(128).regex(oneLine, "holds control characters");
-const word = z.string().min(1).max(64);
+export const name = z.string().min(1).max(128).regex(oneLine, "holds control characters");
+export const word = z.string().min(1).max(64);
 
-const page = {
+export const pageFields = {
   offset: z.coerce.number().int().min(0).max(1_000_000_000).default(0),
   limit: z.coerce.number().int().min(1).max(maxPage).default(100),
 };
 
-export const pageQuery = z.strictObject(page);
+export const pageQuery = z.strictObject(pageFields);
 
 /** Every condition must hold; of one given several times any value does. */
 export const instanceQuery = z.strictObject({
-  ...page,
+  ...pageFields,
   id: several(idSchema("instance")),
   state: several(z.enum(instanceStates)),
   name: several(name),
@@ -49,7 +50,7 @@ export const instanceQuery = z.strictObject({
   tag: several(z.string().min(1).max(384)).describe("`key=value`, or `key` alone for any value."),
 });
 
-const tags = z
+export const tags = z
   .record(z.string().min(1).max(127), z.string().max(255))
   .refine((value) => Object.keys(value).length <= 50, "at most 50 tags")
   .meta({ maxProperties: 50 });
@@ -64,6 +65,20 @@ const restartPolicy = z
   .enum(restartPolicies)
   .describe("`always`: a guest that ended by itself is started again; `never`: it stays STOPPED.");
 
+export const clientToken = z
+  .string()
+  .regex(/^[\x21-\x7e]{1,64}$/)
+  .nullable()
+  .default(null)
+  .describe("The same token and request get the same answer, however often they are sent.");
+
+const runDisk = z.strictObject({
+  type: z.enum(diskTypes).default("CLOUD_BASIC"),
+  sizeGiB: z.int().min(1).max(65_536),
+  name: name.nullable().default(null),
+  deleteWithInstance: z.boolean().default(true),
+});
+
 export const instanceRunRequest = z
   .strictObject({
     zone: word.optional().describe("May be left out where there is only one."),
@@ -73,7 +88,9 @@ export const instanceRunRequest = z
     minCount: z.int().min(1).max(500).optional().describe("This many or none; `count` when left out."),
     name: name.nullable().default(null).describe("`{R:x}` numbers from x; with count > 1 a number is appended from 1."),
     hostname: z.string().min(1).max(64).nullable().default(null),
-    systemDiskGiB: z.int().min(1).max(16_384).nullable().default(null),
+    systemDiskGiB: z.int().min(1).max(65_536).nullable().default(null),
+    systemDiskType: z.enum(diskTypes).nullable().default(null).describe("null: the host's own storage."),
+    dataDisks: z.array(runDisk).max(21).default([]),
     cpuTopology: z
       .strictObject({ cores: z.int().min(1).max(256), threadsPerCore: z.union([z.literal(1), z.literal(2)]) })
       .nullable()
@@ -104,12 +121,7 @@ export const instanceRunRequest = z
     restartPolicy: restartPolicy.default("always"),
     terminationProtection: z.boolean().default(false),
     tags: tags.default({}),
-    clientToken: z
-      .string()
-      .regex(/^[\x21-\x7e]{1,64}$/)
-      .nullable()
-      .default(null)
-      .describe("The same token and request get the same answer, however often they are sent."),
+    clientToken,
     dryRun: z.boolean().default(false).describe("Check everything, room included; create nothing."),
   })
   .meta({ id: "InstanceRunRequest" });
@@ -152,14 +164,14 @@ export const operationGetQuery = z.strictObject({
 });
 
 export const operationQuery = z.strictObject({
-  ...page,
+  ...pageFields,
   instanceId: several(idSchema("instance")),
   state: several(z.enum(operationStates)),
 });
 
-export const imageQuery = z.strictObject({ ...page, id: several(idSchema("image")), name: name.optional() });
-export const keyQuery = z.strictObject({ ...page, id: several(idSchema("key")), name: several(name) });
-export const groupQuery = z.strictObject({ ...page, id: several(idSchema("group")), name: name.optional() });
+export const imageQuery = z.strictObject({ ...pageFields, id: several(idSchema("image")), name: name.optional() });
+export const keyQuery = z.strictObject({ ...pageFields, id: several(idSchema("key")), name: several(name) });
+export const groupQuery = z.strictObject({ ...pageFields, id: several(idSchema("group")), name: name.optional() });
 
 export const keyCreateRequest = z.strictObject({ name }).meta({ id: "KeyCreateRequest" });
 export const keyImportRequest = z
@@ -174,7 +186,7 @@ export const groupCreateRequest = z
   })
   .meta({ id: "GroupCreateRequest" });
 
-export const changeSubjects = ["instance", "operation", "host"] as const;
+export const changeSubjects = ["instance", "operation", "host", "disk", "snapshot"] as const;
 
 export const eventQuery = z.strictObject({
   subject: several(z.enum(changeSubjects)),

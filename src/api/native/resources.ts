@@ -1,6 +1,7 @@
 /** What the native API answers with. Times are ISO 8601 in UTC, sizes name their unit, `null` means "there is none". */
 import * as z from "zod";
 import { instanceStates, operationKinds, operationStates, restartPolicies } from "../../core/instance.ts";
+import { diskTypes } from "../../core/disk.ts";
 import { idSchema } from "../../lib/ids.ts";
 import { inventorySchema, readinessCheckSchema, readinessSchema } from "../agent.ts";
 import { changeSubjects } from "./requests.ts";
@@ -47,7 +48,8 @@ export const instanceSchema = z
       .nullable()
       .describe("Its address towards the outside: `eip` is the account's own, `wan` came with the instance."),
     securityGroupIds: z.array(idSchema("securityGroup")),
-    systemDisk: z.object({ id: idSchema("disk"), sizeGiB: counter }),
+    systemDisk: z.object({ id: idSchema("disk"), type: z.enum(diskTypes), sizeGiB: counter }),
+    dataDisks: z.array(z.object({ id: idSchema("disk"), type: z.enum(diskTypes), name: z.string(), sizeGiB: counter })),
     keyIds: z.array(idSchema("key")),
     groupId: idSchema("group").nullable(),
     hasUserData: z.boolean().describe("User data may hold secrets and is not given back."),

@@ -7,6 +7,7 @@ import * as ask from "./requests.ts";
 import * as answer from "./resources.ts";
 import { route } from "./route.ts";
 import { tenancyRoutes } from "./tenancy.ts";
+import { storageRoutes } from "./storage.ts";
 
 const instances = {
   instanceList: route({
@@ -235,7 +236,7 @@ const catalogue = {
 };
 
 /** JSON in, JSON out. */
-export const routes = { ...instances, ...infrastructure, ...catalogue, ...tenancyRoutes };
+export const routes = { ...instances, ...storageRoutes, ...infrastructure, ...catalogue, ...tenancyRoutes };
 
 export type Routes = typeof routes;
 export type RouteName = keyof Routes;

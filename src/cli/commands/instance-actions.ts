@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { RouteAnswer, RouteInput } from "../../api/native/routes.ts";
 import { allowedStates, restartPolicies, type InstanceAction, type StopMode } from "../../core/instance.ts";
+import { diskTypes, type DiskType } from "../../core/disk.ts";
 import { isFailure } from "../../lib/errors.ts";
 import { type ImageId, type OperationId } from "../../lib/ids.ts";
 import type { Context } from "../context.ts";
@@ -25,6 +26,8 @@ interface RunFlags extends WaitFlags {
   group?: string;
   userData?: string;
   disk?: number;
+  diskType?: DiskType;
+  data?: DataDiskFlag[];
   restartPolicy?: (typeof restartPolicies)[number];
   protect?: boolean;
   tag?: string[];
@@ -45,7 +48,9 @@ export function addInstanceActions(instance: Command, io: Io): void {
     .option("--key <key>", "id or name of a key pair (repeatable)", collect)
     .option("--group <group>", "disaster-recover group: its members run on different hosts")
     .option("--user-data <file>", "file handed to the guest's first boot; - reads standard input")
-    .option("--disk <GiB>", "size of the system disk", wholeNumber(1, 16_384))
+    .option("--disk <GiB>", "size of the system disk", wholeNumber(1, 65_536))
+    .option("--disk-type <type>", "of the system disk; the host's own storage when left out", oneOf(diskTypes))
+    .option("--data <GiB[:type]>", "data disk made with it, gone with it (repeatable)", dataDisk)
     .option(
       "--restart-policy <policy>",
       "always or never: what happens when the guest ends by itself",
@@ -125,6 +130,17 @@ async function call(
   return await client.call("instanceReboot", { request: { ids, how } });
 }
 
+interface DataDiskFlag {
+  sizeGiB: number;
+  type?: DiskType;
+}
+
+function dataDisk(text: string, before: DataDiskFlag[] | undefined): DataDiskFlag[] {
+  const [size = "", type] = text.split(":", 2);
+  const sizeGiB = wholeNumber(1, 65_536)(size);
+  return [...(before ?? []), type === undefined ? { sizeGiB } : { sizeGiB, type: oneOf(diskTypes)(type) }];
+}
+
 async function instanceRun(context: Context, flags: RunFlags): Promise<void> {
   const { client } = context;
   const image = flags.image === undefined ? await onlyImage(context) : await imageId(client, flags.image);
@@ -136,6 +152,8 @@ async function instanceRun(context: Context, flags: RunFlags): Promise<void> {
     name: flags.name,
     hostname: flags.hostname,
     systemDiskGiB: flags.disk,
+    systemDiskType: flags.diskType,
+    dataDisks: flags.data,
     keyIds: flags.key === undefined ? [] : await keyIds(client, flags.key),
     groupId: flags.group === undefined ? null : await groupId(client, flags.group),
     userData: flags.userData === undefined ? null : userData(flags.userData),

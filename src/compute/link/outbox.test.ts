@@ -10,6 +10,7 @@ const seen = (id: InstanceId, generation: number): SeenInstance => ({
   epoch: 1,
   generation,
   phase: { is: "stopped" },
+  disks: [],
 });
 
 function outbox(isWhole = true): {

@@ -1,10 +1,11 @@
 /**
- * What VStation is to know of this host's instances, and what it has acknowledged: the latest state per instance, never a queue
+ * What VStation is to know of this host's instances and jobs, and what it has acknowledged: the latest state of each, never a queue
  * of past ones. A change is sent at once if no report is on its way, else with the next one; a report without acknowledgement
  * is made again from what is true then. Everything is sent whole after each connect and every few minutes.
  */
 import type { FromCompute, SeenInstance } from "../../api/agent.ts";
-import type { InstanceId } from "../../lib/ids.ts";
+import type { SeenJob } from "../../api/agent-storage.ts";
+import type { InstanceId, JobId } from "../../lib/ids.ts";
 
 type SeenMessage = Extract<FromCompute, { type: "seen" }>;
 
@@ -17,11 +18,18 @@ export interface OutboxOptions {
   readonly onReady: () => void;
 }
 
+interface InFlight {
+  readonly seq: number;
+  readonly instances: ReadonlySet<InstanceId>;
+  readonly jobs: ReadonlySet<JobId>;
+  readonly full: boolean;
+}
+
 export class Outbox {
   readonly #options: OutboxOptions;
-  #seen = new Map<InstanceId, SeenInstance>();
-  #dirty = new Set<InstanceId>();
-  #inFlight: { seq: number; ids: ReadonlySet<InstanceId>; full: boolean } | null = null;
+  readonly #instances = new Levels<InstanceId, SeenInstance>();
+  readonly #jobs = new Levels<JobId, SeenJob>();
+  #inFlight: InFlight | null = null;
   #fullDue = true;
   #lastSeq = 0;
   #lastGeneration = -1;
@@ -32,22 +40,19 @@ export class Outbox {
   }
 
   get all(): IterableIterator<SeenInstance> {
-    return this.#seen.values();
+    return this.#instances.values();
   }
 
   /** null: there is nothing to report of it any more. */
   set(id: InstanceId, seen: SeenInstance | null): void {
-    const before = this.#seen.get(id);
-    if (seen === null) {
-      // A report of changes cannot say "not here": the next whole one does.
-      if (this.#seen.delete(id)) this.#fullDue = true;
-      this.#dirty.delete(id);
-    } else {
-      if (before && JSON.stringify(before) === JSON.stringify(seen)) return this.#announce();
-      this.#seen.set(id, seen);
-      this.#dirty.add(id);
-    }
+    // A report of changes cannot say "not here": the next whole one does.
+    if (this.#instances.set(id, seen) === "removed") this.#fullDue = true;
     this.#announce();
+  }
+
+  /** null: the job is over and forgotten; nobody waits to hear that. */
+  setJob(id: JobId, seen: SeenJob | null): void {
+    if (this.#jobs.set(id, seen) === "changed") this.#announce();
   }
 
   /** The wanted generation has changed: the next report says so, even if no instance did. */
@@ -70,7 +75,8 @@ export class Outbox {
   /** The report on its way got no answer: the next one carries it again. */
   expire(): void {
     if (this.#inFlight === null) return;
-    for (const id of this.#inFlight.ids) if (this.#seen.has(id)) this.#dirty.add(id);
+    this.#instances.again(this.#inFlight.instances);
+    this.#jobs.again(this.#inFlight.jobs);
     if (this.#inFlight.full) this.#fullDue = true;
     this.#inFlight = null;
     this.#announce();
@@ -87,15 +93,15 @@ export class Outbox {
     if (this.#inFlight !== null) return null;
     const full = this.#fullDue && this.#options.isWhole();
     const wantedGeneration = this.#options.generation();
-    if (!full && this.#dirty.size === 0 && wantedGeneration === this.#lastGeneration) return null;
-    const ids = full ? new Set(this.#seen.keys()) : this.#dirty;
-    const instances = [...ids].flatMap((id) => this.#seen.get(id) ?? []);
+    const nothingNew = !this.#instances.isDirty && !this.#jobs.isDirty && wantedGeneration === this.#lastGeneration;
+    if (!full && nothingNew) return null;
+    const instances = this.#instances.take(full);
+    const jobs = this.#jobs.take(full);
     const seq = ++this.#lastSeq;
-    this.#inFlight = { seq, ids, full };
-    this.#dirty = new Set();
+    this.#inFlight = { seq, instances: instances.ids, jobs: jobs.ids, full };
     if (full) this.#fullDue = false;
     this.#lastGeneration = wantedGeneration;
-    return { type: "seen", seq, full, wantedGeneration, instances };
+    return { type: "seen", seq, full, wantedGeneration, instances: instances.values, jobs: jobs.values };
   }
 
   #announce(): void {
@@ -107,5 +113,41 @@ export class Outbox {
       this.#announced = false;
       this.#options.onReady();
     });
+  }
+}
+
+/** The latest state of each thing of one kind, and which of them have changed since they were taken. */
+class Levels<Id, Seen> {
+  readonly #seen = new Map<Id, Seen>();
+  #dirty = new Set<Id>();
+
+  values(): IterableIterator<Seen> {
+    return this.#seen.values();
+  }
+
+  get isDirty(): boolean {
+    return this.#dirty.size > 0;
+  }
+
+  set(id: Id, seen: Seen | null): "changed" | "removed" | "same" {
+    const before = this.#seen.get(id);
+    if (seen === null) {
+      this.#dirty.delete(id);
+      return this.#seen.delete(id) ? "removed" : "same";
+    }
+    if (before !== undefined && JSON.stringify(before) === JSON.stringify(seen)) return "same";
+    this.#seen.set(id, seen);
+    this.#dirty.add(id);
+    return "changed";
+  }
+
+  again(ids: ReadonlySet<Id>): void {
+    for (const id of ids) if (this.#seen.has(id)) this.#dirty.add(id);
+  }
+
+  take(all: boolean): { ids: ReadonlySet<Id>; values: Seen[] } {
+    const ids = all ? new Set(this.#seen.keys()) : this.#dirty;
+    this.#dirty = new Set();
+    return { ids, values: [...ids].flatMap((id) => this.#seen.get(id) ?? []) };
   }
 }

@@ -13,7 +13,7 @@ const gib = 2 ** 30;
 describe("overlayHeader", () => {
   test("keeps the magic, the size and the backing file's name where the format has them", () => {
     const header = Buffer.from(
-      overlayHeader({ size: 10 * gib, backingFile: "/images/base.qcow2", backingFormat: "qcow2" }),
+      overlayHeader({ size: 10 * gib, backing: { file: "/images/base.qcow2", format: "qcow2" } }),
     );
     expect(header.toString("latin1", 0, 4)).toBe("QFI\xfb");
     expect(header.readBigUInt64BE(24)).toBe(BigInt(10 * gib));
@@ -22,7 +22,7 @@ describe("overlayHeader", () => {
   });
 
   test("refuses a name that the format cannot hold", () => {
-    expect(() => overlayHeader({ size: gib, backingFile: "x".repeat(1024), backingFormat: "raw" })).toThrow(/too long/);
+    expect(() => overlayHeader({ size: gib, backing: { file: "x".repeat(1024), format: "raw" } })).toThrow(/too long/);
   });
 });
 
@@ -33,7 +33,7 @@ describe.skipIf(!existsSync("/usr/bin/qemu-img"))("writeOverlay, judged by qemu-
   test.each([1, 10, 511, 512, 513, 4096, 16384])("an overlay of %i GiB is whole", async (sizeGib) => {
     if (!existsSync(base)) execFileSync("qemu-img", ["create", "-q", "-f", "qcow2", base, "1G"]);
     const file = join(directory, `overlay-${sizeGib}.qcow2`);
-    await writeOverlay(file, { size: sizeGib * gib, backingFile: base, backingFormat: "qcow2" });
+    await writeOverlay(file, { size: sizeGib * gib, backing: { file: base, format: "qcow2" } });
     execFileSync("qemu-img", ["check", "-q", file]);
     const info = JSON.parse(execFileSync("qemu-img", ["info", "--output=json", file], { encoding: "utf8" })) as Record<
       string,
@@ -52,11 +52,18 @@ describe.skipIf(!existsSync("/usr/bin/qemu-img"))("writeOverlay, judged by qemu-
     execFileSync("qemu-img", ["check", "-q", file]);
   });
 
+  test("a disk that stands on nothing is whole and reads zeroes", async () => {
+    const file = join(directory, "empty.qcow2");
+    await writeOverlay(file, { size: 3 * gib, backing: null });
+    execFileSync("qemu-img", ["check", "-q", file]);
+    execFileSync("qemu-io", ["-c", "read -P 0 0 64k", "-c", `write -P 9 ${3 * gib - 65536} 64k`, file]);
+    execFileSync("qemu-img", ["check", "-q", file]);
+    expect(await qcow2Size(file)).toBe(3 * gib);
+  });
+
   test("never writes over a file that is there", async () => {
     const file = join(directory, "once.qcow2");
-    await writeOverlay(file, { size: gib, backingFile: base, backingFormat: "qcow2" });
-    await expect(writeOverlay(file, { size: gib, backingFile: base, backingFormat: "qcow2" })).rejects.toThrow(
-      /EEXIST/,
-    );
+    await writeOverlay(file, { size: gib, backing: { file: base, format: "qcow2" } });
+    await expect(writeOverlay(file, { size: gib, backing: { file: base, format: "qcow2" } })).rejects.toThrow(/EEXIST/);
   });
 });

@@ -1,5 +1,5 @@
 /**
- * Writes an empty qcow2 overlay: four structures of the format, by hand.
+ * Writes an empty qcow2 disk, with a backing file or without: four structures of the format, by hand.
  *
  * Why not `qemu-img create`: measured on the same machine it takes 11-20 ms, nearly all of it the start of a process; this takes
  * under 1 ms and leaves the bytes that qemu-img would leave (the test compares with `qemu-img check` and `qemu-img info`). The start of an
@@ -21,23 +21,21 @@ const l1Offset = 3 * cluster;
 export interface Overlay {
   /** What the guest sees, bytes; a multiple of 512. */
   readonly size: number;
-  readonly backingFile: string;
-  readonly backingFormat: "qcow2" | "raw";
+  /** What unallocated clusters read from; null: zeroes. */
+  readonly backing: { readonly file: string; readonly format: "qcow2" | "raw" } | null;
 }
 
 /** The header cluster's used part. */
 export function overlayHeader(overlay: Overlay): Uint8Array {
-  const name = Buffer.from(overlay.backingFile, "utf8");
+  const name = Buffer.from(overlay.backing?.file ?? "", "utf8");
   if (name.length > 1023) throw new Failure("invalid", "BackingNameTooLong", "the path of the base image is too long");
   const l1Entries = Math.max(1, Math.ceil(overlay.size / perL1Entry));
-  const format = Buffer.from(overlay.backingFormat, "utf8");
+  const format = Buffer.from(overlay.backing?.format ?? "", "utf8");
   const extensionAt = 112;
   const nameAt = extensionAt + 8 + Math.ceil(format.length / 8) * 8 + 8;
   const header = Buffer.alloc(nameAt + name.length);
   header.write("QFI\xfb", 0, "latin1");
   header.writeUInt32BE(3, 4);
-  header.writeBigUInt64BE(BigInt(nameAt), 8);
-  header.writeUInt32BE(name.length, 16);
   header.writeUInt32BE(clusterBits, 20);
   header.writeBigUInt64BE(BigInt(overlay.size), 24);
   header.writeUInt32BE(0, 32); // no encryption
@@ -47,6 +45,9 @@ export function overlayHeader(overlay: Overlay): Uint8Array {
   header.writeUInt32BE(1, 56); // clusters of the refcount table
   header.writeUInt32BE(4, 96); // refcounts of 2^4 bits
   header.writeUInt32BE(extensionAt, 100);
+  if (overlay.backing === null) return header;
+  header.writeBigUInt64BE(BigInt(nameAt), 8);
+  header.writeUInt32BE(name.length, 16);
   header.writeUInt32BE(0xe2792aca, extensionAt); // header extension: the backing file's format
   header.writeUInt32BE(format.length, extensionAt + 4);
   format.copy(header, extensionAt + 8);

@@ -5,6 +5,7 @@ import type { Log } from "../../lib/log.ts";
 import type { Hypervisor } from "../hypervisor.ts";
 import type { Network } from "../network/network.ts";
 import type { Paths } from "../paths.ts";
+import type { DiskFiles } from "../storage/disk-files.ts";
 import type { Images } from "../storage/images.ts";
 import type { Write } from "../storage/reserve.ts";
 import type { Limit } from "../limit.ts";
@@ -23,6 +24,7 @@ export interface Context {
   readonly emulator: string;
   readonly diskCache: "none" | "writeback";
   readonly diskIo: DiskIo;
+  readonly disks: DiskFiles;
   readonly images: Pick<Images, "find" | "ensure">;
   readonly seeds: Seeds;
   readonly network: Pick<Network, "ensureGuest" | "sync">;

@@ -3,7 +3,8 @@ import { existsSync, writeFileSync, rmSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import type { InstanceId } from "../../lib/ids.ts";
+import { noLimits } from "../../api/agent-storage.ts";
+import type { DiskId, InstanceId } from "../../lib/ids.ts";
 import { domainXml, type DomainPlan } from "./domain-xml.ts";
 import { domainUuid, parseMark } from "./mark.ts";
 
@@ -27,12 +28,24 @@ const plan: DomainPlan = {
   },
   boot: { kind: "direct", kernel: "/images/k", initrd: "/images/i", cmdline: "console=ttyS0 quiet" },
   systemDisk: {
-    id: "disk-abcd1234",
+    id: "disk-abcd1234" as DiskId,
     file: "/state/disk.qcow2",
     cache: "none",
     io: "io_uring",
     backing: { file: "/images/base.qcow2", format: "qcow2" },
+    limits: noLimits,
   },
+  dataDisks: [
+    {
+      id: "disk-efgh5678" as DiskId,
+      file: "/shared/data.qcow2",
+      cache: "none",
+      io: "io_uring",
+      backing: null,
+      slot: 20,
+      limits: { bytes: 100_000_000, iops: 1800 },
+    },
+  ],
   seedFile: "/state/seed.img",
   nics: [{ mac: "52:54:00:00:00:01", bridge: "br-abcd1234", tap: "t0-abcd1234", mtu: 1450 }],
   console: { log: "/state/console-7.log", socket: "/run/console.sock" },
@@ -79,6 +92,7 @@ describe("domainXml", () => {
             </backingStore>
             <target dev='vda' bus='virtio'/>
             <serial>disk-abcd1234</serial>
+            <alias name='ua-disk-abcd1234'/>
           </disk>
           <disk type='file' device='disk'>
             <driver name='qemu' type='raw' cache='writeback'/>
@@ -86,6 +100,23 @@ describe("domainXml", () => {
             <backingStore/>
             <target dev='vdb' bus='virtio'/>
             <readonly/>
+          </disk>
+          <controller type='pci' index='1' model='pcie-root-port'>
+            <address type='pci' domain='0x0000' bus='0x00' slot='0x10' function='0x0'/>
+          </controller>
+          <controller type='pci' index='2' model='pcie-to-pci-bridge'/>
+          <disk type='file' device='disk'>
+            <driver name='qemu' type='qcow2' cache='none' io='io_uring' discard='unmap' error_policy='enospace'/>
+            <source file='/shared/data.qcow2'/>
+            <backingStore/>
+            <target dev='vdw' bus='virtio'/>
+            <iotune>
+              <total_bytes_sec>100000000</total_bytes_sec>
+              <total_iops_sec>1800</total_iops_sec>
+            </iotune>
+            <serial>disk-efgh5678</serial>
+            <alias name='ua-disk-efgh5678'/>
+            <address type='pci' domain='0x0000' bus='0x02' slot='0x15' function='0x0'/>
           </disk>
           <interface type='bridge'>
             <mac address='52:54:00:00:00:01'/>

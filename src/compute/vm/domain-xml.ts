@@ -5,7 +5,14 @@
 import type { Mark } from "../../core/ensure.ts";
 import type { InstanceId } from "../../lib/ids.ts";
 import { fixedDevices, serial, type DomainConsole } from "./domain-xml/devices.ts";
-import { seedDisk, systemDisk, type DomainDisk } from "./domain-xml/disks.ts";
+import {
+  dataDisk,
+  dataDiskBridge,
+  seedDisk,
+  systemDisk,
+  type DomainDataDisk,
+  type DomainDisk,
+} from "./domain-xml/disks.ts";
 import { clock, osElement, platform, type DomainBoot } from "./domain-xml/firmware.ts";
 import { capabilities, cpuElement, processors, type Accelerator, type DomainMachine } from "./domain-xml/machine.ts";
 import { nic, type DomainNic } from "./domain-xml/nics.ts";
@@ -22,6 +29,7 @@ export interface DomainPlan {
   readonly machine: DomainMachine;
   readonly boot: DomainBoot;
   readonly systemDisk: DomainDisk;
+  readonly dataDisks: readonly DomainDataDisk[];
   readonly seedFile: string;
   readonly nics: readonly DomainNic[];
   readonly console: DomainConsole;
@@ -51,6 +59,8 @@ export function domainXml(plan: DomainPlan): string {
     `    <emulator>${text(plan.emulator)}</emulator>`,
     ...systemDisk(plan.systemDisk, plan.machine.iothreads),
     ...seedDisk(plan.seedFile),
+    ...dataDiskBridge,
+    ...plan.dataDisks.flatMap((disk) => dataDisk(disk, plan.machine.iothreads)),
     ...plan.nics.flatMap((one) => nic(one, plan.machine.nicQueues)),
     ...serial(plan.console),
     ...fixedDevices,

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import type { InstanceSpec } from "../../api/agent.ts";
 import { formatError } from "../../lib/errors.ts";
 import { parseId, type ImageId, type InstanceId } from "../../lib/ids.ts";
-import type { Subscription } from "../../libvirt/contract.ts";
+import type { DomainRef, Subscription } from "../../libvirt/contract.ts";
 import { instanceDirectory, recordFile } from "../paths.ts";
 import { makeDurableDirectory, temporaryEnding } from "../../lib/durable.ts";
 import type { RunningGuest } from "../machine/affinity.ts";
@@ -61,6 +61,10 @@ export class Fleet {
         if (event.change !== "defined" || id === undefined || !this.#workers.has(id)) look(event);
       }),
       libvirt.on("io-error", look),
+      libvirt.on("device-removed", (event: { domain: { name: string } }) => {
+        const id = parseId("instance", event.domain.name);
+        if (id !== undefined) this.#workers.get(id)?.devicesChanged();
+      }),
       libvirt.onLink((state) => {
         if (state === "lost" || state === "closed") for (const worker of this.#workers.values()) worker.lost();
       }),
@@ -85,6 +89,16 @@ export class Fleet {
 
   worker(id: InstanceId): Worker | undefined {
     return this.#workers.get(id);
+  }
+
+  /** Keeps an instance off for as long as it is off, until what is returned is called. */
+  hold(id: InstanceId, why: string): () => void {
+    return this.#worker(id).hold(why);
+  }
+
+  /** Once nothing of it is under way: its domain if a guest runs, "off" if none does, null when that is not known now. */
+  atRest(id: InstanceId): Promise<DomainRef | "off" | null> {
+    return this.#worker(id).atRest();
   }
 
   /** Every instance that lies here or is to come, with its machine: for the network. */

@@ -2,22 +2,25 @@
  * Everything a start needs, made side by side: system disk, seed, network, and then the definition, which needs the network's names.
  *
  * Each part looks first and makes only what is missing, under a temporary name and a rename, so it may die anywhere and run again.
- * The system disk is the one thing that must never be made twice: once the record says that it was made, a missing file is a
- * loss to report (`disk_missing`), and never an occasion to hand a tenant an empty disk.
+ * A disk is the one thing that must never be made twice: once the record says that it was made, a missing file is a loss to report
+ * (`disk_missing`), and never an occasion to hand a tenant an empty disk. Disks grow here to what is wanted: nothing has them open.
  */
-import { access, rename, rm } from "node:fs/promises";
+import { readdir, rename, rm } from "node:fs/promises";
+import { basename, dirname } from "node:path";
 import type { InstanceSpec } from "../../api/agent.ts";
 import type { Mark } from "../../core/ensure.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { Failure, isFailure, wrap } from "../../lib/errors.ts";
-import type { InstanceId } from "../../lib/ids.ts";
+import type { DiskId, InstanceId } from "../../lib/ids.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
-import { consoleLogFile, consoleSocket, diskFile, instanceDirectory, seedFile } from "../paths.ts";
+import { consoleLogFile, consoleSocket, instanceDirectory, seedFile } from "../paths.ts";
 import { makeDurableDirectory, syncDirectory, temporaryName } from "../../lib/durable.ts";
 import type { Image } from "../storage/images.ts";
+import { diskMissing, exists, grow } from "../storage/disk-files.ts";
 import { writeOverlay } from "../storage/qcow2.ts";
 import type { Context } from "./context.ts";
 import { domainXml } from "./domain-xml.ts";
+import { refOf } from "./live-disks.ts";
 
 export interface Seeds {
   /** Writes the NoCloud seed to `file`, which does not exist yet. */
@@ -31,7 +34,7 @@ export interface Preparation {
   readonly id: InstanceId;
   readonly spec: InstanceSpec;
   readonly mark: Mark;
-  /** The record says that the disk was made before. */
+  /** The record says that its system disk was made before. */
   readonly diskMade: boolean;
 }
 
@@ -46,7 +49,7 @@ export async function prepareInstance(context: Context, it: Preparation): Promis
   ]);
   crashPoint("vm.prepare.directory-made");
   const parts = await Promise.allSettled([
-    ensureDisk(context, it, image),
+    ensureSystemDisk(context, it, image),
     ensureSeed(context, it),
     ensureMachine(context, it).then(({ machine, nics }) => {
       const base = image.base;
@@ -61,11 +64,19 @@ export async function prepareInstance(context: Context, it: Preparation): Promis
         boot: image.boot,
         systemDisk: {
           id: spec.systemDisk.id,
-          file: diskFile(context.paths, id, spec.systemDisk.id),
+          file: systemDiskFile(context, it),
           cache: context.diskCache,
           io: context.diskIo,
           backing: { file: base.file, format: base.format },
+          limits: spec.systemDisk.limits,
         },
+        dataDisks: spec.dataDisks.map((disk) => ({
+          ...disk,
+          file: context.disks.disk(refOf(disk, id)),
+          cache: context.diskCache,
+          io: context.diskIo,
+          backing: null,
+        })),
         seedFile: seedFile(context.paths, id),
         nics,
         console: {
@@ -75,6 +86,7 @@ export async function prepareInstance(context: Context, it: Preparation): Promis
       });
       return context.libvirt.domainDefine(xml);
     }),
+    ...spec.dataDisks.map((disk) => context.disks.ensureData(refOf(disk, id))),
   ]);
   crashPoint("vm.prepare.defined");
   // All parts have ended before one's failure is told: nothing may be at work when the next try begins.
@@ -84,20 +96,16 @@ export async function prepareInstance(context: Context, it: Preparation): Promis
   return defined.value;
 }
 
-async function ensureDisk(context: Context, it: Preparation, image: Image): Promise<void> {
-  const file = diskFile(context.paths, it.id, it.spec.systemDisk.id);
-  if (await exists(file)) return;
-  if (it.diskMade) {
-    throw new Failure(
-      "conflict",
-      "DiskMissing",
-      `the system disk ${it.spec.systemDisk.id} was here and is not any more; restore it on the host, or terminate the instance`,
-      {
-        detail: { file },
-      },
-    );
-  }
-  const size = it.spec.systemDisk.sizeGiB * gib;
+function systemDiskFile(context: Context, { id, spec }: Preparation): string {
+  return context.disks.disk({ ...spec.systemDisk, usage: "system", instanceId: id });
+}
+
+async function ensureSystemDisk(context: Context, it: Preparation, image: Image): Promise<void> {
+  const file = systemDiskFile(context, it);
+  const { id, sizeGiB, driver } = it.spec.systemDisk;
+  if (await exists(file)) return await grow(file, sizeGiB);
+  if (it.diskMade) throw diskMissing(id, file);
+  const size = sizeGiB * gib;
   if (size < image.base.size) {
     throw new Failure(
       "invalid",
@@ -107,14 +115,25 @@ async function ensureDisk(context: Context, it: Preparation, image: Image): Prom
   }
   const temporary = temporaryName(file);
   try {
-    await writeOverlay(temporary, { size, backingFile: image.base.file, backingFormat: image.base.format });
+    if (driver === "shared") await makeDurableDirectory(dirname(file));
+    const { file: base, format } = image.base;
+    await writeOverlay(temporary, { size, backing: { file: base, format } });
     crashPoint("vm.disk.written");
     await rename(temporary, file);
     crashPoint("vm.disk.renamed");
-    await syncDirectory(instanceDirectory(context.paths, it.id));
+    await syncDirectory(dirname(file));
   } catch (error) {
     await rm(temporary, { force: true });
     throw wrap(`making the system disk of ${it.id}`, error);
+  }
+}
+
+/** An instance that was reset has a new system disk: nothing is left of the former one once the new one is there. */
+export async function removeFormerDisks(context: Context, id: InstanceId, systemDisk: DiskId): Promise<void> {
+  const directory = instanceDirectory(context.paths, id);
+  for (const name of await readdir(directory)) {
+    const disk = /^(disk-[a-z0-9]{8})\.qcow2$/.exec(name)?.[1];
+    if (disk !== undefined && disk !== systemDisk) await rm(`${directory}/${basename(name)}`, { force: true });
   }
 }
 
@@ -151,15 +170,5 @@ async function ensureNetwork(context: Context, it: Preparation): ReturnType<Cont
   } catch (error) {
     const message = isFailure(error) ? error.message : "the host's network could not be made ready";
     throw new Failure("unavailable", "NetworkFailed", message, { cause: error });
-  }
-}
-
-async function exists(file: string): Promise<boolean> {
-  try {
-    await access(file);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
-    throw wrap(`looking for ${file}`, error);
   }
 }

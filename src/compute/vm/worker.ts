@@ -10,6 +10,7 @@
  * A call without an answer leaves a doubt: the next looks wait for it to clear before "off" is taken for "never started".
  */
 import { access } from "node:fs/promises";
+import type { SeenDisk } from "../../api/agent-storage.ts";
 import {
   decide,
   nothingHeld,
@@ -32,7 +33,8 @@ import type { WantedEntry } from "../wanted/store.ts";
 import type { Context } from "./context.ts";
 import { domainUuid } from "./mark.ts";
 import { isOutcomeUnknown, messageOf, reasonOf } from "./failures.ts";
-import { prepareInstance } from "./prepare.ts";
+import { LiveDisks, wantedOf } from "./live-disks.ts";
+import { prepareInstance, removeFormerDisks } from "./prepare.ts";
 import { type InstanceRecord, writeRecord } from "./record.ts";
 import { eraseInstance, forgetTrace, tellMark } from "./steps.ts";
 
@@ -68,6 +70,8 @@ export class Worker {
   /** Ends the wait for an image. */
   #interrupt: (() => void) | null = null;
   #leftover: boolean;
+  readonly #disks: LiveDisks;
+  readonly #holders = new Set<symbol>();
   readonly #damage: string | null;
   #nothing = false;
 
@@ -76,12 +80,13 @@ export class Worker {
     this.#context = context;
     this.#record = found.record;
     this.#leftover = found.leftover;
+    this.#disks = new LiveDisks(id, context);
     this.#damage = found.damage;
   }
 
   /** Nothing of it is here and nobody names it: it may be dropped. */
   get isIdle(): boolean {
-    return this.#nothing && this.#running === null;
+    return this.#nothing && this.#running === null && this.#holders.size === 0;
   }
 
   /** Something of it lies here and nobody can tell what it stands on. */
@@ -109,10 +114,17 @@ export class Worker {
     this.wake();
   }
 
+  /** A device of the running machine came or went. */
+  devicesChanged(): void {
+    this.#disks.forget();
+    this.wake();
+  }
+
   /** libvirt went away: until it answers, nothing is known. */
   lost(): void {
     this.#guest = { is: "unknown" };
     this.#stale = true;
+    this.#disks.forget();
   }
 
   /** What is wanted may have changed: earlier failures do not hold the next try back. */
@@ -120,6 +132,7 @@ export class Worker {
     const { failure } = this.#held;
     if (failure) this.#held = { ...this.#held, failure: { ...failure, retryAtMs: 0 } };
     this.#interrupt?.();
+    this.#disks.reconsider();
     this.wake();
   }
 
@@ -127,6 +140,40 @@ export class Worker {
   room(): void {
     this.#held = { ...this.#held, roomAgain: true };
     this.wake();
+  }
+
+  /**
+   * Keeps the guest off for as long as it is off: no start is begun before every holder has let go. Somebody has its disks open, or
+   * is about to change them.
+   */
+  hold(why: string): () => void {
+    const holder = Symbol(why);
+    this.#holders.add(holder);
+    this.#held = { ...this.#held, busy: why };
+    return () => {
+      this.#holders.delete(holder);
+      if (this.#holders.size > 0) return;
+      this.#held = { ...this.#held, busy: null };
+      this.wake();
+    };
+  }
+
+  /** Once nothing is under way: the domain if a guest runs, "off" if none does, null when that is not known now. */
+  async atRest(): Promise<DomainRef | "off" | null> {
+    this.lookAgain();
+    await this.#running;
+    switch (this.#guest.is) {
+      case "unknown":
+        return null;
+      case "absent":
+      case "off":
+        return "off";
+      case "running":
+      case "paused":
+        return this.#domain;
+      default:
+        return unreachable(this.#guest);
+    }
   }
 
   wake(): void {
@@ -172,12 +219,24 @@ export class Worker {
         this.#publish({ is: "preparing", step: "waiting for libvirt" }, entry);
       }
       if (step.do === "wait") {
-        if (step.untilMs !== null) this.#sleep(step.untilMs - this.#context.nowMs());
+        const untilMs = earlier(step.untilMs, await this.#settleDisks(phase, entry));
+        if (untilMs !== null) this.#sleep(untilMs - this.#context.nowMs());
         this.#nothing = phase === "nothing";
         if (situation.guest.is === "paused" && situation.guest.why === "out_of_space") this.#context.onRoom(this.id);
         return;
       }
       await this.#attempt(step, entry);
+    }
+  }
+
+  /** A guest that runs as wanted gets its disks as wanted; returns when to look again. */
+  async #settleDisks(phase: SeenPhase | "nothing" | null, entry: WantedEntry | undefined): Promise<number | null> {
+    if (phase === null || phase === "nothing" || phase.is !== "running" || entry === undefined) return null;
+    for (;;) {
+      const { moved, untilMs } = await this.#disks.step(this.#known(), entry.doc.spec);
+      this.#publish(phase, entry);
+      // Something happened, or another document came: that comes first.
+      if (!moved || this.#woken || this.#stopped || this.#context.wanted(this.id) !== entry) return untilMs;
     }
   }
 
@@ -282,6 +341,7 @@ export class Worker {
         // Processors may have been given away since it was defined.
         void this.#context.machines.sync();
         this.#guest = { is: "running", mark: this.#mark ?? null };
+        if (entry !== undefined && entry === this.#preparedFor) this.#disks.started(entry.doc.spec);
         return;
       case "press":
         this.#held = { ...this.#held, pressedAtMs: this.#context.nowMs() };
@@ -310,7 +370,7 @@ export class Worker {
         this.#domain = null;
         this.#mark = undefined;
         this.#guest = { is: "absent" };
-        this.#held = { ...nothingHeld, erased: true };
+        this.#held = { ...nothingHeld, busy: this.#held.busy, erased: true };
         await this.#context.machines.release(this.id);
         await this.#context.network.sync();
         return;
@@ -359,8 +419,13 @@ export class Worker {
   async #prepare(incarnation: number, entry: WantedEntry | undefined): Promise<void> {
     if (entry === undefined) throw new Error(`no document to prepare ${this.id} from`);
     const mark = { epoch: entry.doc.epoch, incarnation, resets: 0 };
-    const diskMade = this.#record?.run.diskMade ?? false;
-    this.#domain = await prepareInstance(this.#context, { id: this.id, spec: entry.doc.spec, mark, diskMade });
+    const { spec } = entry.doc;
+    const former = this.#record;
+    // A reset gives the instance another system disk: that one has not been made yet.
+    const diskMade = former !== null && former.run.diskMade && former.spec.systemDisk.id === spec.systemDisk.id;
+    this.#disks.forget();
+    this.#domain = await prepareInstance(this.#context, { id: this.id, spec, mark, diskMade });
+    if (former !== null && !diskMade) await removeFormerDisks(this.#context, this.id, spec.systemDisk.id);
     this.#mark = mark;
     this.#guest = { is: "off", mark, why: "unknown" };
     this.#preparedFor = entry;
@@ -396,11 +461,25 @@ export class Worker {
       epoch,
       generation: stranger ? 0 : (entry?.doc.generation ?? 0),
       phase,
+      disks: this.#disksFor(phase, entry),
     });
+  }
+
+  /** In the machine that runs; where none runs, what its next start gets. */
+  #disksFor(phase: SeenPhase, entry: WantedEntry | undefined): SeenDisk[] | null {
+    if (phase.is === "stranger" || phase.is === "gone" || entry === undefined) return [];
+    const { spec } = entry.doc;
+    if (this.isUp) return this.#disks.seen(spec);
+    return wantedOf(spec).map(({ id, sizeGiB }) => ({ id, sizeGiB, made: false, problem: null }));
   }
 
   #sleep(ms: number): void {
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.wake(), Math.max(0, ms));
   }
+}
+
+function earlier(a: number | null, b: number | null): number | null {
+  if (a === null || b === null) return a ?? b;
+  return Math.min(a, b);
 }

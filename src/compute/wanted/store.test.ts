@@ -4,7 +4,16 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Peer, WantedInstance, WantedSubnet, WantedVpc } from "../../api/agent.ts";
 import { plainPromise } from "../../core/machine.ts";
-import { newId, type ImageId, type InstanceId, type SubnetId, type VpcId } from "../../lib/ids.ts";
+import { noLimits, type WantedJob } from "../../api/agent-storage.ts";
+import {
+  newId,
+  type ImageId,
+  type InstanceId,
+  type JobId,
+  type SnapshotId,
+  type SubnetId,
+  type VpcId,
+} from "../../lib/ids.ts";
 import { createLog } from "../../lib/log.ts";
 import { writeDurably } from "../../lib/durable.ts";
 import { WantedStore } from "./store.ts";
@@ -29,7 +38,8 @@ const doc = (id: InstanceId, generation: number, epoch = 1): WantedInstance => (
     vcpus: 1,
     memoryMiB: 128,
     imageId: "img-aaaaaaaa" as ImageId,
-    systemDisk: { id: newId("disk"), sizeGiB: 1 },
+    systemDisk: { id: newId("disk"), sizeGiB: 1, driver: "local", limits: noLimits },
+    dataDisks: [],
     nics: [],
     userData: null,
     publicKeys: [],
@@ -49,12 +59,19 @@ const subnet: WantedSubnet = {
   dns: [],
 };
 const network = { vpcs: [vpc], subnets: [subnet], securityGroups: [] };
-const wanted = (generation: number, instances: WantedInstance[], full = false) => ({
+const job = (gone = false): WantedJob => ({
+  id: "job-aaaaaaaa" as JobId,
+  generation: 1,
+  spec: { kind: "snapshot.delete", snapshot: { id: "snap-aaaaaaaa" as SnapshotId, driver: "local" } },
+  gone,
+});
+const wanted = (generation: number, instances: WantedInstance[], full = false, jobs: WantedJob[] = []) => ({
   type: "wanted" as const,
   generation,
   full,
   ...network,
   instances,
+  jobs,
 });
 
 async function open(): Promise<WantedStore> {
@@ -76,9 +93,9 @@ describe("WantedStore", () => {
   test("tells what changed, and an unchanged document keeps its object", async () => {
     const store = await open();
     const first = doc(a, 1);
-    expect(await store.apply(wanted(1, [first]))).toEqual({ instances: [a], network: true });
+    expect(await store.apply(wanted(1, [first]))).toEqual({ instances: [a], network: true, jobs: false });
     const entry = store.instance(a);
-    expect(await store.apply(wanted(2, [{ ...first }]))).toEqual({ instances: [], network: false });
+    expect(await store.apply(wanted(2, [{ ...first }]))).toEqual({ instances: [], network: false, jobs: false });
     expect(store.instance(a)).toBe(entry);
   });
 
@@ -88,8 +105,20 @@ describe("WantedStore", () => {
     await store.apply(wanted(1, [one, two]));
     await store.apply(wanted(2, [two]));
     expect(store.instance(a)).toBeDefined();
-    expect(await store.apply(wanted(3, [two], true))).toEqual({ instances: [a], network: false });
+    expect(await store.apply(wanted(3, [two], true))).toEqual({ instances: [a], network: false, jobs: false });
     expect((await open()).instance(a)).toBeUndefined();
+  });
+
+  test("keeps jobs until they are over or not named any more", async () => {
+    await (await open()).apply(wanted(1, [], false, [job()]));
+    const store = await open();
+    expect(store.jobs()).toEqual([job()]);
+    expect(await store.apply(wanted(2, [], false, []))).toMatchObject({ jobs: false });
+    expect(await store.apply(wanted(3, [], false, [job(true)]))).toMatchObject({ jobs: true });
+    expect((await open()).jobs()).toEqual([]);
+    await store.apply(wanted(4, [], false, [job()]));
+    await store.apply(wanted(5, [], true));
+    expect(store.jobs()).toEqual([]);
   });
 
   test("remembers the highest epoch it heard of, and refuses a generation that goes back", async () => {

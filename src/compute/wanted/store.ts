@@ -8,12 +8,16 @@
  * A change is durable before anyone acts on it. Otherwise a Compute that had removed an instance as wanted, and died, would come
  * back with the older document and make the instance again.
  *
+ * Jobs are few and short: all of them stand in the generation file. One that is over, or that a full message does not name, leaves
+ * it at once; what it has left on the disk is cleared away by its own record (compute/jobs/runner.ts).
+ *
  * Instances that a full message does not name are forgotten here and become strangers: their records and guests stay. The
  * highest epoch ever heard of an instance is kept beside its document as long as the document is.
  */
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
+import { wantedJobSchema, type WantedJob } from "../../api/agent-storage.ts";
 import {
   peerSchema,
   wantedInstanceSchema,
@@ -25,7 +29,7 @@ import {
   type WantedInstance,
 } from "../../api/agent.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
-import type { InstanceId } from "../../lib/ids.ts";
+import type { InstanceId, JobId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { makeDurableDirectory, readDurable, syncDirectory } from "../../lib/durable.ts";
 import type { Write } from "../storage/reserve.ts";
@@ -38,9 +42,9 @@ const networkSchema = z.strictObject({
   securityGroups: z.array(wantedSecurityGroupSchema),
 });
 const headSchema = z.union([
-  z.strictObject({ generation: counter, network: networkSchema }),
+  z.strictObject({ generation: counter, network: networkSchema, jobs: z.array(wantedJobSchema).default([]) }),
   // Kept by a release that knew no VPCs. What it says of the network is not enough; with generation 0 everything is told anew.
-  z.object({ generation: counter, subnets: z.unknown() }).transform(() => ({ generation: 0, network: null })),
+  z.object({ generation: counter, subnets: z.unknown() }).transform(() => ({ generation: 0, network: null, jobs: [] })),
 ]);
 const peersSchema = z.strictObject({ generation: counter, peers: z.array(peerSchema) });
 
@@ -56,6 +60,7 @@ export interface WantedChange {
   /** Instances whose document is new, changed or forgotten. */
   readonly instances: readonly InstanceId[];
   readonly network: boolean;
+  readonly jobs: boolean;
 }
 
 type WantedMessage = Extract<ToCompute, { type: "wanted" }>;
@@ -69,6 +74,7 @@ export class WantedStore {
   #peersGeneration = 0;
   #instances = new Map<InstanceId, WantedEntry>();
   #network: WantedNetwork | null = null;
+  #jobs = new Map<JobId, WantedJob>();
   #peers = new Map<string, Peer>();
   /** A message whose generation is lower than the one held: VStation's truth went back in time (a restored database). */
   #wentBack: { held: number; offered: number } | null = null;
@@ -98,6 +104,9 @@ export class WantedStore {
   get network(): WantedNetwork | null {
     return this.#network;
   }
+  jobs(): readonly WantedJob[] {
+    return [...this.#jobs.values()];
+  }
   peers(): readonly Peer[] {
     return [...this.#peers.values()];
   }
@@ -116,6 +125,7 @@ export class WantedStore {
     const head = await readDurable(this.#headFile(), headSchema);
     this.#generation = head?.generation ?? 0;
     this.#network = head?.network ?? null;
+    for (const job of head?.jobs ?? []) this.#jobs.set(job.id, job);
     const peers = await readDurable(this.#peersFile(), peersSchema);
     this.#peersGeneration = peers?.generation ?? 0;
     for (const peer of peers?.peers ?? []) this.#peers.set(peerKey(peer), peer);
@@ -126,7 +136,7 @@ export class WantedStore {
     if (message.generation < this.#generation) {
       this.#wentBack = { held: this.#generation, offered: message.generation };
       this.#log.error(this.#wentBack, "VStation offers an older generation than it gave before; not taken");
-      return { instances: [], network: false };
+      return { instances: [], network: false, jobs: false };
     }
     this.#wentBack = null;
     const changed: InstanceId[] = [];
@@ -149,15 +159,22 @@ export class WantedStore {
     const { generation, vpcs, subnets, securityGroups } = message;
     const network = { vpcs, subnets, securityGroups };
     const networkChanged = JSON.stringify(network) !== JSON.stringify(this.#network);
-    await this.#write(this.#headFile(), JSON.stringify({ generation, network }));
+    const jobs = new Map(message.full ? [] : this.#jobs);
+    for (const job of message.jobs) {
+      if (job.gone) jobs.delete(job.id);
+      else jobs.set(job.id, job);
+    }
+    const jobsChanged = JSON.stringify([...jobs.values()]) !== JSON.stringify(this.jobs());
+    await this.#write(this.#headFile(), JSON.stringify({ generation, network, jobs: [...jobs.values()] }));
     crashPoint("wanted.apply.generation-written");
 
     // An unchanged document keeps its object: whoever compares by identity sees that nothing happened.
     for (const id of changed) this.#instances.set(id, next.get(id)!);
     for (const id of forgotten) this.#instances.delete(id);
     if (networkChanged) this.#network = network;
+    this.#jobs = jobs;
     this.#generation = generation;
-    return { instances: [...changed, ...forgotten], network: networkChanged };
+    return { instances: [...changed, ...forgotten], network: networkChanged, jobs: jobsChanged };
   }
 
   /** Takes a `peers` message over, durably; true if anything changed. */

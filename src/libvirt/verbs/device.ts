@@ -9,9 +9,11 @@ type DeviceVerbs = Pick<
   DomainVerbs,
   | "deviceAttach"
   | "deviceDetach"
+  | "deviceDetachAlias"
   | "deviceUpdate"
   | "blockInfo"
   | "blockResize"
+  | "blockTune"
   | "blockJobInfo"
   | "blockJobAbort"
   | "vcpusSet"
@@ -32,6 +34,9 @@ export function deviceVerbs(call: Call): DeviceVerbs {
     async deviceDetach(domain, xml, affect, options) {
       await call(devices.domainDetachDeviceFlags, { domain, xml, flags: affectFlags[affect] }, options);
     },
+    async deviceDetachAlias(domain, alias, affect, options) {
+      await call(devices.domainDetachDeviceAlias, { domain, alias, flags: affectFlags[affect] }, options);
+    },
     async deviceUpdate(domain, xml, affect, options) {
       await call(devices.domainUpdateDeviceFlags, { domain, xml, flags: affectFlags[affect] }, options);
     },
@@ -41,6 +46,13 @@ export function deviceVerbs(call: Call): DeviceVerbs {
     },
     async blockResize(domain, disk, bytes, options) {
       await call(devices.domainBlockResize, { domain, disk, size: bytes, flags: flags([true, 1]) }, options);
+    },
+    async blockTune(domain, disk, limits, affect, options) {
+      const params = [
+        { field: "total_bytes_sec", value: { type: "ullong" as const, value: limits.bytes } },
+        { field: "total_iops_sec", value: { type: "ullong" as const, value: limits.iops } },
+      ];
+      await call(devices.domainSetBlockIoTune, { domain, disk, params, flags: affectFlags[affect] }, options);
     },
     async blockJobInfo(domain, disk, options) {
       const info = await call(devices.domainGetBlockJobInfo, { domain, disk, flags: flags([true, 1]) }, options);

@@ -5,7 +5,8 @@
  */
 import { crashPoint } from "../../lib/crash-point.ts";
 import type { SeenInstance } from "../../api/agent.ts";
-import type { HostId, InstanceId } from "../../lib/ids.ts";
+import type { SeenJob } from "../../api/agent-storage.ts";
+import type { HostId, InstanceId, JobId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { backoff, sleep } from "../../lib/retry.ts";
 import { isAway, type Store } from "../store/database.ts";
@@ -18,6 +19,7 @@ export interface SeenMessage {
   full: boolean;
   wantedGeneration: number;
   instances: readonly SeenInstance[];
+  jobs: readonly SeenJob[];
   /** Called after the commit. */
   ack: (seq: number) => void;
   /** The report cannot be written, alone and with the database there: something in it is wrong. */
@@ -30,6 +32,7 @@ interface Pending {
   full: boolean;
   wantedGeneration: number;
   instances: Map<InstanceId, SeenInstance>;
+  jobs: Map<JobId, SeenJob>;
   ack: (seq: number) => void;
   refuse: () => void;
 }
@@ -51,20 +54,21 @@ export class SeenWriter {
   }
 
   add(message: SeenMessage): void {
-    const { hostId, session, seq, full, wantedGeneration, instances, ack, refuse } = message;
+    const { hostId, session, seq, full, wantedGeneration, ack, refuse } = message;
     const earlier = this.#pending.get(hostId);
-    const merged =
-      earlier === undefined || full || earlier.session !== session
-        ? new Map<InstanceId, SeenInstance>()
-        : earlier.instances;
-    for (const instance of instances) merged.set(instance.id, instance);
+    const older = earlier === undefined || full || earlier.session !== session ? undefined : earlier;
+    const instances = older?.instances ?? new Map<InstanceId, SeenInstance>();
+    for (const instance of message.instances) instances.set(instance.id, instance);
+    const jobs = older?.jobs ?? new Map<JobId, SeenJob>();
+    for (const job of message.jobs) jobs.set(job.id, job);
     const wasFull = earlier?.session === session && earlier.full;
     this.#pending.set(hostId, {
       session,
       seq,
       full: full || wasFull,
       wantedGeneration,
-      instances: merged,
+      instances,
+      jobs,
       ack,
       refuse,
     });
@@ -114,12 +118,13 @@ export class SeenWriter {
     const outcome = await this.#store.transaction((tx) =>
       seenSave(
         tx,
-        batch.map(([hostId, { session, full, wantedGeneration, instances }]) => ({
+        batch.map(([hostId, { session, full, wantedGeneration, instances, jobs }]) => ({
           hostId,
           session,
           full,
           wantedGeneration,
           instances: [...instances.values()],
+          jobs: [...jobs.values()],
         })),
       ),
     );
@@ -138,5 +143,6 @@ export class SeenWriter {
     if (newer.session !== older.session || newer.full) return;
     newer.full = older.full;
     for (const [id, instance] of older.instances) if (!newer.instances.has(id)) newer.instances.set(id, instance);
+    for (const [id, job] of older.jobs) if (!newer.jobs.has(id)) newer.jobs.set(id, job);
   }
 }

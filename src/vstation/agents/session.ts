@@ -15,6 +15,7 @@ import {
   type WantedInstance,
   type Peer,
 } from "../../api/agent.ts";
+import type { WantedJob } from "../../api/agent-storage.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { formatError } from "../../lib/errors.ts";
 import type { HostId } from "../../lib/ids.ts";
@@ -163,7 +164,7 @@ export class HostSession {
   #dispatch(message: Exclude<FromCompute, Hello>): void {
     switch (message.type) {
       case "seen": {
-        const { seq, full, wantedGeneration, instances } = message;
+        const { seq, full, wantedGeneration, instances, jobs } = message;
         const ack = (acked: number): void => this.#send({ type: "ack", seq: acked });
         return this.#context.seen.add({
           hostId: this.hostId,
@@ -172,6 +173,7 @@ export class HostSession {
           full,
           wantedGeneration,
           instances,
+          jobs,
           ack,
           refuse: () => this.close(1011, "the report cannot be written"),
         });
@@ -266,22 +268,28 @@ export class HostSession {
     if (this.#ended.signal.aborted) return;
     if (read === undefined || read.session !== this.id) return this.close(4001, "a newer session took over");
     if (!first && !whole && read.generation === this.#wantedSent) return;
-    const { generation, network, instances } = read;
-    if (since === 0) this.#sendWantedPart(generation, true, network, instances);
+    const { generation, network, instances, jobs } = read;
+    if (since === 0) this.#sendWantedPart(generation, true, network, instances, jobs);
     else {
       // Only the last part says that everything up to the new generation has been told.
       for (let at = 0; at === 0 || at < instances.length; at += chunkInstances) {
         const isLast = at + chunkInstances >= instances.length;
         const part = instances.slice(at, at + chunkInstances);
-        this.#sendWantedPart(isLast ? generation : since, false, network, part);
+        this.#sendWantedPart(isLast ? generation : since, false, network, part, isLast ? jobs : []);
       }
     }
     this.#wantedSent = generation;
     crashPoint("agents.wanted.sent");
   }
 
-  #sendWantedPart(generation: number, full: boolean, network: WantedNetworkRead, instances: WantedInstance[]): void {
-    this.#send({ type: "wanted", generation, full, ...network, instances });
+  #sendWantedPart(
+    generation: number,
+    full: boolean,
+    network: WantedNetworkRead,
+    instances: WantedInstance[],
+    jobs: WantedJob[],
+  ): void {
+    this.#send({ type: "wanted", generation, full, ...network, instances, jobs });
   }
 
   async #sendPeers(whole: boolean): Promise<void> {

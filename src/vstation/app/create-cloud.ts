@@ -6,6 +6,7 @@ import { accessKeyFind } from "../store/access-keys.ts";
 import { auditList } from "../store/audit.ts";
 import { accounts } from "./accounts.ts";
 import type { AppContext } from "./context.ts";
+import { disks } from "./disks.ts";
 import { groups } from "./groups.ts";
 import { hosts } from "./hosts.ts";
 import { images } from "./images.ts";
@@ -13,6 +14,7 @@ import { instances } from "./instances.ts";
 import { keys } from "./keys.ts";
 import { network } from "./network/network.ts";
 import { operations } from "./operations.ts";
+import { snapshots } from "./snapshots.ts";
 
 /** What a system disk takes at least, for "how many would fit". */
 const typicalDiskGiB = 1;
@@ -23,6 +25,8 @@ export function createCloud(context: AppContext): Cloud {
   const expected = digest(operatorToken);
   return {
     instances: instances(context),
+    disks: disks(context),
+    snapshots: snapshots(context),
     keys: keys(context),
     groups: groups(context),
     network: network(context),

@@ -5,6 +5,7 @@ import { operationLimit } from "../../core/deadlines.ts";
 import { failure } from "../../core/failure-codes.ts";
 import { instanceType, type InstanceType } from "../../core/instance-types.ts";
 import type { Promised } from "../../core/machine.ts";
+import { exceeded, exceededText, type Limits } from "../../core/quotas.ts";
 import { isHostname, nameAt } from "../../core/names.ts";
 import { roomOf } from "../../core/placement.ts";
 import { newId, type InstanceId, type KeyId, type OperationId } from "../../lib/ids.ts";
@@ -12,12 +13,13 @@ import type { Caller, GroupView, ImageView, InstanceRunRequest, Instances } from
 import { clientTokenFind, clientTokenMismatch, requestHash } from "../store/client-tokens.ts";
 import { violatedConstraint, type Reader } from "../store/database.ts";
 import { groupList } from "../store/groups.ts";
-import { quotaLimits } from "../store/quotas.ts";
+import { quotaLimits, quotaUsed } from "../store/quotas.ts";
 import type { NewInstance } from "../store/instance-insert.ts";
 import { keyList, type KeyRead } from "../store/keys.ts";
 import type { Placed } from "../placement/placer.ts";
 import type { AppContext } from "./context.ts";
 import { networkOf, throwNetworkGone, type InstanceNetwork } from "./instance-network.ts";
+import { disksOfRun, localDataGiB, localSystemGiB } from "./instance-run-disks.ts";
 
 interface Answer {
   instanceIds: InstanceId[];
@@ -66,6 +68,7 @@ async function runOnce(context: AppContext, caller: Caller, request: InstanceRun
   ]);
   if (answered !== undefined) return answered as Answer;
   if (limits === undefined) throw failure("AccountNotFound", "the account was deleted");
+  await store.read((db) => checkDiskQuota(db, caller, request, limits));
   const checked = check(context, request, image, keys, group);
   try {
     const { instances } = await placer.place({
@@ -74,7 +77,8 @@ async function runOnce(context: AppContext, caller: Caller, request: InstanceRun
       limits,
       count: request.count,
       minCount: request.minCount,
-      room: roomOf(checked, checked.promised),
+      room: roomOf({ ...checked, diskGiB: localSystemGiB(config, request, checked.diskGiB) }, checked.promised),
+      dataDiskGiB: localDataGiB(config, request),
       group: group === null ? null : { id: group.id, affinity: group.affinity },
       subnet: network.subnet,
       addresses: request.addresses,
@@ -155,7 +159,7 @@ function check(
     });
   }
   const minimumGiB = Math.max(smallestDiskGiB, manifest.disk.virtualSizeGiB);
-  const diskGiB = request.systemDiskGiB ?? minimumGiB;
+  const diskGiB = request.systemDiskGiB ?? Math.max(minimumGiB, config.systemDiskGiB);
   if (diskGiB < minimumGiB) {
     throw failure("SystemDiskTooSmall", `image ${image.id} needs a system disk of at least ${minimumGiB} GiB`, {
       detail: { minimumGiB },
@@ -176,6 +180,16 @@ function promiseOf(type: InstanceType, topology: InstanceRunRequest["cpuTopology
     throw wrong(`${type.name} has ${cores} cores of two threads: ask for ${cores} cores with one or two threads each`);
   }
   return { ...type.promised, threadsPerCore: topology.threadsPerCore };
+}
+
+/** Looked at and not taken: of two requests at once both may pass the last place, which costs less than every start behind one lock. */
+async function checkDiskQuota(db: Reader, caller: Caller, request: InstanceRunRequest, limits: Limits): Promise<void> {
+  const { dataDisks, count } = request;
+  if (dataDisks.length === 0) return;
+  const sizeGiB = dataDisks.reduce((sum, disk) => sum + disk.sizeGiB, 0);
+  const used = await quotaUsed(db, caller.accountId, ["disks", "diskGiB"]);
+  const over = exceeded(limits, used, { disks: count * dataDisks.length, diskGiB: count * sizeGiB });
+  if (over !== undefined) throw failure("QuotaExceeded", exceededText(over), { detail: { ...over } });
 }
 
 /** In the order in which they were named. */
@@ -209,40 +223,43 @@ function newInstance(
   { id, index, hostId, ip }: Placed,
 ): NewInstance {
   const now = Date.now();
+  const system = { id: newId("disk"), sizeGiB: checked.diskGiB };
+  const row: NewInstance["row"] = {
+    id,
+    account_id: caller.accountId,
+    uuid: randomUUID(),
+    zone: config.zone,
+    name: request.name === null ? unnamed : nameAt(request.name, index, request.count),
+    hostname: request.hostname === null ? id : nameAt(request.hostname, index, request.count),
+    instance_type: request.instanceType,
+    vcpus: checked.vcpus,
+    memory_mib: checked.memoryMiB,
+    machine: checked.promised,
+    image_id: request.imageId,
+    disk_id: system.id,
+    disk_gib: localSystemGiB(config, request, checked.diskGiB),
+    subnet_id: checked.network.subnet.id,
+    vpc_id: checked.network.subnet.vpc_id,
+    ip,
+    mac: macOf(ip),
+    group_id: request.groupId,
+    user_data: request.userData,
+    public_keys: checked.publicKeys,
+    restart_policy: request.restartPolicy,
+    termination_protection: request.terminationProtection,
+    created_at: new Date(now),
+    host_id: hostId,
+    epoch: 1,
+    incarnation: 1,
+    resets: 0,
+    power: "running",
+    stop_how: null,
+    gone_for: null,
+    due_at: new Date(now + operationLimit("instance.run", null)),
+  };
   return {
-    row: {
-      id,
-      account_id: caller.accountId,
-      uuid: randomUUID(),
-      zone: config.zone,
-      name: request.name === null ? unnamed : nameAt(request.name, index, request.count),
-      hostname: request.hostname === null ? id : nameAt(request.hostname, index, request.count),
-      instance_type: request.instanceType,
-      vcpus: checked.vcpus,
-      memory_mib: checked.memoryMiB,
-      machine: checked.promised,
-      image_id: request.imageId,
-      disk_id: newId("disk"),
-      disk_gib: checked.diskGiB,
-      subnet_id: checked.network.subnet.id,
-      vpc_id: checked.network.subnet.vpc_id,
-      ip,
-      mac: macOf(ip),
-      group_id: request.groupId,
-      user_data: request.userData,
-      public_keys: checked.publicKeys,
-      restart_policy: request.restartPolicy,
-      termination_protection: request.terminationProtection,
-      created_at: new Date(now),
-      host_id: hostId,
-      epoch: 1,
-      incarnation: 1,
-      resets: 0,
-      power: "running",
-      stop_how: null,
-      gone_for: null,
-      due_at: new Date(now + operationLimit("instance.run", null)),
-    },
+    row,
+    disks: disksOfRun(config, request, row, system),
     keyIds: [...new Set(request.keyIds)],
     securityGroupIds: checked.network.securityGroupIds,
     publicAddress:

@@ -2,9 +2,10 @@
 import { attention } from "../../core/attention.ts";
 import type { InstanceView, OperationView } from "../cloud.ts";
 import type { InstanceRead } from "../store/instance-list.ts";
+import type { DiskRow } from "../store/schema.ts";
 
 export function instanceView(
-  { row, state, keyIds, securityGroupIds, elastic, tags, hostName, hostConnected }: InstanceRead,
+  { row, state, keyIds, disks, securityGroupIds, elastic, tags, hostName, hostConnected }: InstanceRead,
   latest: OperationView | null,
 ): InstanceView {
   const stale = row.host_id !== null && !hostConnected;
@@ -27,7 +28,8 @@ export function instanceView(
     mac: row.mac,
     elastic,
     securityGroupIds,
-    systemDisk: { id: row.disk_id, sizeGiB: row.disk_gib },
+    systemDisk: systemDiskOf(row, disks),
+    dataDisks: disks.filter(({ usage }) => usage === "DATA_DISK").map(dataDiskOf),
     keyIds,
     groupId: row.group_id,
     userData: row.user_data,
@@ -48,5 +50,24 @@ export function instanceView(
       stale,
     }),
     latestOperation: latest,
+  };
+}
+
+function systemDiskOf(
+  { disk_id, disk_gib }: InstanceRead["row"],
+  disks: readonly DiskRow[],
+): InstanceView["systemDisk"] {
+  const disk = disks.find(({ id }) => id === disk_id);
+  return { id: disk_id, type: disk?.disk_type ?? "LOCAL_BASIC", sizeGiB: disk?.size_gib ?? disk_gib };
+}
+
+function dataDiskOf(disk: DiskRow): InstanceView["dataDisks"][number] {
+  return {
+    id: disk.id,
+    type: disk.disk_type,
+    sizeGiB: disk.size_gib,
+    name: disk.name,
+    deleteWithInstance: disk.delete_with_instance,
+    limits: { bytes: disk.limit_bytes, iops: disk.limit_iops },
   };
 }

@@ -160,6 +160,21 @@ export const cvmErrorCodes = {
   "UnsupportedOperation.VpcMismatch": ["vpc", "Two things that must be in one VPC are in two."],
   VpcAddrNotInSubNet: ["cvm", "Not an address that the subnet gives to instances."],
   VpcIpIsUsed: ["cvm", "The private address is in use."],
+
+  "InvalidDisk.Attached": ["cbs", "The disk is attached."],
+  "InvalidDisk.NotSupported": ["cbs", "The disk lies on another host's own storage than it is needed on."],
+  "InvalidDiskId.NotFound": ["cbs", "No such disk in this account."],
+  "InvalidParameter.DiskSizeNotMatch": ["cbs", "A disk only grows, and is never smaller than the snapshot in it."],
+  "InvalidSnapshot.NotSupported": ["cbs", "The snapshot is not complete."],
+  "InvalidSnapshotId.NotFound": ["cbs", "No such snapshot in this account."],
+  "LimitExceeded.InstanceAttachedDisk": ["cbs", "The instance has as many data disks as fit into it."],
+  ResourceBusy: ["cbs", "Something else is under way with the disk; ask again when that is over."],
+  "ResourceInsufficient.OverQuota": ["cbs", "The account has as many disks, or as much of them, as it may have."],
+  "UnsupportedOperation.DiskEncrypt": ["cbs", "Disk encryption is not offered."],
+  "UnsupportedOperation.StateError": [
+    "cbs",
+    "The disk's present state does not allow it; the message says which it is.",
+  ],
 } as const satisfies Record<string, readonly [source: "common" | Service, meaning: string]>;
 
 export type CvmCode = keyof typeof cvmErrorCodes;

@@ -1,8 +1,9 @@
 /** An instance as CVM shows it. Every structure that clients dereference without looking is present, whatever the state. */
-import type { Instance } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
+import type { DataDisk, Instance } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
 import type { OperationKind, OperationState } from "../../core/instance.ts";
 import type { InstanceView, OperationView } from "../cloud.ts";
 import { utcSeconds, type AnswerOf } from "./action.ts";
+import { throughputOf } from "./cbs/values.ts";
 import type { ActionName } from "./known-actions/known-actions.ts";
 
 const operationNames: Readonly<Record<OperationKind, ActionName>> = {
@@ -37,8 +38,8 @@ export function shownInstance(view: InstanceView): Shown {
     InstanceChargeType: "POSTPAID_BY_HOUR",
     RestrictState: "NORMAL",
     StopChargingMode: view.state === "STOPPED" ? "KEEP_CHARGING" : "NOT_APPLICABLE",
-    SystemDisk: { DiskType: "LOCAL_BASIC", DiskId: view.systemDisk.id, DiskSize: view.systemDisk.sizeGiB },
-    DataDisks: [],
+    SystemDisk: { DiskType: view.systemDisk.type, DiskId: view.systemDisk.id, DiskSize: view.systemDisk.sizeGiB },
+    DataDisks: view.dataDisks.map(shownDataDisk),
     PrivateIpAddresses: [view.ip],
     PublicIpAddresses: view.elastic === null ? [] : [view.elastic.ip],
     IPv6Addresses: [],
@@ -65,6 +66,19 @@ export function shownInstance(view: InstanceView): Shown {
     HpcClusterId: "",
     DedicatedClusterId: "",
     ...latestOperation(view.latestOperation, view.attention),
+  };
+}
+
+/** In agreement with what CBS's DescribeDisks says of the same disk. */
+function shownDataDisk(disk: InstanceView["dataDisks"][number]): DataDisk {
+  return {
+    DiskId: disk.id,
+    DiskType: disk.type,
+    DiskSize: disk.sizeGiB,
+    DiskName: disk.name,
+    DeleteWithInstance: disk.deleteWithInstance,
+    Encrypt: false,
+    ThroughputPerformance: throughputOf(disk.limits),
   };
 }
 

@@ -118,6 +118,8 @@ const malformed = {
   securityGroup: "InvalidSecurityGroupID.Malformed",
   elasticAddress: "InvalidParameterValue.AddressIdMalformed",
   natGateway: "InvalidParameterValue.Malformed",
+  disk: "InvalidParameterValue",
+  snapshot: "InvalidParameterValue",
 } as const satisfies Partial<Record<IdKind, CvmCode>>;
 
 /** `code`: where an action has another word for what is no id. */

@@ -2,13 +2,15 @@
  * RunInstances: the one action whose documented parameters go far beyond what is offered. Each of them is decided below:
  * - offered;
  * - ignored, because nothing that anyone relies on depends on it (monitoring agents, the disk's shop name);
- * - refused, because ignoring it would lie: money, encryption, data disks, timers, dedicated hosts.
+ * - refused, because ignoring it would lie: money, encryption, timers, dedicated hosts.
  *
  * A bandwidth towards the outside gives the instance an address there; it is kept and shown, and nothing is slowed down to it.
- * A disk type is taken as a wish: system disks lie on the host's own storage whatever was asked, and DescribeInstances says so.
+ * A disk type is kept and shown as it was given; what lies behind it is the zone's affair (core/disk.ts).
  */
+import { diskTypes } from "../../core/disk.ts";
 import type {
   CpuTopology,
+  DataDisk,
   InternetAccessible,
   LoginSettings,
   Placement,
@@ -19,20 +21,10 @@ import type * as z from "zod";
 import { action } from "./action.ts";
 import { parseId } from "../../lib/ids.ts";
 import type { InstanceRunRequest } from "../cloud.ts";
+import { diskName, diskSize, limitsOf, throughput } from "./cbs/values.ts";
 import { Refusal, type CvmCode } from "./error-codes.ts";
 import { clientToken, hostName, instanceTags, privateAddress, securityGroupIds, userData } from "./instance-values.ts";
 import { boolean, check, id, ignored, integer, line, list, oneOf, refused, structure, text } from "./parameters.ts";
-
-const diskTypes = [
-  "LOCAL_BASIC",
-  "LOCAL_SSD",
-  "CLOUD_BASIC",
-  "CLOUD_SSD",
-  "CLOUD_PREMIUM",
-  "CLOUD_BSSD",
-  "CLOUD_HSSD",
-  "CLOUD_TSSD",
-] as const;
 
 const placement = structure<Placement>()({
   Zone: text(64, "InvalidZone.MismatchRegion"),
@@ -49,11 +41,25 @@ const encryption = () => refused("UnsupportedOperation.InvalidRegionDiskEncrypt"
 const systemDisk = structure<SystemDisk>()({
   DiskType: oneOf(diskTypes).optional(),
   DiskId: ignored(),
-  DiskSize: integer(1, 16_000).optional(),
+  DiskSize: integer(1, 65_536).optional(),
   CdcId: refused(),
   DiskName: ignored(),
   Encrypt: encryption(),
   KmsKeyId: encryption(),
+});
+
+const dataDisk = structure<DataDisk>()({
+  DiskSize: diskSize(),
+  DiskType: oneOf(diskTypes).optional(),
+  DiskId: ignored(),
+  DeleteWithInstance: boolean().optional(),
+  SnapshotId: refused("UnsupportedOperation", "asks for a disk from a snapshot; CreateDisks makes such"),
+  Encrypt: encryption(),
+  KmsKeyId: encryption(),
+  ThroughputPerformance: throughput().optional(),
+  CdcId: refused(),
+  BurstPerformance: refused(),
+  DiskName: diskName().optional(),
 });
 
 /** An id, or DEFAULT for the one there is. */
@@ -127,7 +133,7 @@ export const runInstances = action("RunInstances")(
     InstanceType: text(64, "InvalidParameterValue.InstanceTypeNotFound"),
     ImageId: id("image"),
     SystemDisk: systemDisk.optional(),
-    DataDisks: refused("UnsupportedOperation", "asks for data disks"),
+    DataDisks: list(dataDisk, 21).optional(),
     VirtualPrivateCloud: network.optional(),
     InternetAccessible: internet.optional(),
     InstanceCount: integer(1, 500).default(1),
@@ -171,6 +177,15 @@ export const runInstances = action("RunInstances")(
       hostname: request.HostName || null,
       systemDiskGiB: request.SystemDisk?.DiskSize ?? null,
       cpuTopology: request.CpuTopology ? topologyOf(request.CpuTopology) : null,
+      systemDiskType: request.SystemDisk?.DiskType ?? null,
+      dataDisks: (request.DataDisks ?? []).map((disk) => ({
+        type: disk.DiskType ?? "CLOUD_BASIC",
+        sizeGiB: disk.DiskSize,
+        name: disk.DiskName || null,
+        // As CVM has it: what is not said to stay goes.
+        deleteWithInstance: disk.DeleteWithInstance ?? true,
+        limits: limitsOf(disk.ThroughputPerformance),
+      })),
       keyIds: request.LoginSettings?.KeyIds ?? [],
       groupId: request.DisasterRecoverGroupIds?.[0] ?? null,
       ...networkOf(request.VirtualPrivateCloud, request.InstanceCount),

@@ -203,6 +203,8 @@ describe("instances", () => {
         hostname: "web-{R:1}.example",
         systemDiskGiB: 20,
         cpuTopology: null,
+        systemDiskType: "CLOUD_PREMIUM",
+        dataDisks: [],
         keyIds: ["skey-00000001"],
         groupId: "ps-00000001",
         network: { vpcId: testSubnet.vpcId, subnetId: testSubnet.id },

@@ -98,7 +98,8 @@ export function fakeCloud() {
       mac: "52:54:00:00:00:01",
       elastic: null,
       securityGroupIds: request.securityGroupIds,
-      systemDisk: { id: newId("disk"), sizeGiB: request.systemDiskGiB ?? 50 },
+      systemDisk: { id: newId("disk"), type: "LOCAL_BASIC", sizeGiB: request.systemDiskGiB ?? 50 },
+      dataDisks: [],
       keyIds: request.keyIds,
       groupId: request.groupId,
       userData: request.userData,
@@ -165,6 +166,47 @@ export function fakeCloud() {
       },
       consoleLog: () => Promise.reject(failure("HostUnreachable", "A fake has no console.")),
       consoleOpen: () => Promise.reject(failure("HostUnreachable", "A fake has no console.")),
+    },
+    disks: {
+      async create(caller, request) {
+        enter("disks.create", caller, request);
+        return Array.from({ length: request.count }, () => newId("disk"));
+      },
+      async list(caller, query, page) {
+        enter("disks.list", caller, query, page);
+        return { total: 0, items: [] };
+      },
+      async attach(caller, ids, instanceId, deleteWithInstance) {
+        enter("disks.attach", caller, ids, instanceId, deleteWithInstance);
+      },
+      async detach(caller, ids, instanceId) {
+        enter("disks.detach", caller, ids, instanceId);
+      },
+      async resize(caller, id, sizeGiB) {
+        enter("disks.resize", caller, id, sizeGiB);
+      },
+      async modify(caller, ids, change) {
+        enter("disks.modify", caller, ids, change);
+      },
+      async delete(caller, ids) {
+        enter("disks.delete", caller, ids);
+      },
+    },
+    snapshots: {
+      async create(caller, request) {
+        enter("snapshots.create", caller, request);
+        return newId("snapshot");
+      },
+      async list(caller, query, page) {
+        enter("snapshots.list", caller, query, page);
+        return { total: 0, items: [] };
+      },
+      async apply(caller, request) {
+        enter("snapshots.apply", caller, request);
+      },
+      async delete(caller, ids) {
+        enter("snapshots.delete", caller, ids);
+      },
     },
     keys: {
       async create(caller, name) {

@@ -6,10 +6,11 @@ import type { Inventory, Readiness } from "../../api/agent.ts";
 import { failure } from "../../core/failure-codes.ts";
 import { instanceType, instanceTypes } from "../../core/instance-types.ts";
 import type { OperationKind } from "../../core/instance.ts";
-import type { AccountId, GroupId, HostId, ImageId, InstanceId, KeyId, OperationId } from "../../lib/ids.ts";
+import type { AccountId, DiskId, GroupId, HostId, ImageId, InstanceId, KeyId, OperationId } from "../../lib/ids.ts";
 import type * as use from "../cloud.ts";
 import { fakeNetwork } from "../cloud/network.fake.ts";
 import { fakeAccounts } from "./accounts.fake.ts";
+import { FakeDisks, FakeSnapshots } from "./storage.fake.ts";
 
 export const fakeToken = "operator-token-of-a-test-only";
 export const fakeAccount = "acct-00000001" as AccountId;
@@ -66,6 +67,9 @@ export class FakeCloud implements use.Cloud {
       joinedAt: start,
     },
   ];
+
+  readonly disks = new FakeDisks((call, args) => this.#enter(call, args));
+  readonly snapshots = new FakeSnapshots((call, args) => this.#enter(call, args));
 
   readonly catalogue: use.Catalogue = {
     region: "local",
@@ -142,13 +146,17 @@ export class FakeCloud implements use.Cloud {
   }
 
   #act<T>(call: string, args: unknown[], work: () => T): Promise<T> {
-    this.seen.push({ call, args });
     return new Promise((resolve) => {
-      const failing = this.failNext;
-      this.failNext = undefined;
-      if (failing !== undefined) throw failing;
+      this.#enter(call, args);
       resolve(work());
     });
+  }
+
+  #enter(call: string, args: unknown[]): void {
+    this.seen.push({ call, args });
+    const failing = this.failNext;
+    this.failNext = undefined;
+    if (failing !== undefined) throw failing;
   }
 
   #operate(kind: OperationKind, ids: readonly InstanceId[], requestId: string): OperationId[] {
@@ -427,7 +435,8 @@ const emptyInstance: use.InstanceView = {
   mac: "02:76:73:00:02:01",
   elastic: null,
   securityGroupIds: [],
-  systemDisk: { id: "disk-00000001" as use.InstanceView["systemDisk"]["id"], sizeGiB: 10 },
+  systemDisk: { id: "disk-00000001" as DiskId, type: "LOCAL_BASIC", sizeGiB: 10 },
+  dataDisks: [],
   keyIds: [],
   groupId: null,
   userData: null,

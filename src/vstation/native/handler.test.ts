@@ -5,6 +5,7 @@ import { errorKinds, problemSchema, statusOf } from "../../api/native/problem.ts
 import { fillPath, nothing, type Route } from "../../api/native/route.ts";
 import { rawRoutes, routeNames, routes, type RouteName } from "../../api/native/routes.ts";
 import { failure, failureKinds, type FailureCode } from "../../core/failure-codes.ts";
+import type { DiskId } from "../../lib/ids.ts";
 import { Failure } from "../../lib/errors.ts";
 import { fakeAccount, fakeHost, fakeImage, fakeToken } from "./cloud.fake.ts";
 import { maxBody } from "./request.ts";
@@ -25,6 +26,16 @@ async function anAccessKey(): Promise<{ id: string; secretId: string }> {
   return { id: fakeAccount, secretId: key.secretId };
 }
 
+async function aDisk(): Promise<DiskId> {
+  const [id] = (await api.client.call("diskCreate", { request: { name: "d", sizeGiB: 10 } })).ids;
+  if (id === undefined) throw new Error("no disk was made");
+  return id;
+}
+
+async function aSnapshot(): Promise<string> {
+  return (await api.client.call("snapshotCreate", { request: { diskId: await aDisk() } })).id;
+}
+
 /** A good request to each route; the type makes a new route without one a compile error. */
 const samples: Record<RouteName, () => Promise<{ params?: object; query?: string; request?: unknown }>> = {
   instanceList: async () => ({ query: "?state=RUNNING&state=STOPPED&name=a&limit=10&tag=env=prod&tag=team" }),
@@ -36,6 +47,16 @@ const samples: Record<RouteName, () => Promise<{ params?: object; query?: string
   instanceReboot: async () => ({ request: { ids: [(await anInstance()).id] } }),
   instanceTerminate: async () => ({ request: { ids: [(await anInstance()).id] } }),
   instanceConsoleLog: async () => ({ params: await anInstance(), query: "?bytes=5" }),
+  diskList: async () => ({ query: "?state=ATTACHED&usage=DATA_DISK&name=a" }),
+  diskCreate: async () => ({ request: { name: "d", sizeGiB: 10, limits: { iops: 500 } } }),
+  diskAttach: async () => ({ request: { ids: [await aDisk()], instanceId: (await anInstance()).id } }),
+  diskDetach: async () => ({ request: { ids: [await aDisk()] } }),
+  diskModify: async () => ({ params: { id: await aDisk() }, request: { sizeGiB: 20, name: "e" } }),
+  diskDelete: async () => ({ params: { id: await aDisk() } }),
+  snapshotList: async () => ({ query: "?name=s" }),
+  snapshotCreate: async () => ({ request: { diskId: await aDisk(), name: "s" } }),
+  snapshotApply: async () => ({ params: { id: await aSnapshot() }, request: { diskId: await aDisk() } }),
+  snapshotDelete: async () => ({ params: { id: await aSnapshot() } }),
   hostList: async () => ({ query: "?limit=1" }),
   hostGet: async () => ({ params: { id: fakeHost } }),
   hostReadiness: async () => ({ params: { id: fakeHost } }),
@@ -252,6 +273,8 @@ describe("what reaches the use cases", () => {
       hostname: null,
       systemDiskGiB: null,
       cpuTopology: null,
+      systemDiskType: null,
+      dataDisks: [],
       keyIds: [],
       groupId: null,
       network: null,

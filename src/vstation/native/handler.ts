@@ -28,6 +28,7 @@ import { accountHeader, auditEntry, callersFor, operatorActor, type Calls, type 
 import { catalogueCalls } from "./calls/catalogue.ts";
 import { infrastructureCalls } from "./calls/infrastructure.ts";
 import { tenancyCalls } from "./calls/tenancy.ts";
+import { storageCalls } from "./calls/storage.ts";
 import { instanceCalls } from "./calls/instances.ts";
 import { Changes } from "./changes.ts";
 import { eventStream } from "./events.ts";
@@ -47,7 +48,7 @@ export interface NativeOptions {
   heartbeatMs?: number;
 }
 
-const calls: Calls = { ...instanceCalls, ...infrastructureCalls, ...catalogueCalls, ...tenancyCalls };
+const calls: Calls = { ...instanceCalls, ...storageCalls, ...infrastructureCalls, ...catalogueCalls, ...tenancyCalls };
 const callDeadlineMs = 30_000;
 const healthDeadlineMs = 2000;
 

@@ -43,6 +43,8 @@ export interface PlaceRequest {
   count: number;
   minCount: number;
   room: Room;
+  /** What data disks on the host's own storage take beside it. */
+  dataDiskGiB: number;
   group: { id: GroupId; affinity: number } | null;
   subnet: SubnetRange;
   /** Certain addresses of the subnet, one for each instance in order; null: any. */
@@ -133,7 +135,7 @@ export class Placer {
       const { projection, epoch } = this.#current();
       // Asked for twice, or the answer to the first commit was lost: its room is taken already and must not be given back.
       if (projection.hostOf(id) !== undefined) return true;
-      const choice = projection.claim({ id, accountId, zone, room, group, not: facts.triedHosts });
+      const choice = projection.claim({ id, accountId, zone, room, dataDiskGiB: 0, group, not: facts.triedHosts });
       if (!("host" in choice)) return false;
       crashPoint("placement.relocate.claimed");
       const deadline = facts.operation?.deadline ?? Date.now();
@@ -162,6 +164,11 @@ export class Placer {
   /** Nothing of the instance is left on its host. */
   leave(id: InstanceId): void {
     this.#letGo((projection) => projection.leave(id));
+  }
+
+  /** The system disk of an instance takes so much of its host from now on. */
+  setDisk(id: InstanceId, diskGiB: number): void {
+    this.#letGo((projection) => projection.setDisk(id, diskGiB));
   }
 
   /** How many more instances of each type would fit. */
@@ -327,13 +334,13 @@ export class Placer {
     const placed: Placed[] = [];
     try {
       const { projection } = this.#current();
-      const { accountId, zone, room, group, limits } = request;
+      const { accountId, zone, room, dataDiskGiB, group, limits } = request;
       const over = exceeded(limits, projection.usedBy(accountId), quotaOf(room, request.count));
       if (over !== undefined) throw failure("QuotaExceeded", exceededText(over), { detail: { ...over } });
       let refused: CapacityReason | AddressReason | undefined;
       while (placed.length < request.count && refused === undefined) {
         const id = newId("instance");
-        const choice = projection.claim({ id, accountId, zone, room, group, not: [] });
+        const choice = projection.claim({ id, accountId, zone, room, dataDiskGiB, group, not: [] });
         if (!("host" in choice)) refused = choice.refused;
         else {
           const ip = takeAddress(projection.addresses, request, placed.length);

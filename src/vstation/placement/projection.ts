@@ -27,6 +27,7 @@ export interface Claim {
   accountId: AccountId;
   zone: string;
   room: Room;
+  dataDiskGiB: number;
   group: { id: GroupId; affinity: number } | null;
   not: readonly HostId[];
 }
@@ -78,7 +79,7 @@ export class Projection {
 
   /** Hosts joined, came, went, or offer something else; what is taken on them stays as it is known here. */
   updateHosts(hosts: readonly HostRead[]): void {
-    for (const { row, connected } of hosts) {
+    for (const { row, connected, dataDiskGiB } of hosts) {
       const host = this.#host(row.id);
       host.zone = row.zone;
       host.open = connected && row.readiness !== null && row.readiness.checks.every(({ level }) => level !== "error");
@@ -90,17 +91,21 @@ export class Projection {
         memoryMiB: Math.floor(row.inventory.memoryMiB * (row.overcommit_memory ?? 1)),
         pages2MiB: row.inventory.offers?.pages2MiB ?? 0,
         pages1GiB: row.inventory.offers?.pages1GiB ?? 0,
-        diskGiB: row.inventory.diskGiB,
+        diskGiB: row.inventory.diskGiB - dataDiskGiB,
       };
     }
   }
 
   /** Finds a host and takes the room there at once, or says why there is none. */
   claim(claim: Claim): Choice {
-    const choice = choose(this.#hosts.values(), claim);
+    const { id, accountId, room, dataDiskGiB, group } = claim;
+    const all = { ...room, diskGiB: room.diskGiB + dataDiskGiB };
+    const choice = choose(this.#hosts.values(), { ...claim, room: all });
     if ("host" in choice) {
-      const { id, accountId, room, group } = claim;
       this.#take(id, { accountId, hostId: choice.host, groupId: group?.id ?? null, room });
+      // Until the hosts are read again, which tells of data disks from SQL.
+      const host = this.#host(choice.host);
+      host.capacity = { ...host.capacity, diskGiB: host.capacity.diskGiB - dataDiskGiB };
     }
     return choice;
   }
@@ -120,6 +125,15 @@ export class Projection {
     if (holding === undefined || holding.hostId === null) return;
     this.#host(holding.hostId).account(holding, -1);
     holding.hostId = null;
+  }
+
+  /** Its system disk was made larger. */
+  setDisk(id: InstanceId, diskGiB: number): void {
+    const holding = this.#held.get(id);
+    if (holding === undefined) return;
+    if (holding.hostId !== null) this.#host(holding.hostId).account(holding, -1);
+    holding.room = { ...holding.room, diskGiB };
+    if (holding.hostId !== null) this.#host(holding.hostId).account(holding, 1);
   }
 
   /** The host on which room is taken for it. */

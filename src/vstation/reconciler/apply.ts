@@ -2,6 +2,7 @@
 import { afterDecision, changes, isOrder, type Decision } from "../../core/decision.ts";
 import { newId } from "../../lib/ids.ts";
 import type { Tx } from "../store/database.ts";
+import { disksLeaveHost, disksRelease } from "../store/disks.ts";
 import {
   instanceRelease,
   instanceSave,
@@ -24,6 +25,15 @@ export async function apply(tx: Tx, work: readonly Work[], now: number): Promise
   const changed = work.filter(({ one, decision }) => changes(decision) || isDueChanged(one, decision));
   if (changed.length === 0) return;
   const ended = changed.filter(({ decision }) => decision.release === "everything").map(({ one }) => one.row);
+  const leaving = changed.filter(({ decision }) => decision.release === "capacity").map(({ one }) => one.row);
+  await disksRelease(
+    tx,
+    ended.map((row) => row.id),
+  );
+  await disksLeaveHost(
+    tx,
+    leaving.map((row) => row.id),
+  );
   // The zone's row before the hosts' rows, as everywhere; see store/instances.ts.
   for (const zone of new Set(ended.map((row) => row.zone))) {
     await instanceRelease(

@@ -137,12 +137,18 @@ export interface HostRead {
   /** Its newest session was heard of lately. */
   connected: boolean;
   use: HostUse;
+  /** What data disks take of its own storage; not in `use`, which is about instances. */
+  dataDiskGiB: number;
 }
 
 export async function hostRead(db: Reader, filter: { id?: HostId; zone?: string } = {}): Promise<HostRead[]> {
-  const { rows } = await sql<HostRow & { connected: boolean } & { [K in `use_${keyof HostUse}`]: number }>`
+  const { rows } = await sql<
+    HostRow & { connected: boolean; data_disk_gib: number } & { [K in `use_${keyof HostUse}`]: number }
+  >`
     select h.*,
       coalesce(h.session is not null and h.seen_at > now() - make_interval(secs => ${hostSilenceSeconds}), false) as connected,
+      (select coalesce(sum(d.size_gib), 0)::int from disk d
+        where d.host_id = h.id and d.usage = 'DATA_DISK' and d.deleted_at is null) as data_disk_gib,
       coalesce(sum(i.vcpus) filter (where not i.is_dedicated), 0)::int as "use_vcpus",
       coalesce(sum(i.vcpus) filter (where i.is_dedicated), 0)::int as "use_dedicated",
       coalesce(sum(i.memory_mib) filter (where i.pages is null), 0)::bigint as "use_memoryMiB",
@@ -157,7 +163,16 @@ export async function hostRead(db: Reader, filter: { id?: HostId; zone?: string 
       and ${filter.zone === undefined ? sql`true` : sql`h.zone = ${filter.zone}`}
     group by h.id order by h.name`.execute(db);
   return rows.map((all) => {
-    const { connected, use_vcpus, use_dedicated, use_memoryMiB, use_pages2MiB, use_pages1GiB, ...rest } = all;
+    const {
+      connected,
+      data_disk_gib: dataDiskGiB,
+      use_vcpus,
+      use_dedicated,
+      use_memoryMiB,
+      use_pages2MiB,
+      use_pages1GiB,
+      ...rest
+    } = all;
     const { use_diskGiB, use_instances, ...row } = rest;
     const use = {
       vcpus: use_vcpus,
@@ -168,7 +183,7 @@ export async function hostRead(db: Reader, filter: { id?: HostId; zone?: string 
       diskGiB: use_diskGiB,
       instances: use_instances,
     };
-    return { row, connected, use };
+    return { row, connected, dataDiskGiB, use };
   });
 }
 

@@ -15,6 +15,7 @@ import {
 import { accountsHold } from "./accounts.ts";
 import { hostGenerationBump, insertMany, type Tx } from "./database.ts";
 import { elasticAddressInsert } from "./elastic-addresses.ts";
+import { diskInsert, type NewDisk } from "./disks.ts";
 import { operationInsert, type NewOperation } from "./instances.ts";
 import { networkHold, networkHoldOf } from "./network-hosts.ts";
 import type { InstanceRow } from "./schema.ts";
@@ -31,6 +32,7 @@ export interface NewInstance {
     | "seen_epoch"
     | "seen_generation"
     | "seen_at"
+    | "seen_disks"
     | "launched"
     | "running_since"
     | "quick_ends"
@@ -46,6 +48,8 @@ export interface NewInstance {
   /** An address of the pool that goes with it. */
   publicAddress: { pool: string | null; bandwidthMbps: number } | null;
   tags: Readonly<Record<string, string>>;
+  /** Its system disk, and those data disks that are made with it. */
+  disks: readonly NewDisk[];
   operation: NewOperation;
 }
 
@@ -100,6 +104,10 @@ export async function instanceInsert(
       tried_hosts: [],
     })),
   );
+  await diskInsert(
+    tx,
+    instances.flatMap(({ disks }) => disks),
+  );
   await addressInsert(
     tx,
     peerGeneration,
@@ -132,6 +140,10 @@ export async function instanceInsert(
     })),
   );
   for (const { row } of instances) tx.wake.event("instance", row.id);
+  if (instances.some(({ disks }) => disks.length > 1)) {
+    tx.wake.storage = true;
+    tx.wake.capacity = true;
+  }
 }
 
 /** By these rows an instance holds its subnet and its groups; foreign keys refuse one that has been deleted meanwhile. */
@@ -203,6 +215,9 @@ export async function instanceMove(
   await sql`
     update address a set host_id = ${move.hostId}, vtep = h.underlay_address, peer_generation = ${peerGeneration}
     from host h where h.id = ${move.hostId} and a.instance_id = ${move.id} and a.released_at is null`.execute(tx.db);
+  await sql`
+    update disk set host_id = ${move.hostId}
+    where instance_id = ${move.id} and usage = 'DATA_DISK' and driver = 'local' and deleted_at is null`.execute(tx.db);
   tx.wake.instance(move.id);
   tx.wake.event("instance", move.id);
   return true;

@@ -10,7 +10,7 @@ import type { Reader } from "./database.ts";
 import { hostSilenceSeconds } from "./instances.ts";
 import { tagConditions } from "./listing.ts";
 import { groupsColumn } from "./network-wanted.ts";
-import type { InstanceRow } from "./schema.ts";
+import type { DiskRow, InstanceRow } from "./schema.ts";
 
 const seenIs = sql`case when i.seen_epoch = i.epoch then i.seen ->> 'is' end`;
 
@@ -40,6 +40,8 @@ export interface InstanceRead {
   securityGroupIds: SecurityGroupId[];
   elastic: InstanceView["elastic"];
   tags: Record<string, string>;
+  /** Its system disk first. */
+  disks: DiskRow[];
   hostName: string | null;
   hostConnected: boolean;
 }
@@ -51,6 +53,7 @@ type Raw = InstanceRow & {
   security_group_ids: SecurityGroupId[];
   elastic: InstanceView["elastic"];
   tag_rows: Record<string, string>;
+  disks: (Omit<DiskRow, "created_at"> & { created_at: string })[];
   host_name: string | null;
   host_connected: boolean;
 };
@@ -76,7 +79,9 @@ export async function instanceList(
       ${groupsColumn("i.id")} as security_group_ids, (
         select jsonb_build_object('ip', e.ip, 'kind', e.kind, 'bandwidthMbps', e.bandwidth_mbps)
         from elastic_address e where e.instance_id = i.id) as elastic,
-      coalesce((select jsonb_object_agg(t.key, t.value) from tag t where t.resource_id = i.id), '{}') as tag_rows
+      coalesce((select jsonb_object_agg(t.key, t.value) from tag t where t.resource_id = i.id), '{}') as tag_rows,
+      (select coalesce(jsonb_agg(d order by d.slot nulls first), '[]') from disk d
+        where d.instance_id = i.id and d.deleted_at is null) as disks
     ${from} order by i.created_at, i.id offset ${page.offset} limit ${page.limit}`.execute(db);
   // Most answers hold the whole selection; only a full page leaves something to count.
   const whole = page.offset === 0 && rows.length < page.limit;
@@ -86,11 +91,23 @@ export async function instanceList(
   return {
     total,
     items: rows.map(
-      ({ state, open_kind, key_ids, security_group_ids, elastic, tag_rows, host_name, host_connected, ...row }) => ({
+      ({
+        state,
+        open_kind,
+        key_ids,
+        disks,
+        security_group_ids,
+        elastic,
+        tag_rows,
+        host_name,
+        host_connected,
+        ...row
+      }) => ({
         row,
         state,
         openKind: open_kind,
         keyIds: key_ids,
+        disks: disks.map((disk) => ({ ...disk, created_at: new Date(disk.created_at) })),
         securityGroupIds: security_group_ids,
         elastic,
         tags: tag_rows,

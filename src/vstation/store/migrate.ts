@@ -7,20 +7,29 @@ import { wrap } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Store } from "./database.ts";
 import * as first from "./migrations/0001-first.ts";
+import * as disks from "./migrations/0003-disks.ts";
 import * as network from "./migrations/0004-network.ts";
 import * as machine from "./migrations/0005-machine.ts";
 import * as tenants from "./migrations/0007-tenants.ts";
 
-/** In order; a released one is never edited. Kysely takes the advisory lock and keeps the list of those that ran. */
+/**
+ * By their names; a released one is never edited. Kysely takes the advisory lock and keeps the list of those that ran. One may come
+ * after others with higher numbers (they were made side by side), so none leans on another but the first.
+ */
 export const migrations: Record<string, Migration> = {
   "0001-first": first,
+  "0003-disks": disks,
   "0004-network": network,
   "0005-machine": machine,
   "0007-tenants": tenants,
 };
 
 export async function migrate(store: Store, log: Log): Promise<void> {
-  const migrator = new Migrator({ db: store.db, provider: { getMigrations: () => Promise.resolve(migrations) } });
+  const migrator = new Migrator({
+    db: store.db,
+    provider: { getMigrations: () => Promise.resolve(migrations) },
+    allowUnorderedMigrations: true,
+  });
   const { error, results } = await migrator.migrateToLatest();
   for (const { migrationName, status } of results ?? [])
     log.info({ migration: migrationName, status }, "schema migration");

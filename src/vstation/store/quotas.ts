@@ -33,6 +33,11 @@ const inUse: Readonly<Partial<Record<QuotaName, (account: AccountId) => RawBuild
   securityGroups: (account) => sql`select count(*) from security_group where account_id = ${account}`,
   elasticAddresses: (account) =>
     sql`select count(*) from elastic_address where account_id = ${account} and kind = 'eip'`,
+  disks: (account) => sql`
+    select count(*) from disk where account_id = ${account} and usage = 'DATA_DISK' and deleted_at is null`,
+  diskGiB: (account) => sql`
+    select sum(size_gib) from disk where account_id = ${account} and usage = 'DATA_DISK' and deleted_at is null`,
+  snapshots: (account) => sql`select count(*) from snapshot where account_id = ${account} and deleted_at is null`,
   accessKeys: (account) => sql`select count(*) from access_key where account_id = ${account}`,
 };
 

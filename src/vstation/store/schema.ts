@@ -3,6 +3,8 @@ import type { ColumnType, Generated, Insertable, Selectable } from "kysely";
 import type { Inventory, Readiness } from "../../api/agent.ts";
 import type { OperationKind, OperationState, RestartPolicy, StopMode } from "../../core/instance.ts";
 import type { Promised } from "../../core/machine.ts";
+import type { JobSpec, JobState, SeenDisk, StorageDriver } from "../../api/agent-storage.ts";
+import type { DiskType, DiskUsage, DiskWork } from "../../core/disk.ts";
 import type { Amounts } from "../../core/quotas.ts";
 import type { SeenPhase } from "../../core/seen.ts";
 import type { Edge } from "../cloud-tenancy.ts";
@@ -15,11 +17,14 @@ import type {
   HostId,
   ImageId,
   InstanceId,
+  JobId,
   KeyId,
   OperationId,
+  SnapshotId,
   SubnetId,
   VpcId,
 } from "../../lib/ids.ts";
+import type { EventSubject } from "./wake.ts";
 
 type Json<T> = ColumnType<T, T, T>;
 /** Read as a Date, written as a Date or an ISO string. */
@@ -148,6 +153,7 @@ export interface InstanceTable {
   seen_epoch: Generated<number>;
   seen_generation: Generated<number>;
   seen_at: MaybeTime;
+  seen_disks: Json<SeenDisk[] | null>;
 
   launched: Generated<boolean>;
   running_since: MaybeTime;
@@ -210,10 +216,69 @@ export interface ClientTokenTable {
   created_at: Generated<Date>;
 }
 
+export interface DiskTable {
+  id: DiskId;
+  account_id: AccountId;
+  zone: string;
+  name: string;
+  usage: DiskUsage;
+  disk_type: DiskType;
+  driver: StorageDriver;
+  size_gib: number;
+  limit_bytes: number | null;
+  limit_iops: number | null;
+  instance_id: InstanceId | null;
+  slot: number | null;
+  delete_with_instance: boolean;
+  host_id: HostId | null;
+  made: boolean;
+  work: Json<DiskWork | null>;
+  generation: number;
+  due_at: MaybeTime;
+  problem: string | null;
+  snapshot_id: SnapshotId | null;
+  tags: Json<Record<string, string>>;
+  created_at: Time;
+  deleted_at: MaybeTime;
+}
+
+export interface SnapshotTable {
+  id: SnapshotId;
+  account_id: AccountId;
+  zone: string;
+  name: string;
+  disk_id: DiskId;
+  disk_usage: DiskUsage;
+  size_gib: number;
+  driver: StorageDriver;
+  host_id: HostId | null;
+  state: "CREATING" | "NORMAL" | "FAILED";
+  percent: Generated<number>;
+  bytes: number | null;
+  job_id: JobId | null;
+  problem: string | null;
+  tags: Json<Record<string, string>>;
+  created_at: Time;
+  deleted_at: MaybeTime;
+}
+
+export interface HostJobTable {
+  id: JobId;
+  zone: string;
+  host_id: HostId;
+  generation: number;
+  /** The disk, snapshot or image that it is about. */
+  subject: string;
+  spec: Json<JobSpec>;
+  seen: Json<JobState | null>;
+  created_at: Generated<Date>;
+  ended_at: MaybeTime;
+}
+
 export interface EventTable {
   id: Generated<string>;
   at: Generated<Date>;
-  subject: "instance" | "operation" | "host";
+  subject: EventSubject;
   subject_id: string;
 }
 
@@ -249,10 +314,16 @@ export interface Tables extends NetworkTables {
   operation: OperationTable;
   operation_step: OperationStepTable;
   client_token: ClientTokenTable;
+  disk: DiskTable;
+  snapshot: SnapshotTable;
+  host_job: HostJobTable;
   event: EventTable;
 }
 
 export type InstanceRow = Selectable<InstanceTable>;
 export type NewInstanceRow = Insertable<InstanceTable>;
+export type DiskRow = Selectable<DiskTable>;
+export type SnapshotRow = Selectable<SnapshotTable>;
+export type HostJobRow = Selectable<HostJobTable>;
 export type HostRow = Selectable<HostTable>;
 export type OperationRow = Selectable<OperationTable>;

@@ -5,8 +5,10 @@
  */
 import { sql } from "kysely";
 import type { SeenInstance } from "../../api/agent.ts";
+import type { SeenJob } from "../../api/agent-storage.ts";
 import type { HostId, InstanceId } from "../../lib/ids.ts";
 import type { Tx } from "./database.ts";
+import { jobsSeen } from "./jobs.ts";
 import { toJson } from "./json.ts";
 
 export interface SeenReport {
@@ -16,6 +18,7 @@ export interface SeenReport {
   full: boolean;
   wantedGeneration: number;
   instances: readonly SeenInstance[];
+  jobs: readonly SeenJob[];
 }
 
 export interface SeenOutcome {
@@ -35,7 +38,15 @@ export async function seenSave(tx: Tx, reports: readonly SeenReport[]): Promise<
   const outcome: SeenOutcome = { taken: 0, refused: [], outdated: 0, strangers: 0 };
   const rows = reports
     .flatMap(({ hostId, session, instances }) =>
-      instances.map(({ id, epoch, generation, phase }) => ({ id, host_id: hostId, session, epoch, generation, phase })),
+      instances.map(({ id, epoch, generation, phase, disks }) => ({
+        id,
+        host_id: hostId,
+        session,
+        epoch,
+        generation,
+        phase,
+        disks,
+      })),
     )
     .toSorted((a, b) => (a.id < b.id ? -1 : 1));
   if (rows.length > 0) {
@@ -55,13 +66,14 @@ export async function seenSave(tx: Tx, reports: readonly SeenReport[]): Promise<
             when i.host_id is distinct from v.host_id or v.epoch > i.epoch then 'refused'
             when h.session is distinct from v.session then 'outdated'
             else 'taken' end as verdict,
-          (i.seen is distinct from v.phase or i.seen_generation <> v.generation or i.seen_epoch <> v.epoch) as changed
+          (i.seen is distinct from v.phase or i.seen_generation <> v.generation or i.seen_epoch <> v.epoch
+            or i.seen_disks is distinct from coalesce(nullif(v.disks, 'null'), i.seen_disks)) as changed
         from jsonb_to_recordset(${json}::jsonb)
-          as v(id text, host_id text, session text, epoch int, generation bigint, phase jsonb)
+          as v(id text, host_id text, session text, epoch int, generation bigint, phase jsonb, disks jsonb)
         left join instance i on i.id = v.id left join host h on h.id = v.host_id),
       written as (
         update instance i set seen = s.phase, seen_epoch = s.epoch, seen_generation = s.generation,
-          seen_at = clock_timestamp()
+          seen_at = clock_timestamp(), seen_disks = coalesce(nullif(s.disks, 'null'), i.seen_disks)
         from said s where s.verdict = 'taken' and s.changed and i.id = s.id)
       select id, host_id, verdict, changed from said`.execute(tx.db);
     for (const { id, host_id: hostId, verdict, changed } of verdicts) {
@@ -70,14 +82,28 @@ export async function seenSave(tx: Tx, reports: readonly SeenReport[]): Promise<
         if (changed && known.has(id)) {
           tx.wake.instance(id);
           tx.wake.event("instance", id);
+          tx.wake.storage = true;
         }
       } else if (verdict === "refused") outcome.refused.push({ hostId, instanceId: id });
       else if (verdict === "outdated") outcome.outdated++;
       else outcome.strangers++;
     }
   }
+  await disksMade(tx, rows);
+  for (const { hostId, session, jobs } of reports) await jobsSeen(tx, hostId, session, jobs);
   for (const report of reports) if (report.full) outcome.taken += await seenAbsent(tx, report);
   return outcome;
+}
+
+/** Disks that a machine has open for the first time: from now on their files are never made anew. */
+async function disksMade(tx: Tx, rows: readonly { disks: SeenInstance["disks"] }[]): Promise<void> {
+  const made = rows.flatMap(({ disks }) => (disks ?? []).flatMap((disk) => (disk.made ? [disk.id] : [])));
+  if (made.length === 0) return;
+  await sql`
+    update disk set made = true where id in (
+      select id from disk where id = any(${made}) and not made and deleted_at is null order by id for no key update)`.execute(
+    tx.db,
+  );
 }
 
 /**
@@ -86,7 +112,7 @@ export async function seenSave(tx: Tx, reports: readonly SeenReport[]): Promise<
  */
 async function seenAbsent(tx: Tx, report: SeenReport): Promise<number> {
   const { rows } = await sql<{ id: InstanceId }>`
-    update instance set seen = '{"is": "gone"}', seen_epoch = epoch, seen_generation = ${report.wantedGeneration},
+    update instance set seen = '{"is": "gone"}', seen_disks = '[]', seen_epoch = epoch, seen_generation = ${report.wantedGeneration},
       seen_at = clock_timestamp()
     where id in (
       select i.id from instance i join host h on h.id = i.host_id
@@ -98,6 +124,7 @@ async function seenAbsent(tx: Tx, report: SeenReport): Promise<number> {
   for (const { id } of rows) {
     tx.wake.instance(id);
     tx.wake.event("instance", id);
+    tx.wake.storage = true;
   }
   return rows.length;
 }

@@ -4,7 +4,7 @@ import type { HostId, InstanceId } from "../../lib/ids.ts";
 
 export const channel = "vstation";
 
-export type EventSubject = "instance" | "operation" | "host";
+export type EventSubject = "instance" | "operation" | "host" | "disk" | "snapshot";
 
 export class Wake {
   /** Hosts whose wanted or session changed. */
@@ -16,6 +16,8 @@ export class Wake {
   peers = false;
   /** Host capacity or readiness changed: placement should read the hosts again. */
   capacity = false;
+  /** Something that the storage reconciler waits for: a job, a disk in a machine, new work. */
+  storage = false;
 
   host(id: HostId): void {
     this.hosts.add(id);
@@ -37,7 +39,7 @@ const idsPerPayload = 400;
  */
 export function notifyStatements(wake: Wake, replica: string): RawBuilder<unknown>[] {
   const payloads: string[] = [];
-  const flags = `${wake.peers ? "p" : ""}${wake.capacity ? "c" : ""}${wake.events.size > 0 ? "e" : ""}`;
+  const flags = `${wake.peers ? "p" : ""}${wake.capacity ? "c" : ""}${wake.events.size > 0 ? "e" : ""}${wake.storage ? "s" : ""}`;
   if (flags !== "") payloads.push(`${replica} ${flags}`);
   for (const [kind, ids] of [
     ["h", [...wake.hosts]],
@@ -72,6 +74,7 @@ export function parsePayload(payload: string, replica: string): Wake | undefined
   else {
     wake.peers = kind.includes("p");
     wake.capacity = kind.includes("c");
+    wake.storage = kind.includes("s");
     if (kind.includes("e")) wake.event("host", "");
   }
   return wake;

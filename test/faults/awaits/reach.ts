@@ -76,6 +76,26 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ["vstation/store/tags.ts#", "one transaction; no walk changes a network yet"],
   ["vstation/store/vpcs.ts#", "one transaction; no walk changes a network yet"],
 
+  // Of disks: what is walked by tests of its own, or only where something fails.
+  ["compute/jobs/", "only where a copy is made at rest, is cut off or fails: test/real/compute-disks.test.ts"],
+  ["compute/storage/disk-files.ts#", "only where an empty disk could not be made; or by the clock"],
+  [
+    "compute/vm/prepare.ts#ensureSystemDisk",
+    "only where a system disk could not be made, or lies in the shared folder",
+  ],
+  ["compute/vm/prepare.ts#removeFormerDisks", "only after a reset"],
+  ["compute/vm/worker.ts#Worker.#prepare", "only after a reset"],
+  ["vstation/app/disks.ts#", "one transaction each; other ways through it: test/real/vstation-disks.test.ts"],
+  ["vstation/app/snapshots.ts#", "one transaction each; other ways through it: test/real/vstation-disks.test.ts"],
+  ["vstation/cvm/cbs/", "answers and what calls one use case after another: test/real/vstation-disks.test.ts"],
+  ["vstation/native/calls/storage.ts#", "the same use cases as by the SDK: src/vstation/native/handler.test.ts"],
+  ["vstation/reconciler/storage.ts#", "only where work on a disk is given up: test/real/vstation-disks.test.ts"],
+  ["vstation/store/disks.ts#", "only for lists longer than a page, or disks of instances that move or end"],
+  ["vstation/store/instance-insert.ts#instanceInsert", "a statement among others of one transaction"],
+  ["vstation/store/instance-insert.ts#instanceMove", "a statement among others of one transaction"],
+  ["vstation/store/jobs.ts#jobsForget", "by the clock, once an hour; one statement"],
+  ["vstation/store/snapshots.ts#", "only for lists longer than a page"],
+
   // Not on the way of any request; by the clock, or only where something is already broken.
   ["compute/hypervisor.ts#", "only where a guest is paused or its record is lost"],
   [
@@ -101,7 +121,6 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ["compute/vm/fleet.ts#Fleet.boundLogs", "by the clock, once a minute"],
   ["compute/vm/fleet.ts#removeTemporaries", "only where a writing was cut off"],
   ["compute/vm/log-bound.ts#", "only where a serial log is too long: src/compute/vm/log-bound.test.ts"],
-  ["compute/vm/prepare.ts#ensureDisk", "only where a disk could not be made"],
   ["compute/vm/prepare.ts#ensureSeed", "only where a seed could not be made"],
   ["compute/vm/steps.ts#forgetTrace", "only where libvirt refuses a start"],
   ["compute/vm/worker.ts#Worker.#attempt", "only where libvirt refuses a start"],

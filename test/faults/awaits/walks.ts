@@ -14,6 +14,7 @@ import { allBack, dismiss, strike } from "../inject.ts";
 import { favouriteHost, withoutDisk } from "../hosts.ts";
 import { awaitOutcome, insist, removeSubject, runSubject, sendRequest } from "../requests.ts";
 import { root } from "../points.ts";
+import { storageLife } from "../storage.ts";
 import { expectThat, until } from "../until.ts";
 import { nativeLife } from "./native-walk.ts";
 import { newPublicKey } from "./public-key.ts";
@@ -24,6 +25,7 @@ export const walks = [
   "recover",
   "relocate",
   "nowhere",
+  "storage",
   "return",
   "leave",
   "outage",
@@ -51,6 +53,8 @@ export async function walk(lab: LabSession, which: Exclude<Walk, "first">, begin
       return relocate(lab, begin);
     case "nowhere":
       return nowhere(lab, begin);
+    case "storage":
+      return storage(lab, begin);
     case "return":
       await begin();
       for (const program of ["compute", "vstation"] as const) {
@@ -205,6 +209,15 @@ async function relocate(lab: LabSession, begin: () => Promise<void>): Promise<vo
     await removeSubject(lab, id);
   });
   await insist(() => once(lab.cloud.sdk.DeleteDisasterRecoverGroups({ DisasterRecoverGroupIds: [groupId] })));
+}
+
+/** A disk and its snapshot beside a guest that runs. */
+async function storage(lab: LabSession, begin: () => Promise<void>): Promise<void> {
+  const subject = await runSubject(lab);
+  await begin();
+  await storageLife(lab, subject.id);
+  expectThat((await bootIdOf(subject.ip)) === subject.bootId, `${subject.id} was started again`);
+  await removeSubject(lab, subject.id);
 }
 
 /** No host can make the instance's files: the launch fails, with the reason, and is cleared away. */

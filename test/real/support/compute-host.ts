@@ -55,6 +55,8 @@ export interface ComputeHostOptions {
   readonly number: number;
   readonly agents: { readonly port: number; readonly caFingerprint: string; readonly token: string };
   readonly imageDir?: string;
+  /** The folder that all hosts of the zone see. */
+  readonly sharedDir?: string;
   /** Where disks lie, if not in the host's folder. */
   readonly stateDir?: string;
   readonly shape?: ComputeConfig["shape"];
@@ -143,6 +145,7 @@ export class ComputeHost {
       runDir: "/run/vstation",
       imageDir: options.imageDir ?? imageCache,
       imageCacheGiB: 100,
+      ...(options.sharedDir === undefined ? {} : { sharedDir: options.sharedDir }),
       libvirtSocket: "/run/libvirt/libvirt-sock",
       vstation: {
         servers: [`${underlay.address}:${options.agents.port}`],

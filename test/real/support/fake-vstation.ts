@@ -23,7 +23,8 @@ import {
   type WantedInstance,
 } from "../../../src/api/agent.ts";
 import type { CpuBaseline } from "../../../src/core/machine.ts";
-import { newId, type InstanceId } from "../../../src/lib/ids.ts";
+import type { JobSpec, JobState, WantedJob } from "../../../src/api/agent-storage.ts";
+import { newId, type InstanceId, type JobId } from "../../../src/lib/ids.ts";
 import { until } from "./until.ts";
 
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
@@ -45,6 +46,8 @@ export class FakeHostSession {
   acknowledge = true;
   generation = 0;
   readonly instances = new Map<InstanceId, WantedInstance>();
+  readonly jobs = new Map<JobId, WantedJob>();
+  readonly seenJobs = new Map<JobId, JobState>();
   network: Pick<Extract<ToCompute, { type: "wanted" }>, "vpcs" | "subnets" | "securityGroups"> = {
     vpcs: [],
     subnets: [],
@@ -65,7 +68,36 @@ export class FakeHostSession {
       full: false,
       ...this.network,
       instances: instances.flatMap((one) => this.instances.get(one.id) ?? []),
+      jobs: [],
     });
+  }
+
+  /** Orders a job, and tells the host if it is connected. */
+  wantJob(spec: JobSpec): JobId {
+    const job = { id: newId("job"), generation: ++this.generation, spec, gone: false };
+    this.jobs.set(job.id, job);
+    this.#sendJob(job);
+    return job.id;
+  }
+
+  /** The job is over, as far as VStation is concerned. */
+  endJob(id: JobId): void {
+    const job = this.jobs.get(id);
+    this.jobs.delete(id);
+    this.seenJobs.delete(id);
+    if (job !== undefined) this.#sendJob({ ...job, generation: ++this.generation, gone: true });
+  }
+
+  async untilJob(id: JobId, is: JobState["is"], patienceMs = 60_000): Promise<JobState> {
+    await until(() => this.seenJobs.get(id)?.is === is, `${id} to be ${is}`, patienceMs).catch((error: unknown) => {
+      throw new Error(`${id} is ${JSON.stringify(this.seenJobs.get(id))}, not ${is}`, { cause: error });
+    });
+    return this.seenJobs.get(id) as JobState;
+  }
+
+  #sendJob(job: WantedJob): void {
+    const { generation } = this;
+    this.#send({ type: "wanted", generation, full: false, ...this.network, instances: [], jobs: [job] });
   }
 
   /** Drops an instance from what is wanted and says everything anew. */
@@ -82,6 +114,7 @@ export class FakeHostSession {
       full: true,
       ...this.network,
       instances: [...this.instances.values()],
+      jobs: [...this.jobs.values()],
     });
   }
 
@@ -155,6 +188,7 @@ export class FakeHostSession {
           this.seen.set(one.id, one);
           this.history.push({ id: one.id, phase: one.phase, at: performance.now() });
         }
+        for (const { id, state } of message.jobs) if (this.jobs.has(id)) this.seenJobs.set(id, state);
         if (this.acknowledge) this.#send({ type: "ack", seq: message.seq });
         return;
       case "answer":

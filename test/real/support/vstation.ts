@@ -84,6 +84,7 @@ export class TestVstation {
       agents: { address: "127.0.0.1", port: this.#agentPort, names: ["127.0.0.1"] },
       pkiDir: this.#pkiDir,
       imageDir: join(this.directory, "images"),
+      systemDiskGiB: 1,
       credentialsFile: join(this.directory, "credentials.json"),
       subnet: {
         id: "subnet-test0001",

@@ -1,4 +1,5 @@
 /** Documents as VStation would send them, for tests that only care about one thing in them. */
+import { noLimits } from "../../../src/api/agent-storage.ts";
 import type {
   SecurityRule,
   WantedInstance,
@@ -53,7 +54,8 @@ export function tinyInstance(changes: Partial<WantedInstance["spec"]> = {}): Omi
       vcpus: 1,
       memoryMiB: 192,
       imageId: tinyImage,
-      systemDisk: { id: newId("disk"), sizeGiB: 2 },
+      systemDisk: { id: newId("disk"), sizeGiB: 2, driver: "local", limits: noLimits },
+      dataDisks: [],
       nics: [
         {
           mac: `52:54:00:77:00:${number.toString(16).padStart(2, "0")}`,

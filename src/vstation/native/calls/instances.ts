@@ -37,6 +37,7 @@ export const instanceCalls: Calls<
       publicAddress: publicMbps === null ? null : { bandwidthMbps: publicMbps },
       zone: request.zone ?? onlyZone(cloud),
       minCount: request.minCount ?? request.count,
+      dataDisks: request.dataDisks.map((disk) => ({ ...disk, limits: { bytes: null, iops: null } })),
     });
   },
 

@@ -1,0 +1,33 @@
+/** One line that rewrites itself on a terminal, a line per change elsewhere; nothing for programs. */
+import type { Context } from "./context.ts";
+import { printable } from "./table.ts";
+
+export class Progress {
+  readonly #context: Context;
+  readonly #start = performance.now();
+  #last = "";
+  #shown = false;
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  show(text: string): void {
+    const { io, json } = this.#context;
+    if (json) return;
+    if (!io.errIsTty) {
+      if (text !== this.#last) io.err(`${printable(text)}\n`);
+      this.#last = text;
+      return;
+    }
+    const line = printable(`${text} (${Math.floor((performance.now() - this.#start) / 1000)} s)`);
+    const { columns } = io.stdout;
+    io.err(`\r\x1b[K${line.slice(0, Math.max(20, columns > 0 ? columns - 1 : 79))}`);
+    this.#shown = true;
+  }
+
+  end(): void {
+    if (this.#shown) this.#context.io.err("\r\x1b[K");
+    this.#shown = false;
+  }
+}

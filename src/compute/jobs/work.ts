@@ -1,0 +1,164 @@
+/**
+ * What each kind of job does on this host. Whatever a job makes is made beside its place, under a name that carries the job's id, and
+ * renamed into it: before the rename nothing has happened, after it everything has. Whoever comes back finds which.
+ *
+ * What can race. A guest starts while its disk is copied at rest: held off from before the copy looks until it is over. A guest starts
+ * while a snapshot is put into its disk: held off from before this process lets any guest start until the job has ended, because
+ * a job whose end was not written down is done again, and must not be done over what a guest has written since. A guest ends while QEMU copies its disk: the copy fails, and the next attempt is made at rest.
+ */
+import { rename, rm, stat } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { DiskRef, JobSpec, SnapshotRef } from "../../api/agent-storage.ts";
+import { crashPoint } from "../../lib/crash-point.ts";
+import { makeDurableDirectory, syncDirectory, temporaryEnding } from "../../lib/durable.ts";
+import { Failure, unreachable } from "../../lib/errors.ts";
+import type { InstanceId, JobId } from "../../lib/ids.ts";
+import type { DomainRef } from "../../libvirt/contract.ts";
+import type { Hypervisor } from "../hypervisor.ts";
+import { diskMissing, exists, grow, type DiskFiles } from "../storage/disk-files.ts";
+import { qcow2Size, writeOverlay } from "../storage/qcow2.ts";
+import { copyDisk, syncFile } from "./copy.ts";
+import { backUp, endBackup } from "./live-backup.ts";
+import { jobMustWait, type JobTools, type JobWork } from "./runner.ts";
+
+export interface WorkOptions {
+  readonly disks: DiskFiles;
+  readonly libvirt: Hypervisor;
+  readonly instances: {
+    /** Keeps an instance off for as long as it is off. */
+    hold(id: InstanceId, why: string): () => void;
+    atRest(id: InstanceId): Promise<DomainRef | "off" | null>;
+  };
+}
+
+const gib = 2 ** 30;
+/** What an instance that waits for it says. */
+const beingCopied = "a snapshot of its disk is made";
+
+export function jobWork({ disks, libvirt, instances }: WorkOptions): JobWork {
+  const rest = async (disk: DiskRef): Promise<DomainRef | "off"> => {
+    if (disk.instanceId === null) return "off";
+    const found = await instances.atRest(disk.instanceId);
+    if (found === null) throw jobMustWait("whether its instance runs is not known now");
+    return found;
+  };
+
+  const createSnapshot = async (id: JobId, disk: DiskRef, snapshot: SnapshotRef, tools: JobTools) => {
+    const place = disks.snapshot(snapshot);
+    if (!(await exists(place))) {
+      await makeDurableDirectory(dirname(place));
+      const temporary = temporaryOf(place, id);
+      await rm(temporary, { force: true });
+      const letGo = disk.instanceId === null ? () => undefined : instances.hold(disk.instanceId, beingCopied);
+      try {
+        const state = await rest(disk);
+        tools.progress(0);
+        if (state === "off") await copyAtRest(disk, temporary, tools);
+        else {
+          // A guest that runs may end and start as it likes.
+          letGo();
+          await copyRunning(id, disk, state, temporary, tools);
+        }
+      } finally {
+        letGo();
+      }
+      crashPoint("job.snapshot.written");
+      tools.signal.throwIfAborted();
+      await putInPlace(temporary, place);
+    }
+    return { bytes: await takenBy(place) };
+  };
+
+  const copyRunning = async (id: JobId, disk: DiskRef, domain: DomainRef, to: string, tools: JobTools) => {
+    await endBackup(libvirt, domain, id);
+    await writeOverlay(to, { size: await qcow2Size(disks.disk(disk)), backing: null });
+    await backUp(libvirt, domain, { job: id, disk: disk.id, isSystem: disk.usage === "system", to }, tools);
+  };
+
+  const copyAtRest = async (disk: DiskRef, to: string, tools: JobTools): Promise<void> => {
+    const file = disks.disk(disk);
+    if (await exists(file)) return await copyDisk(file, to, tools);
+    // A data disk that was never in a machine has no file yet: it is empty.
+    if (disk.made || disk.usage === "system") throw diskMissing(disk.id, file);
+    await writeOverlay(to, { size: disk.sizeGiB * gib, backing: null });
+  };
+
+  const applySnapshot = async (id: JobId, disk: DiskRef, snapshot: SnapshotRef, tools: JobTools) => {
+    const [from, place] = [disks.snapshot(snapshot), disks.disk(disk)];
+    if (!(await exists(from))) {
+      const message = `the snapshot ${snapshot.id} is not here any more`;
+      throw new Failure("not_found", "SnapshotMissing", message, { detail: { file: from } });
+    }
+    await makeDurableDirectory(dirname(place));
+    const temporary = temporaryOf(place, id);
+    await rm(temporary, { force: true });
+    if ((await rest(disk)) !== "off") throw jobMustWait("its instance runs");
+    tools.progress(0);
+    await copyDisk(from, temporary, tools);
+    await grow(temporary, disk.sizeGiB);
+    await syncFile(temporary);
+    crashPoint("job.apply.written");
+    tools.signal.throwIfAborted();
+    await putInPlace(temporary, place);
+    return {};
+  };
+
+  const remove = async (file: string): Promise<Record<string, number>> => {
+    await rm(file, { force: true });
+    crashPoint("job.delete.removed");
+    if (await exists(dirname(file))) await syncDirectory(dirname(file));
+    return {};
+  };
+
+  return {
+    hold(spec) {
+      if (spec.kind !== "snapshot.apply" || spec.disk.instanceId === null) return () => undefined;
+      return instances.hold(spec.disk.instanceId, "a snapshot is put into its disk");
+    },
+
+    async run(id, spec, tools) {
+      switch (spec.kind) {
+        case "snapshot.create":
+          return await createSnapshot(id, spec.disk, spec.snapshot, tools);
+        case "snapshot.apply":
+          return await applySnapshot(id, spec.disk, spec.snapshot, tools);
+        case "snapshot.delete":
+          return await remove(disks.snapshot(spec.snapshot));
+        case "disk.delete":
+          return await remove(disks.disk(spec.disk));
+        default:
+          return unreachable(spec);
+      }
+    },
+
+    async clean(id, spec) {
+      if (spec.kind === "snapshot.create" && spec.disk.instanceId !== null) {
+        const state = await instances.atRest(spec.disk.instanceId);
+        if (state === null) throw jobMustWait("whether its instance runs is not known now");
+        if (state !== "off") await endBackup(libvirt, state, id);
+      }
+      await rm(temporaryOf(placeOf(disks, spec), id), { force: true });
+    },
+  };
+}
+
+function placeOf(disks: DiskFiles, spec: JobSpec): string {
+  return spec.kind === "snapshot.create" || spec.kind === "snapshot.delete"
+    ? disks.snapshot(spec.snapshot)
+    : disks.disk(spec.disk);
+}
+
+function temporaryOf(place: string, id: JobId): string {
+  return `${place}.${id}${temporaryEnding}`;
+}
+
+async function putInPlace(temporary: string, place: string): Promise<void> {
+  await rename(temporary, place);
+  crashPoint("job.place.renamed");
+  await syncDirectory(dirname(place));
+}
+
+/** What a file takes of the storage. */
+async function takenBy(file: string): Promise<number> {
+  return (await stat(file)).blocks * 512;
+}

@@ -1,0 +1,103 @@
+/**
+ * Where disks and snapshots lie, and how their files come to be as wanted: made when missing (and only then), and grown.
+ *
+ * Every file of ours is a qcow2 that is made under a temporary name and renamed. A data disk's first file is empty; once it has been
+ * in a machine (`made`) a missing file is a loss to report. Growing is done here only while nothing has the file open.
+ */
+import { access, rename, rm, statfs } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { DiskRef, SnapshotRef, StorageDriver } from "../../api/agent-storage.ts";
+import { crashPoint } from "../../lib/crash-point.ts";
+import { makeDurableDirectory, syncDirectory, temporaryName } from "../../lib/durable.ts";
+import { Failure, wrap } from "../../lib/errors.ts";
+import type { DiskId } from "../../lib/ids.ts";
+import { diskFile, type Paths } from "../paths.ts";
+import { run } from "../process.ts";
+import { qcow2Size, writeOverlay } from "./qcow2.ts";
+
+const gib = 2 ** 30;
+const resizeMs = 60_000;
+
+export class DiskFiles {
+  readonly #paths: Paths;
+  readonly #sharedDir: string | null;
+
+  constructor(paths: Paths, sharedDir: string | null) {
+    this.#paths = paths;
+    this.#sharedDir = sharedDir;
+  }
+
+  disk(ref: Pick<DiskRef, "id" | "driver" | "usage" | "instanceId">): string {
+    if (ref.driver === "local" && ref.usage === "system") {
+      if (ref.instanceId === null) throw new Error(`a system disk without an instance: ${ref.id}`);
+      return diskFile(this.#paths, ref.instanceId, ref.id);
+    }
+    return join(this.#folder(ref.driver, "disks"), `${ref.id}.qcow2`);
+  }
+
+  snapshot(ref: SnapshotRef): string {
+    return join(this.#folder(ref.driver, "snapshots"), `${ref.id}.qcow2`);
+  }
+
+  /** Makes the file of a data disk if it is missing and may be made, and grows it; nothing may have it open. */
+  async ensureData(ref: DiskRef): Promise<string> {
+    const file = this.disk(ref);
+    if (!(await exists(file))) {
+      if (ref.made) throw diskMissing(ref.id, file);
+      await this.#makeEmpty(file, ref.sizeGiB);
+    }
+    await grow(file, ref.sizeGiB);
+    return file;
+  }
+
+  /** What the shared folder's file system has, and what is free of it; null without one. */
+  async shared(): Promise<{ totalGiB: number; freeGiB: number } | null> {
+    if (this.#sharedDir === null) return null;
+    const { blocks, bavail, bsize } = await statfs(this.#sharedDir);
+    return { totalGiB: Math.floor((blocks * bsize) / gib), freeGiB: Math.floor((bavail * bsize) / gib) };
+  }
+
+  #folder(driver: StorageDriver, kind: "disks" | "snapshots"): string {
+    if (driver === "local") return this.#paths[kind];
+    if (this.#sharedDir !== null) return join(this.#sharedDir, kind);
+    const message = "this host has no shared folder; set sharedDir in its configuration and mount it there";
+    throw new Failure("conflict", "SharedFolderMissing", message);
+  }
+
+  async #makeEmpty(file: string, sizeGiB: number): Promise<void> {
+    const temporary = temporaryName(file);
+    try {
+      await makeDurableDirectory(dirname(file));
+      await writeOverlay(temporary, { size: sizeGiB * gib, backing: null });
+      crashPoint("disk.make.written");
+      await rename(temporary, file);
+      crashPoint("disk.make.renamed");
+      await syncDirectory(dirname(file));
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw wrap("making an empty disk", error);
+    }
+  }
+}
+
+/** Grows a disk's file that nothing has open; a smaller wish leaves it as it is. */
+export async function grow(file: string, sizeGiB: number): Promise<void> {
+  if ((await qcow2Size(file)) >= sizeGiB * gib) return;
+  await run("qemu-img", ["resize", "-q", "-f", "qcow2", file, `${sizeGiB}G`], { deadlineMs: resizeMs });
+  crashPoint("disk.grow.done");
+}
+
+export function diskMissing(id: DiskId, file: string): Failure {
+  const message = `the disk ${id} was here and is not any more; restore it on the host, or terminate it`;
+  return new Failure("conflict", "DiskMissing", message, { detail: { file } });
+}
+
+export async function exists(file: string): Promise<boolean> {
+  try {
+    await access(file);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw wrap(`looking for ${file}`, error);
+  }
+}

@@ -1,0 +1,249 @@
+/** The CBS actions of disks. What costs money, encrypts, shares or backs up by a policy is refused: to ignore it would lie. */
+import { diskStates, diskTypes, diskUsages } from "../../../core/disk.ts";
+import { parseId } from "../../../lib/ids.ts";
+import type { DiskQuery } from "../../cloud-storage.ts";
+import { action } from "../action.ts";
+import { Refusal } from "../error-codes.ts";
+import { filters, filterValues } from "../filters.ts";
+import { clientToken } from "../instance-values.ts";
+import { boolean, check, id, idsToRead, ignored, integer, list, oneOf, page, refused, text } from "../parameters.ts";
+import {
+  diskId,
+  diskIds,
+  diskName,
+  diskSize,
+  diskType,
+  limitsOf,
+  placement,
+  shownDisk,
+  snapshotId,
+  tags,
+  tagsOf,
+  throughput,
+} from "./values.ts";
+
+const encryption = () => refused("UnsupportedOperation.DiskEncrypt", "asks for an encrypted disk");
+
+export const createDisks = action("CreateDisks")(
+  {
+    Placement: placement,
+    DiskChargeType: check(
+      text(64),
+      "UnsupportedOperation",
+      "must be POSTPAID_BY_HOUR",
+      (value) => value === "POSTPAID_BY_HOUR",
+    ),
+    DiskType: diskType(),
+    DiskName: diskName().optional(),
+    Tags: tags().optional(),
+    SnapshotId: snapshotId().optional(),
+    DiskCount: integer(1, 50).default(1),
+    ThroughputPerformance: throughput().optional(),
+    KmsKeyId: encryption(),
+    DiskSize: diskSize().optional(),
+    Shareable: refused("UnsupportedOperation", "asks for a disk that several instances have at once"),
+    ClientToken: clientToken().optional(),
+    Encrypt: encryption(),
+    EncryptType: ignored(),
+    DiskChargePrepaid: refused(),
+    DeleteSnapshot: refused(),
+    AutoMountConfiguration: refused("UnsupportedOperation", "asks that a guest mounts it by itself"),
+    DiskBackupQuota: refused(),
+    BurstPerformance: refused(),
+  },
+  async ({ cloud, caller }, request) => {
+    if (request.DiskSize === undefined && request.SnapshotId === undefined) {
+      throw new Refusal("MissingParameter", "Give `DiskSize`, or a `SnapshotId` that says it.");
+    }
+    const ids = await cloud.disks.create(caller, {
+      zone: request.Placement.Zone,
+      type: request.DiskType,
+      name: request.DiskName || "unnamed",
+      sizeGiB: request.DiskSize ?? null,
+      snapshotId: request.SnapshotId ?? null,
+      limits: limitsOf(request.ThroughputPerformance),
+      count: request.DiskCount,
+      tags: tagsOf(request.Tags),
+      clientToken: request.ClientToken ?? null,
+    });
+    return { DiskIdSet: ids };
+  },
+);
+
+export const attachDisks = action("AttachDisks")(
+  {
+    InstanceId: id("instance"),
+    DiskIds: diskIds,
+    DeleteWithInstance: boolean().optional(),
+    AttachMode: oneOf(["PF", "VF", "LF"]).optional(),
+  },
+  async ({ cloud, caller }, request) => {
+    await cloud.disks.attach(caller, request.DiskIds, request.InstanceId, request.DeleteWithInstance ?? null);
+    return {};
+  },
+);
+
+export const detachDisks = action("DetachDisks")(
+  { DiskIds: diskIds, InstanceId: id("instance").optional() },
+  async ({ cloud, caller }, request) => {
+    await cloud.disks.detach(caller, request.DiskIds, request.InstanceId ?? null);
+    return {};
+  },
+);
+
+export const resizeDisk = action("ResizeDisk")(
+  { DiskId: diskId(), DiskSize: diskSize() },
+  async ({ cloud, caller }, request) => {
+    await cloud.disks.resize(caller, request.DiskId, request.DiskSize);
+    return {};
+  },
+);
+
+export const terminateDisks = action("TerminateDisks")(
+  { DiskIds: diskIds, DeleteSnapshot: integer(0, 1).default(0) },
+  async ({ cloud, caller }, request) => {
+    await cloud.disks.delete(caller, request.DiskIds);
+    if (request.DeleteSnapshot === 0) return {};
+    const query = { diskIds: request.DiskIds };
+    const { items } = await cloud.snapshots.list(caller, query, { offset: 0, limit: Number.MAX_SAFE_INTEGER });
+    if (items.length > 0) {
+      await cloud.snapshots.delete(
+        caller,
+        items.map((snapshot) => snapshot.id),
+      );
+    }
+    return {};
+  },
+);
+
+export const modifyDiskAttributes = action("ModifyDiskAttributes")(
+  {
+    DiskIds: diskIds,
+    DiskName: diskName().optional(),
+    ProjectId: integer(0, 0, "InvalidProjectId.NotFound").optional(),
+    DeleteWithInstance: boolean().optional(),
+    Portable: ignored(),
+    DiskType: refused("UnsupportedOperation", "asks for another type"),
+    BurstPerformanceOperation: refused(),
+  },
+  async ({ cloud, caller }, request) => {
+    const { DiskName: name, DeleteWithInstance: deleteWithInstance } = request;
+    await cloud.disks.modify(caller, request.DiskIds, {
+      ...(name === undefined ? {} : { name }),
+      ...(deleteWithInstance === undefined ? {} : { deleteWithInstance }),
+    });
+    return {};
+  },
+);
+
+export const modifyDiskExtraPerformance = action("ModifyDiskExtraPerformance")(
+  { DiskId: diskId(), ThroughputPerformance: throughput() },
+  async ({ cloud, caller }, request) => {
+    await cloud.disks.modify(caller, [request.DiskId], { limits: limitsOf(request.ThroughputPerformance) });
+    return {};
+  },
+);
+
+/** How each filter narrows the query; null means that nothing can pass. */
+type Narrow = (values: string[]) => DiskQuery | null;
+
+const narrows: Readonly<Record<string, Narrow>> = {
+  "disk-usage": (values) => among(diskUsages, values, (usages) => ({ usages })),
+  "disk-charge-type": (values) => (values.includes("POSTPAID_BY_HOUR") ? {} : null),
+  portable: (values) => (values.includes("TRUE") || values.includes("true") ? { usages: ["DATA_DISK"] } : {}),
+  "project-id": (values) => (values.includes("0") ? {} : null),
+  "disk-id": (values) => known("disk", values, (ids) => ({ ids })),
+  "disk-name": (names) => ({ names }),
+  "disk-type": (values) => among(diskTypes, values, (types) => ({ types })),
+  "disk-state": (values) => among(diskStates, values, (states) => ({ states })),
+  "instance-id": (values) => known("instance", values, (instanceIds) => ({ instanceIds })),
+  "instance-type": (values) => (values.includes("CVM") ? { attached: true } : null),
+  zone: (zones) => ({ zones }),
+  "snapshot-id": (values) => known("snapshot", values, (snapshotIds) => ({ snapshotIds })),
+};
+
+/** Those of the values that are words which are known; with none left nothing can pass. */
+function among<T extends string>(
+  words: readonly T[],
+  values: string[],
+  query: (words: T[]) => DiskQuery,
+): DiskQuery | null {
+  const found = words.filter((word) => values.includes(word));
+  return found.length === 0 ? null : query(found);
+}
+
+function known<K extends "disk" | "instance" | "snapshot">(
+  kind: K,
+  values: string[],
+  query: (ids: NonNullable<ReturnType<typeof parseId<K>>>[]) => DiskQuery,
+): DiskQuery | null {
+  const ids = values.map((value) => parseId(kind, value)).filter((value) => value !== undefined);
+  return ids.length === 0 ? null : query(ids);
+}
+
+export const describeDisks = action("DescribeDisks")(
+  {
+    DiskIds: idsToRead("disk", 100).optional(),
+    Filters: filters(Object.keys(narrows), 10),
+    ...page,
+    OrderField: oneOf(["CREATE_TIME", "DEADLINE", "SNAPSHOT_COUNT"]).optional(),
+    Order: oneOf(["ASC", "DESC"]).optional(),
+    ReturnBindAutoSnapshotPolicy: ignored(),
+  },
+  async ({ cloud, caller }, request) => {
+    const given = request.DiskIds ?? [];
+    if (given.length > 0 && (request.Filters ?? []).length > 0) {
+      throw new Refusal("InvalidParameter", "Give `DiskIds` or `Filters`, not both.");
+    }
+    let query: DiskQuery | null = given.length > 0 ? { ids: given } : {};
+    for (const [name, values] of filterValues(request.Filters)) {
+      const narrowed: DiskQuery | null = narrows[name]?.(values) ?? null;
+      query = query === null || narrowed === null ? null : { ...query, ...narrowed };
+    }
+    if (query === null) return { TotalCount: 0, DiskSet: [] };
+    const { total, items } = await cloud.disks.list(caller, query, { offset: request.Offset, limit: request.Limit });
+    return { TotalCount: total, DiskSet: items.map(shownDisk) };
+  },
+);
+
+/** What may be bought, which here is every type in every size. */
+export const describeDiskConfigQuota = action("DescribeDiskConfigQuota")(
+  {
+    InquiryType: oneOf(["INQUIRY_CBS_CONFIG", "INQUIRY_CVM_CONFIG"]),
+    DiskChargeType: oneOf(["POSTPAID_BY_HOUR", "PREPAID"]).optional(),
+    InstanceFamilies: list(text(64), 100).optional(),
+    DiskTypes: list(diskType(), 10).optional(),
+    Zones: list(text(64), 100).optional(),
+    Memory: ignored(),
+    DiskUsage: oneOf(diskUsages).optional(),
+    CPU: ignored(),
+    DedicatedClusterId: refused(),
+  },
+  async ({ cloud }, request) => {
+    const zones = cloud.catalogue.zones.filter((zone) => request.Zones?.includes(zone) ?? true);
+    const usages = request.DiskUsage === undefined ? diskUsages : [request.DiskUsage];
+    const families = request.InstanceFamilies ?? [""];
+    const types = request.DiskChargeType === "PREPAID" ? [] : (request.DiskTypes ?? diskTypes);
+    return {
+      DiskConfigSet: zones.flatMap((Zone) =>
+        families.flatMap((InstanceFamily) =>
+          types.flatMap((DiskType) =>
+            usages.map((DiskUsage) => ({
+              Available: true,
+              Zone,
+              DiskType,
+              DiskUsage,
+              InstanceFamily,
+              DiskChargeType: "POSTPAID_BY_HOUR",
+              DeviceClass: "",
+              MinDiskSize: 1,
+              MaxDiskSize: 65_536,
+              StepSize: 1,
+              ExtraPerformanceRange: [],
+            })),
+          ),
+        ),
+      ),
+    };
+  },
+);

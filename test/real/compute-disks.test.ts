@@ -1,0 +1,195 @@
+/** Disks and snapshots on real hosts, as their guests see them: two hosts with one shared folder. */
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { noLimits, type DataDisk, type DiskRef, type SeenDisk, type SnapshotRef } from "../../src/api/agent-storage.ts";
+import type { WantedInstance } from "../../src/api/agent.ts";
+import { newId } from "../../src/lib/ids.ts";
+import { UndoStack } from "../../src/lib/undo.ts";
+import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
+import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
+import { GuestShell } from "./support/guest-shell.ts";
+import { until } from "./support/until.ts";
+import { testNetwork, tinyInstance } from "./support/wanted-documents.ts";
+
+const patience = 120_000;
+const undo = new UndoStack();
+const hosts: ComputeHost[] = [];
+const sessions: FakeHostSession[] = [];
+let shared = "";
+
+beforeAll(async () => {
+  shared = mkdtempSync(join(tmpdir(), "vstation-shared-"));
+  undo.push("shared", () => rmSync(shared, { recursive: true }));
+  const underlay = new TestUnderlay();
+  undo.push("underlay", () => underlay.remove());
+  const vstation = await FakeVstation.start(underlay.address);
+  undo.push("vstation", () => vstation.stop());
+  for (const number of [1, 2]) {
+    const agents = { port: vstation.port, caFingerprint: vstation.caFingerprint, token: vstation.newToken() };
+    const host = await ComputeHost.start({ underlay, number, agents, sharedDir: shared });
+    undo.push(`host ${number}`, () => host.stop());
+    const session = vstation.session(host.name);
+    session.network = testNetwork;
+    host.startCompute();
+    hosts.push(host);
+    sessions.push(session);
+  }
+  for (const session of sessions) await until(() => session.check("libvirt") === "ok", "libvirt to answer", patience);
+}, 240_000);
+
+afterAll(async () => {
+  const failures: string[] = [];
+  await undo.unwind((name, error) => failures.push(`${name}: ${String(error)}`));
+  if (failures.length > 0) throw new Error(failures.join("; "));
+}, 120_000);
+
+type Wanted = Omit<WantedInstance, "generation">;
+
+let shells = 0;
+
+/** A guest that has booted on the first host (or another), with a shell on its console. */
+async function boot(dataDisks: DataDisk[], at = 0): Promise<{ wanted: Wanted; shell: GuestShell }> {
+  const wanted = tinyInstance({ dataDisks });
+  const [host, session] = [hosts[at]!, sessions[at]!];
+  session.want(wanted);
+  await session.untilPhase(wanted.id, "running", patience);
+  return { wanted, shell: await shellOf(host, session, wanted, 1) };
+}
+
+async function shellOf(
+  host: ComputeHost,
+  session: FakeHostSession,
+  wanted: Wanted,
+  start: number,
+): Promise<GuestShell> {
+  const log = `${host.stateDir}/instances/${wanted.id}/console-${start}.log`;
+  await until(() => readFileSync(log, "latin1").includes("tiny: ready"), "the guest to have booted", patience);
+  return await GuestShell.open(session, wanted.id, `shell-${++shells}`);
+}
+
+function dataDisk(changes: Partial<DataDisk> = {}): DataDisk {
+  return { id: newId("disk"), sizeGiB: 1, driver: "shared", limits: noLimits, slot: 0, made: false, ...changes };
+}
+
+const withDisks = (wanted: Wanted, dataDisks: DataDisk[]): Wanted => ({
+  ...wanted,
+  spec: { ...wanted.spec, dataDisks },
+});
+
+async function seenDisk(
+  session: FakeHostSession,
+  wanted: Wanted,
+  disk: DataDisk,
+  passes: (seen: SeenDisk | undefined) => boolean,
+) {
+  const look = (): SeenDisk | undefined => session.seen.get(wanted.id)?.disks?.find(({ id }) => id === disk.id);
+  const isTold = (): boolean => session.seen.get(wanted.id)?.generation === session.generation;
+  await until(() => isTold() && passes(look()), `${disk.id} to be seen so`, patience).catch((error: unknown) => {
+    throw new Error(`seen: ${JSON.stringify(session.seen.get(wanted.id))}`, { cause: error });
+  });
+}
+
+async function end(wanted: Wanted, at = 0): Promise<void> {
+  const session = sessions[at]!;
+  session.want({ ...wanted, power: { state: "gone" } });
+  await session.untilPhase(wanted.id, "gone", patience);
+}
+
+const refOf = (disk: DataDisk, wanted: Wanted | null): DiskRef => {
+  const { id, driver, sizeGiB, made } = disk;
+  return { id, driver, sizeGiB, made, usage: "data", instanceId: wanted?.id ?? null };
+};
+
+async function job(at: number, ...order: Parameters<FakeHostSession["wantJob"]>): Promise<void> {
+  const session = sessions[at]!;
+  const id = session.wantJob(...order);
+  await session.untilJob(id, "done", patience);
+  session.endJob(id);
+  await until(() => !existsSync(`${hosts[at]!.stateDir}/jobs/${id}.json`), "the job to be forgotten", patience);
+}
+
+/** The device that a guest has given a disk, found as udev finds it: by the serial number. */
+async function deviceOf(shell: GuestShell, { id }: { id: string }): Promise<string> {
+  const line = `for d in /sys/block/vd*; do [ "$(cat $d/serial)" = ${id} ] && echo /dev/\${d##*/}; done`;
+  return (await shell.until(line, (printed) => printed.trim() !== "")).trim();
+}
+
+/** Eight characters in the middle of the disk, on the disk when this returns. */
+async function write(shell: GuestShell, device: string, text: string): Promise<void> {
+  await shell.run(`printf ${text} | dd of=${device} bs=512 seek=300000 conv=fsync 2>/dev/null`);
+}
+
+async function read(shell: GuestShell, device: string): Promise<string> {
+  return (await shell.run(`dd if=${device} bs=512 skip=300000 count=1 2>/dev/null | head -c 8; echo`)).trim();
+}
+
+const blocks = "cat /sys/block/vdc/size 2>/dev/null || echo none";
+const sectors = (gib: number): string => String((gib * 2 ** 30) / 512);
+
+test("a running guest sees a disk come, with its id, grow, be limited, and go", async () => {
+  const { wanted, shell } = await boot([]);
+  const [session] = sessions as [FakeHostSession];
+  expect((await shell.run(blocks)).trim()).toBe("none");
+
+  const disk = dataDisk();
+  session.want(withDisks(wanted, [disk]));
+  await seenDisk(session, wanted, disk, (seen) => seen?.sizeGiB === 1);
+  await shell.until(blocks, (printed) => printed.trim() === sectors(1), patience);
+  expect((await shell.run("cat /sys/block/vdc/serial; echo")).trim()).toBe(disk.id);
+
+  const larger = { ...disk, sizeGiB: 3, limits: { bytes: 20_000_000, iops: 500 } };
+  session.want(withDisks(wanted, [larger]));
+  await seenDisk(session, wanted, disk, (seen) => seen?.sizeGiB === 3);
+  await shell.until(blocks, (printed) => printed.trim() === sectors(3), patience);
+  const tuned = (): string => hosts[0]!.sh(`virsh blkdeviotune ${wanted.id} vdc`);
+  await until(() => /total_bytes_sec\s*: 20000000/.test(tuned()) && /total_iops_sec\s*: 500/.test(tuned()), "limits");
+
+  session.want(withDisks(wanted, []));
+  await seenDisk(session, wanted, disk, (seen) => seen === undefined);
+  await shell.until(blocks, (printed) => printed.trim() === "none", patience);
+  // A detached disk stays; a removed one is gone.
+  const file = join(shared, "disks", `${disk.id}.qcow2`);
+  expect(existsSync(file)).toBe(true);
+  await job(0, { kind: "disk.delete", disk: refOf({ ...disk, made: true }, null) });
+  expect(existsSync(file)).toBe(false);
+  await end(wanted);
+}, 400_000);
+
+test("what was written is there on another host; a snapshot of a running disk, put back, undoes damage", async () => {
+  const disk = dataDisk({ slot: 3 });
+  const { wanted, shell } = await boot([disk]);
+  const [session, other] = sessions as [FakeHostSession, FakeHostSession];
+  expect(await deviceOf(shell, wanted.spec.systemDisk)).toBe("/dev/vda");
+  const device = await deviceOf(shell, disk);
+  await write(shell, device, "precious");
+  const made = { ...disk, made: true };
+
+  const snapshot: SnapshotRef = { id: newId("snapshot"), driver: "shared" };
+  await job(0, { kind: "snapshot.create", disk: refOf(made, wanted), snapshot });
+  expect(readdirSync(join(shared, "snapshots"))).toEqual([`${snapshot.id}.qcow2`]);
+  const nodes = hosts[0]!.sh(`virsh qemu-monitor-command ${wanted.id} '{"execute":"query-named-block-nodes"}'`);
+  expect(nodes).not.toContain("copy-job");
+
+  await write(shell, device, "damaged!");
+  session.want(withDisks(wanted, []));
+  await seenDisk(session, wanted, disk, (seen) => seen === undefined);
+  await end(wanted);
+
+  const there = await boot([{ ...made, slot: 0 }], 1);
+  expect(await read(there.shell, await deviceOf(there.shell, disk))).toBe("damaged!");
+  other.want({ ...there.wanted, power: { state: "stopped", how: "hard" } });
+  await other.untilPhase(there.wanted.id, "stopped");
+  await job(1, { kind: "snapshot.apply", disk: refOf(made, there.wanted), snapshot });
+  other.want({ ...there.wanted, power: { state: "running", incarnation: 2, resets: 0 } });
+  await other.untilPhase(there.wanted.id, "running", patience);
+  const back = await shellOf(hosts[1]!, other, there.wanted, 2);
+  expect(await read(back, await deviceOf(back, disk))).toBe("precious");
+  await end(there.wanted, 1);
+
+  await job(1, { kind: "snapshot.delete", snapshot });
+  await job(1, { kind: "disk.delete", disk: refOf(made, null) });
+  expect(readdirSync(join(shared, "snapshots"))).toEqual([]);
+  expect(readdirSync(join(shared, "disks"))).toEqual([]);
+}, 600_000);

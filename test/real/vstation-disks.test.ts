@@ -1,0 +1,197 @@
+/** Disks and snapshots as VStation keeps them: states, refusals, what becomes of them with their instances. Hosts are simulated. */
+import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { cbs } from "tencentcloud-sdk-nodejs/tencentcloud/services/cbs/index.js";
+import type { Disk } from "tencentcloud-sdk-nodejs/tencentcloud/services/cbs/v20170312/cbs_models.js";
+import type { DiskId, InstanceId } from "../../src/lib/ids.ts";
+import { areGone, inState, list, run, show, stop, terminate } from "./support/cloud.ts";
+import { TestPostgres } from "./support/postgres.ts";
+import { eventually, TestVstation } from "./support/vstation.ts";
+
+const postgres = new TestPostgres();
+let vstation: TestVstation;
+let sdk: InstanceType<typeof cbs.v20170312.Client>;
+
+beforeAll(async () => {
+  await postgres.start();
+  vstation = await TestVstation.create(postgres);
+  await vstation.start({ hosts: 2 });
+  const { endpoint, secretId, secretKey, region } = vstation.credentials;
+  sdk = new cbs.v20170312.Client({
+    credential: { secretId, secretKey },
+    region,
+    profile: { httpProfile: { endpoint: new URL(endpoint).host, protocol: "http://", reqTimeout: 60 } },
+  });
+}, 120_000);
+afterAll(async () => {
+  await vstation.close();
+  await postgres.close();
+});
+afterEach(async () => {
+  const ids = (await list(vstation.native)).map(({ id }) => id);
+  if (ids.length > 0) await terminate(vstation.native, ids);
+  await areGone(vstation, ids);
+  const { disks } = await vstation.native.call("diskList", {});
+  for (const { id } of disks) await vstation.native.call("diskDelete", { params: { id } });
+  if (vstation.errors.length > 0) throw new Error(`errors in the log: ${JSON.stringify(vstation.errors)}`);
+});
+
+async function one(request = {}): Promise<InstanceId> {
+  const ids = await run(vstation.native, request);
+  await inState(vstation, ids, "RUNNING");
+  return ids[0] as InstanceId;
+}
+
+async function disk(changes: { DiskType?: string; DiskSize?: number; SnapshotId?: string } = {}): Promise<DiskId> {
+  const { DiskIdSet } = await sdk.CreateDisks({
+    Placement: { Zone: "ap-test-1" },
+    DiskChargeType: "POSTPAID_BY_HOUR",
+    DiskType: "CLOUD_PREMIUM",
+    DiskName: "data",
+    DiskSize: 10,
+    ...changes,
+  });
+  return DiskIdSet?.[0] as DiskId;
+}
+
+async function described(id: string): Promise<Disk | undefined> {
+  return (await sdk.DescribeDisks({ DiskIds: [id] })).DiskSet?.[0];
+}
+
+function inDiskState(id: string, state: string): Promise<Disk> {
+  return eventually(`${id} to be ${state}`, async () => {
+    const found = await described(id);
+    return found?.DiskState === state ? found : undefined;
+  });
+}
+
+const code = (error: unknown): unknown => (error as { code?: unknown }).code;
+
+it("a disk is made once for a token, shown with every field that clients read unguarded, attached, grown and let go", async () => {
+  const instance = await one();
+  const request = {
+    Placement: { Zone: "ap-test-1" },
+    DiskChargeType: "POSTPAID_BY_HOUR",
+    DiskType: "CLOUD_SSD",
+    DiskSize: 20,
+    DiskCount: 2,
+    ThroughputPerformance: 150,
+    ClientToken: "disks-1",
+  };
+  const [first, again] = [await sdk.CreateDisks(request), await sdk.CreateDisks(request)];
+  expect(again.DiskIdSet).toEqual(first.DiskIdSet);
+  expect(await sdk.CreateDisks({ ...request, DiskSize: 30 }).catch(code)).toBe("InvalidParameterCombination");
+  const [id, other] = first.DiskIdSet as [string, string];
+  expect(await described(id)).toMatchObject({
+    DiskId: id,
+    DiskName: "unnamed-1",
+    DiskState: "UNATTACHED",
+    DiskSize: 20,
+    DiskType: "CLOUD_SSD",
+    DiskUsage: "DATA_DISK",
+    Encrypt: false,
+    DeleteWithInstance: false,
+    ThroughputPerformance: 150,
+    Attached: false,
+  });
+
+  await sdk.AttachDisks({ InstanceId: instance, DiskIds: [id, other], DeleteWithInstance: true });
+  await inDiskState(id, "ATTACHED");
+  await inDiskState(other, "ATTACHED");
+  await sdk.ResizeDisk({ DiskId: id, DiskSize: 40 });
+  expect(await inDiskState(id, "ATTACHED")).toMatchObject({ DiskSize: 40, InstanceId: instance });
+  expect((await show(vstation.native, instance)).dataDisks).toEqual([
+    { id, type: "CLOUD_SSD", name: "unnamed-1", sizeGiB: 40 },
+    { id: other, type: "CLOUD_SSD", name: "unnamed-2", sizeGiB: 20 },
+  ]);
+  expect(await sdk.TerminateDisks({ DiskIds: [id] }).catch(code)).toBe("InvalidDisk.Attached");
+  expect(await sdk.ResizeDisk({ DiskId: id, DiskSize: 40 }).catch(code)).toBe("InvalidParameter.DiskSizeNotMatch");
+  await sdk.DetachDisks({ DiskIds: [id] });
+  await inDiskState(id, "UNATTACHED");
+  expect(await sdk.DetachDisks({ DiskIds: [id] }).catch(code)).toBe("UnsupportedOperation.StateError");
+
+  // What goes with the instance goes, what was let go of before stays.
+  await terminate(vstation.native, [instance]);
+  await areGone(vstation, [instance]);
+  expect(await described(other)).toBeUndefined();
+  expect(await described(id)).toMatchObject({ DiskState: "UNATTACHED", DiskSize: 40 });
+  await eventually("the files' removal to be over", async () => {
+    const open = await vstation.sql("select 1 from host_job where ended_at is null");
+    return open.length === 0 ? true : undefined;
+  });
+});
+
+it("RunInstances makes data disks, and a disk on a host's own storage stays on that host", async () => {
+  const instance = await one({ dataDisks: [{ type: "LOCAL_BASIC", sizeGiB: 30, deleteWithInstance: false }] });
+  const [data] = (await show(vstation.native, instance)).dataDisks;
+  await inDiskState(data?.id ?? "", "ATTACHED");
+  await sdk.DetachDisks({ DiskIds: [data?.id ?? ""], InstanceId: instance });
+  await inDiskState(data?.id ?? "", "UNATTACHED");
+  // Groups keep the two apart: the second one is on the other host.
+  const group = await vstation.native.call("groupCreate", { request: { name: "apart" } });
+  const [near] = await run(vstation.native, { count: 1, groupId: group.id });
+  const [far] = await run(vstation.native, { count: 1, groupId: group.id });
+  await inState(vstation, [near as InstanceId, far as InstanceId], "RUNNING");
+  const hostOf = async (id: InstanceId) => (await show(vstation.native, id)).hostId;
+  const home = await hostOf(instance);
+  const away = (await hostOf(near as InstanceId)) === home ? far : near;
+  const refusal = await sdk.AttachDisks({ InstanceId: away as string, DiskIds: [data?.id ?? ""] }).catch(code);
+  expect(refusal).toBe("InvalidDisk.NotSupported");
+  await sdk.AttachDisks({ InstanceId: instance, DiskIds: [data?.id ?? ""] });
+  await inDiskState(data?.id ?? "", "ATTACHED");
+  await terminate(vstation.native, [near as InstanceId, far as InstanceId]);
+  await areGone(vstation, [near as InstanceId, far as InstanceId]);
+  await vstation.native.call("groupDelete", { params: { id: group.id } });
+});
+
+it("a snapshot is made while the disk is in use, put back only while its instance is stopped, and fills new disks", async () => {
+  const instance = await one();
+  const id = await disk();
+  await sdk.AttachDisks({ InstanceId: instance, DiskIds: [id] });
+  await inDiskState(id, "ATTACHED");
+  const { SnapshotId } = await sdk.CreateSnapshot({ DiskId: id, SnapshotName: "before" });
+  const snapshot = await eventually("the snapshot", async () => {
+    const found = (await sdk.DescribeSnapshots({ SnapshotIds: [SnapshotId ?? ""] })).SnapshotSet?.[0];
+    return found?.SnapshotState === "NORMAL" ? found : undefined;
+  });
+  expect(snapshot).toMatchObject({ Percent: 100, DiskId: id, DiskSize: 10, DiskUsage: "DATA_DISK" });
+  const apply = { SnapshotId: SnapshotId ?? "", DiskId: id };
+  expect(await sdk.ApplySnapshot(apply).catch(code)).toBe("UnsupportedOperation.InstanceStateRunning");
+  await stop(vstation.native, [instance], "hard");
+  await inState(vstation, [instance], "STOPPED");
+  await sdk.ApplySnapshot(apply);
+  await inDiskState(id, "ATTACHED");
+
+  expect(await disk({ DiskSize: 5, SnapshotId: SnapshotId ?? "" }).catch(code)).toBe(
+    "InvalidParameter.DiskSizeNotMatch",
+  );
+  const filled = await disk({ SnapshotId: SnapshotId ?? "" });
+  await inDiskState(filled, "UNATTACHED");
+  await sdk.DeleteSnapshots({ SnapshotIds: [SnapshotId ?? ""] });
+  expect((await sdk.DescribeSnapshots({ SnapshotIds: [SnapshotId ?? ""] })).TotalCount).toBe(0);
+  expect(await sdk.DeleteSnapshots({ SnapshotIds: [SnapshotId ?? ""] }).catch(code)).toBe("InvalidSnapshotId.NotFound");
+});
+
+it("a guest that holds on to its disk keeps it, and the disk says so; a host that does not take one lets go of it", async () => {
+  const instance = await one();
+  const id = await disk();
+  const [host] = vstation.hosts.filter((each) => each.machines.has(instance));
+  await sdk.AttachDisks({ InstanceId: instance, DiskIds: [id] });
+  await inDiskState(id, "ATTACHED");
+  if (host === undefined) throw new Error("no host");
+  // The host goes on telling that the disk is there.
+  host.beforeSend = (message) => {
+    if (message.type !== "seen") return message;
+    const held = [{ id, sizeGiB: 10, made: true, problem: null }];
+    return { ...message, instances: message.instances.map((each) => ({ ...each, disks: held })) };
+  };
+  await sdk.DetachDisks({ DiskIds: [id] });
+  await inDiskState(id, "DETACHING");
+  expect(await sdk.ResizeDisk({ DiskId: id, DiskSize: 20 }).catch(code)).toBe("ResourceBusy");
+  await vstation.sql("update disk set due_at = now() where id = $1", [id]);
+  const kept = await inDiskState(id, "ATTACHED");
+  expect(kept.ErrorPrompt).toContain("did not let go");
+  host.beforeSend = (message) => message;
+  host.reportFull();
+  await sdk.DetachDisks({ DiskIds: [id] });
+  await inDiskState(id, "UNATTACHED");
+});
