@@ -10,7 +10,7 @@ import { join } from "node:path";
 import * as z from "zod";
 import { run } from "../../lab/run.ts";
 import type { InstanceWire } from "../../src/api/native/resources.ts";
-import { bridgeName } from "../../src/compute/network/plan.ts";
+import { bridgeName } from "../../src/compute/network/names.ts";
 import type { LabHost } from "../lab-session.ts";
 import { bareCommand, lastCommand } from "./qemu-log.ts";
 

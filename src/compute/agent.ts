@@ -79,7 +79,6 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     directory: paths.network,
     underlayAddress: config.network.underlayAddress,
     underlayDevice: config.network.underlayDevice,
-    direct: config.network.direct,
     log,
     wanted: () => ({ network: store.network, peers: store.peers() }),
     guests: () => fleet.guests(),
@@ -150,7 +149,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   await allotments.load();
   await jobs.load();
   fleet.start();
-  void syncNetwork(network, log);
+  void networkRound(network.check(), log);
 
   const describe = async (): Promise<{ inventory: Inventory; readiness: Readiness }> => {
     const libvirtVersion = await askVersion(libvirt);
@@ -192,10 +191,9 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   // Where another host's guest lives is of use once it runs. Starts need the processor before that, and twenty make one pass.
   let peersTimer: NodeJS.Timeout | undefined;
   const peersChanged = (): void => {
-    if (!network.isBehind) return;
     peersTimer ??= setTimeout(() => {
       peersTimer = undefined;
-      void syncNetwork(network, log);
+      void networkRound(network.changed(), log);
     }, peersSettleMs);
   };
 
@@ -227,7 +225,8 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
         if (change.jobs) jobs.changed();
         fleet.wantedChanged(change.instances);
         outbox.changed();
-        if (change.network) await syncNetwork(network, log);
+        const round = networkRound(network.changed(), log);
+        if (change.network) await round;
       },
       applyPeers: async (message) => {
         if (await store.applyPeers(message)) peersChanged();
@@ -245,7 +244,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     await link.run();
   })();
   const drift = setInterval(() => {
-    void syncNetwork(network, log);
+    void networkRound(network.check(), log);
     void fleet.boundLogs();
     void machines.sync();
     void refill(reserve, log);
@@ -279,10 +278,10 @@ async function askVersion(libvirt: Hypervisor): Promise<string> {
   }
 }
 
-/** A pass that fails is told and made again by the next drift check; a guest that needs it asks for its own. */
-async function syncNetwork(network: Network, log: Log): Promise<void> {
+/** A round that fails is told and made again by the next drift check; a guest that needs it asks for its own. */
+async function networkRound(round: Promise<void>, log: Log): Promise<void> {
   try {
-    await network.sync();
+    await round;
   } catch (error) {
     log.error({ err: error }, "the host's network could not be brought to what is wanted");
   }

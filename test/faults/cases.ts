@@ -53,6 +53,7 @@ export const reach: Readonly<Record<string, readonly [Scenario, ...Scenario[]]>>
   "cvm.action": ["run", "stop", "terminate"],
   "link.join": ["join"],
   "network.guest": ["run"],
+  "network.guard": ["run", "restart"],
   "network.pass": ["run", "restart"],
   "placement.batch": ["run"],
   "placement.lease": ["restart"],

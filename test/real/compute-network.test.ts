@@ -150,10 +150,11 @@ test("a Compute that is killed and comes back takes no packet from its guests", 
 test("what an operator broke is repaired by the next change", async () => {
   const [host, session] = [hosts[1], sessions[1]];
   if (!host || !session) throw new Error("no host");
-  host.sh("ip addr flush dev br-test0001; ip link del vx-test0001; nft flush ruleset; kill $(pgrep dnsmasq)");
+  host.sh("ip link del vx-test0001; ip netns del vstation-test0001; nft flush ruleset; kill $(pgrep dnsmasq)");
   expect(await pings(addressOf(1), 1)).toBe(0);
   session.setPeers(members());
   await until(async () => (await pings(addressOf(1), 1)) === 1, "the guest to answer again", 60_000);
   expect(host.sh("nft list table inet vstation")).toContain("masquerade");
-  expect(host.sh("ip -4 addr show dev br-test0001")).toContain(`${testSubnet.gateway}/16`);
+  const gate = host.sh("nsenter --net=/run/netns/vstation-test0001 ip -4 addr show dev gw-test0001");
+  expect(gate).toContain(`${testSubnet.gateway}/16`);
 });

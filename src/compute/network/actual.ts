@@ -1,7 +1,7 @@
-/** Reads what the kernel has: links, addresses, forwarding and neighbour entries of our own bridges and VXLAN devices. */
+/** Reads what the kernel has in the host's own namespace: links, addresses, forwarding, neighbour and proxy entries of our own. */
 import * as z from "zod";
 import { run } from "../process.ts";
-import { linkAlias } from "./plan.ts";
+import { linkAlias, ourProtocol } from "./names.ts";
 
 export interface ActualLink {
   readonly name: string;
@@ -15,6 +15,8 @@ export interface ActualLink {
     readonly device: string;
     readonly learning: boolean;
   } | null;
+  /** A bridge's IPv4 frames pass the firewall. */
+  readonly filtered: boolean;
   readonly port: { readonly learning: boolean; readonly neighSuppress: boolean } | null;
   readonly addresses: readonly string[];
 }
@@ -22,17 +24,24 @@ export interface ActualLink {
 export interface ActualNetwork {
   /** Ours only: those with our alias. */
   readonly links: ReadonlyMap<string, ActualLink>;
+  /** Bridges with a port that is not ours: a guest's tap. */
+  readonly inUse: ReadonlySet<string>;
   /** Per VXLAN device: MAC -> address of the host. */
   readonly tunnels: ReadonlyMap<string, ReadonlyMap<string, string>>;
-  /** Per VXLAN device: MACs that the bridge sends there. */
+  /** Per port of a bridge of ours: MACs that the bridge sends there. */
   readonly ports: ReadonlyMap<string, ReadonlySet<string>>;
   /** Per bridge: IP -> MAC. */
   readonly neighbours: ReadonlyMap<string, ReadonlyMap<string, string>>;
-  /** Every link's name, foreign ones included. */
-  readonly names: ReadonlySet<string>;
+  /** Addresses that the host answers for on the underlay without having them. */
+  readonly proxied: ReadonlySet<string>;
+  /** Per link of ours: single addresses that are routed there. */
+  readonly routes: ReadonlyMap<string, ReadonlySet<string>>;
+  /** The device towards the other hosts, if it is there. */
+  readonly underlay: { readonly index: number; readonly mac: string } | null;
 }
 
 const linkSchema = z.object({
+  ifindex: z.number(),
   ifname: z.string(),
   ifalias: z.string().optional(),
   address: z.string().optional(),
@@ -48,6 +57,7 @@ const linkSchema = z.object({
           local: z.string().optional(),
           link: z.string().optional(),
           learning: z.boolean().optional(),
+          nf_call_iptables: z.number().optional(),
         })
         .optional()
         .catch(undefined),
@@ -70,20 +80,27 @@ const fdbSchema = z.object({
   flags: z.array(z.string()).default([]),
 });
 const neighbourSchema = z.object({ dst: z.string(), dev: z.string(), lladdr: z.string().optional() });
+const proxySchema = z.object({ dst: z.string(), protocol: z.literal(String(ourProtocol)) });
+const routeSchema = z.object({ dst: z.string(), dev: z.string().optional() });
 
-export async function readNetwork(): Promise<ActualNetwork> {
-  const [links, fdb, neighbours] = await Promise.all([
+/** `underlay`: the device on which addresses are answered for. */
+export async function readNetwork(underlay: string): Promise<ActualNetwork> {
+  const [links, fdb, neighbours, proxied, routes] = await Promise.all([
     json(linkSchema, "ip", ["-j", "-d", "addr", "show"]),
     json(fdbSchema, "bridge", ["-j", "fdb", "show"]),
     json(neighbourSchema, "ip", ["-j", "-4", "neigh", "show", "nud", "permanent"]),
+    json(proxySchema, "ip", ["-j", "-d", "-4", "neigh", "show", "proxy", "dev", underlay]),
+    json(routeSchema, "ip", ["-j", "-4", "route", "show", "table", "main"]),
   ]);
   const ours = new Map(links.filter((l) => l.ifalias === linkAlias).map((l) => [l.ifname, actualLink(l)]));
+  const inUse = new Set(links.flatMap((l) => (l.master !== undefined && !ours.has(l.ifname) ? [l.master] : [])));
   const tunnels = new Map<string, Map<string, string>>();
   const ports = new Map<string, Set<string>>();
   for (const entry of fdb) {
-    if (!ours.get(entry.ifname)?.vxlan) continue;
+    const link = ours.get(entry.ifname);
+    if (link === undefined) continue;
     if (entry.master === undefined) {
-      if (entry.dst !== undefined) into(tunnels, entry.ifname, () => new Map()).set(entry.mac, entry.dst);
+      if (link.vxlan && entry.dst !== undefined) into(tunnels, entry.ifname, () => new Map()).set(entry.mac, entry.dst);
     } else if (entry.state === "static") {
       into(ports, entry.ifname, () => new Set()).add(entry.mac);
     }
@@ -93,11 +110,29 @@ export async function readNetwork(): Promise<ActualNetwork> {
     if (!ours.has(entry.dev) || entry.lladdr === undefined) continue;
     into(known, entry.dev, () => new Map()).set(entry.dst, entry.lladdr);
   }
-  return { links: ours, tunnels, ports, neighbours: known, names: new Set(links.map((l) => l.ifname)) };
+  const routed = new Map<string, Set<string>>();
+  for (const { dst, dev } of routes) {
+    if (dev !== undefined && ours.has(dev) && !dst.includes("/")) into(routed, dev, () => new Set()).add(dst);
+  }
+  const device = links.find((link) => link.ifname === underlay);
+  return {
+    underlay: device === undefined ? null : { index: device.ifindex, mac: device.address ?? "" },
+    links: ours,
+    inUse,
+    tunnels,
+    ports,
+    neighbours: known,
+    proxied: new Set(proxied.map(({ dst }) => dst)),
+    routes: routed,
+  };
 }
 
 async function json<S extends z.ZodType>(item: S, program: string, args: readonly string[]): Promise<z.output<S>[]> {
-  const text = await run(program, args);
+  return list(item, await run(program, args));
+}
+
+/** What of a printed list can be read as such items. */
+export function list<S extends z.ZodType>(item: S, text: string): z.output<S>[] {
   // An empty answer is an empty list; `ip` prints `{}` for a neighbour that went away while it was printing.
   const parsed: unknown = text.trim() === "" ? [] : JSON.parse(text);
   return Array.isArray(parsed) ? parsed.flatMap((one: unknown) => item.safeParse(one).data ?? []) : [];
@@ -116,6 +151,7 @@ function actualLink(link: z.output<typeof linkSchema>): ActualLink {
       link.linkinfo?.info_kind === "vxlan"
         ? { id: data?.id ?? 0, local: data?.local ?? "", device: data?.link ?? "", learning: data?.learning ?? true }
         : null,
+    filtered: data?.nf_call_iptables === 1,
     port: port ? { learning: port.learning ?? true, neighSuppress: port.neigh_suppress ?? false } : null,
     addresses: link.addr_info.flatMap((a) => (a.family === "inet" && a.local ? [`${a.local}/${a.prefixlen}`] : [])),
   };

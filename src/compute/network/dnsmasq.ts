@@ -1,20 +1,21 @@
 /**
- * One dnsmasq per subnet on this host: addresses (static leases of local instances only) and names (forwarded) for its guests.
+ * One dnsmasq per VPC on this host, in the VPC's namespace: addresses (static leases of local instances only) and names (the VPC's
+ * instances, on whatever host; all others forwarded) for its guests.
  *
  * It is a process of its own that outlives Compute, so that a restart of Compute is nothing a guest could notice; a new Compute
  * finds it by its pid file and takes it over if its configuration is still the wanted one. A lease is a file in `dhcp-hostsdir`:
- * dnsmasq takes a new file by inotify, at once and without a signal; a removal needs SIGHUP. Leases are infinite, because a guest
- * must not lose its address while no dnsmasq answers.
+ * dnsmasq takes a new file by inotify, at once and without a signal; a removal needs SIGHUP, and so does a change of names.
+ * Leases are infinite, because a guest must not lose its address while no dnsmasq answers.
  *
- * Nothing leaks to other hosts: it is bound to the subnet's bridge, requests are broadcasts, and broadcasts do not cross VXLAN.
+ * Nothing leaks to other hosts: it is bound to the router's gates, requests are broadcasts, and broadcasts do not cross VXLAN.
  */
 import { spawn } from "node:child_process";
-import { mkdir, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readdir, readlink, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { WantedSubnet } from "../../api/agent.ts";
 import { formatError, wrap } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
-import { bridgeName } from "./plan.ts";
+import { namespaceFile, tail } from "./names.ts";
+import type { VpcPlan } from "./plan.ts";
 
 const shortestLifeMs = 5_000;
 
@@ -23,12 +24,22 @@ export interface Lease {
   readonly ip: string;
 }
 
+/** What a dnsmasq serves. */
+export interface Service {
+  readonly vpc: VpcPlan;
+  /** The number of the namespace it is to live in. */
+  readonly inode: number;
+  /** Servers for other names, where a subnet does not say any. */
+  readonly upstream: readonly string[];
+  /** Lines of a hosts file. */
+  readonly names: string;
+}
+
 /** The configuration file's text. */
-export function dnsmasqConfig(subnet: WantedSubnet, directory: string): string {
-  const [network = "", prefix = ""] = subnet.cidr.split("/");
-  const names = subnet.dns.length > 0;
+export function dnsmasqConfig(vpc: VpcPlan, upstream: readonly string[], directory: string): string {
+  const own = [...new Set(vpc.subnets.flatMap(({ dns }) => dns))];
   return [
-    `interface=${bridgeName(subnet.id)}`,
+    ...vpc.subnets.map(({ gate }) => `interface=${gate}`),
     `except-interface=lo`,
     `bind-dynamic`,
     `no-hosts`,
@@ -39,14 +50,26 @@ export function dnsmasqConfig(subnet: WantedSubnet, directory: string): string {
     `pid-file=${join(directory, "pid")}`,
     `log-facility=${join(directory, "log")}`,
     `quiet-dhcp`,
-    ...(names ? subnet.dns.map((server) => `server=${server}`) : [`port=0`]),
+    `addn-hosts=${join(directory, "names")}`,
+    `local-ttl=5`,
+    `domain=${vpc.domain}`,
+    `local=/${vpc.domain}/`,
+    ...(own.length > 0 ? own : upstream).map((server) => `server=${server}`),
     `dhcp-authoritative`,
     `leasefile-ro`,
     `no-ping`,
-    `dhcp-range=${network},static,${netmask(Number(prefix))},infinite`,
-    `dhcp-option=option:router,${subnet.gateway}`,
-    ...(names ? [`dhcp-option=option:dns-server,${subnet.gateway}`] : [`dhcp-option=option:dns-server`]),
-    `dhcp-option=option:mtu,${subnet.mtu}`,
+    ...vpc.subnets.flatMap((subnet) => {
+      const tag = `tag:${tail(subnet.id)}`;
+      const [network = "", prefix = ""] = subnet.cidr.split("/");
+      const gateway = subnet.gateway.split("/")[0] ?? "";
+      return [
+        `dhcp-range=set:${tail(subnet.id)},${network},static,${netmask(Number(prefix))},infinite`,
+        `dhcp-option=${tag},option:router,${gateway}`,
+        `dhcp-option=${tag},option:dns-server,${gateway}`,
+        `dhcp-option=${tag},option:mtu,${subnet.mtu}`,
+      ];
+    }),
+    `dhcp-option=option:domain-search,${vpc.domain}`,
     `dhcp-hostsdir=${join(directory, "hosts")}`,
     ``,
   ].join("\n");
@@ -60,13 +83,13 @@ function netmask(prefix: number): string {
 export class Dnsmasq {
   readonly #directory: string;
   readonly #log: Log;
-  #subnet: WantedSubnet | null = null;
+  #service: Service | null = null;
   #pid: number | null = null;
   #leases = new Map<string, string>();
   #closed = false;
   readonly #onEnd: () => void;
 
-  /** `directory`: this subnet's own, under runDir. `onEnd`: the process ended by itself after running for a while. */
+  /** `directory`: this VPC's own, under runDir. `onEnd`: the process ended by itself after running for a while. */
   constructor(directory: string, log: Log, onEnd: () => void) {
     this.#directory = directory;
     this.#log = log;
@@ -74,18 +97,33 @@ export class Dnsmasq {
   }
 
   /** Brings the process to the wanted configuration; cheap when it runs with it already. */
-  async ensure(subnet: WantedSubnet): Promise<void> {
+  async ensure(service: Service): Promise<void> {
     await mkdir(join(this.#directory, "hosts"), { recursive: true, mode: 0o755 });
-    const config = dnsmasqConfig(subnet, this.#directory);
+    const config = dnsmasqConfig(service.vpc, service.upstream, this.#directory);
     const file = join(this.#directory, "dnsmasq.conf");
     const same = (await readText(file)) === config;
-    if (this.#subnet === null) await this.#readLeases();
-    this.#subnet = subnet;
+    // Names that a Compute wrote and did not live to tell of are told of now.
+    const first = this.#service === null;
+    if (first) await this.#readLeases();
+    this.#service = service;
+    const renamed = (await this.#writeNames(service.names)) || first;
     this.#pid = await this.#findProcess();
-    if (this.#pid !== null && same) return;
+    if (this.#pid !== null && same && (await livesIn(this.#pid, service.inode))) {
+      if (renamed) this.#reload();
+      return;
+    }
     if (this.#pid !== null) await this.#end(this.#pid);
     await writeFile(file, config);
-    await this.#start(file);
+    await this.#start(file, service.vpc.namespace);
+  }
+
+  /** True if it said something else before. */
+  async #writeNames(names: string): Promise<boolean> {
+    const file = join(this.#directory, "names");
+    if ((await readText(file)) === names) return false;
+    await writeFile(`${file}.new`, names);
+    await rename(`${file}.new`, file);
+    return true;
   }
 
   /** Hands out this address to that MAC from now on. `name` is the file's name, unique per NIC. */
@@ -112,7 +150,7 @@ export class Dnsmasq {
     this.#reload();
   }
 
-  /** Ends the process and removes its folder: the subnet is not wanted here any more. */
+  /** Ends the process and removes its folder: the VPC is not wanted here any more. */
   async remove(): Promise<void> {
     this.#closed = true;
     const pid = await this.#findProcess();
@@ -140,9 +178,10 @@ export class Dnsmasq {
     return command?.includes(join(this.#directory, "dnsmasq.conf")) ? pid : null;
   }
 
-  async #start(file: string): Promise<void> {
+  async #start(file: string, namespace: string): Promise<void> {
     await rm(join(this.#directory, "pid"), { force: true });
-    const child = spawn("dnsmasq", ["--keep-in-foreground", `--conf-file=${file}`], {
+    const command = [`--net=${namespaceFile(namespace)}`, "dnsmasq", "--keep-in-foreground", `--conf-file=${file}`];
+    const child = spawn("nsenter", command, {
       detached: true,
       stdio: ["ignore", "ignore", "pipe"],
     });
@@ -159,7 +198,7 @@ export class Dnsmasq {
       if (this.#pid !== child.pid) return;
       this.#pid = null;
       if (this.#closed) return;
-      this.#log.warn({ subnet: this.#subnet?.id, code, by, said }, "dnsmasq ended");
+      this.#log.warn({ vpc: this.#service?.vpc.id, code, by, said }, "dnsmasq ended");
       // One that cannot run is tried again with the next check of the network, not at once and for ever.
       if (performance.now() - began > shortestLifeMs) this.#onEnd();
     });
@@ -181,6 +220,16 @@ function signal(pid: number, name: "SIGHUP" | "SIGTERM" | "SIGKILL"): void {
     process.kill(pid, name);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw new Error(formatError(error), { cause: error });
+  }
+}
+
+/** A process whose namespace was made anew serves nobody. */
+async function livesIn(pid: number, inode: number): Promise<boolean> {
+  try {
+    return (await readlink(`/proc/${pid}/ns/net`)) === `net:[${inode}]`;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw wrap(`looking at process ${pid}`, error);
   }
 }
 

@@ -1,38 +1,48 @@
 /**
  * Keeps this host's network as it is wanted: one writer, one pass at a time, level-triggered.
  *
- * A pass reads what the kernel has, computes the commands that are missing (diff.ts), runs them in two batches, and looks after
- * dnsmasq and the firewall. It runs at the start, when subnets or peers change, and every minute against drift. A pass on an
- * unchanged host runs three reading commands and nothing else.
+ * A pass reads what the kernel has, computes the commands that are missing (diff.ts, router.ts), runs them in a few batches, and
+ * looks after the firewall and the name servers. It runs at the start, when networks or peers change, and every minute against
+ * drift. Between passes a guard round brings the firewall alone up to date: one process that writes what changed, for a guest
+ * that comes, a rule that changes, a member that moves. Nobody waits for a pass whose network is there already.
  *
  * Who else touches these facts: the kernel (it drops our entries with a device), an operator, and libvirt, which makes a guest's
  * tap on the bridge. A crash at any point leaves a part of the wanted state; the next pass adds the rest.
- *
- * A subnet that VStation does not name any more is kept as long as an instance of it lies here: bookkeeping cuts no guest off.
  */
-import { writeFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import type { InstanceSpec, Peer, WantedSubnet } from "../../api/agent.ts";
+import type { InstanceSpec, Peer } from "../../api/agent.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
-import { Failure, wrap } from "../../lib/errors.ts";
-import type { InstanceId, SubnetId } from "../../lib/ids.ts";
+import { Failure } from "../../lib/errors.ts";
+import type { InstanceId, SubnetId, VpcId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
+import { backoff } from "../../lib/retry.ts";
 import { run } from "../process.ts";
 import type { DomainNic } from "../vm/domain-xml/nics.ts";
 import type { WantedNetwork } from "../wanted/store.ts";
 import { readNetwork } from "./actual.ts";
-import { diffNetwork } from "./diff.ts";
+import { announce } from "./announce.ts";
+import { diffNetwork, holdsStranger } from "./diff.ts";
 import { Dnsmasq } from "./dnsmasq.ts";
-import { firewallRules, tableName } from "./firewall.ts";
-import { bridgeName, planNetwork, tapName, type NetworkPlan } from "./plan.ts";
+import { Filter } from "./filter.ts";
+import { hostTable } from "./firewall/host.ts";
+import { tapTable } from "./firewall/taps.ts";
+import { answerAtOnce, prepareKernel, readResolvers } from "./host.ts";
+import { hostsFile } from "./hosts-file.ts";
+import { bridgeName, tapName } from "./names.ts";
+import { neededNetwork } from "./needed.ts";
+import { guestNics, planNetwork, type NetworkPlan } from "./plan.ts";
+import { readNamespaces } from "./router.ts";
+import { Router } from "./routers.ts";
+import { Rounds } from "./rounds.ts";
+import { Slots } from "./slots.ts";
 
 export interface NetworkOptions {
   readonly directory: string;
   readonly underlayAddress: string;
   readonly underlayDevice: string;
-  readonly direct: readonly string[];
   readonly log: Log;
-  /** What VStation wants, read at each pass. */
+  /** What VStation wants, read at each round. */
   readonly wanted: () => { network: WantedNetwork | null; peers: readonly Peer[] };
   /** Every instance that lies here, strangers included. */
   readonly guests: () => Iterable<readonly [InstanceId, InstanceSpec]>;
@@ -40,39 +50,56 @@ export interface NetworkOptions {
 
 export class Network {
   readonly #options: NetworkOptions;
-  /** Subnets as they were wanted last, kept while an instance needs them. */
-  #subnets = new Map<SubnetId, WantedSubnet>();
-  #dnsmasq = new Map<SubnetId, Dnsmasq>();
-  /** Subnets whose bridge and dnsmasq a pass has made. */
-  #ready = new Set<SubnetId>();
-  #firewall: { text: string; listed: string } | null = null;
+  readonly #slots: Slots;
+  #assigned: ReadonlyMap<string, number> = new Map();
+  /** Networks as they were wanted last, kept while an instance needs them. */
+  #needed: WantedNetwork = { vpcs: [], subnets: [], securityGroups: [] };
+  readonly #routers = new Map<VpcId, Router>();
+  readonly #dnsmasq = new Map<VpcId, Dnsmasq>();
+  readonly #filters = { host: new Filter(), taps: new Filter() };
+  /** Subnets whose bridge and dnsmasq a pass has made, and the VPC of each. */
+  #ready = new Map<SubnetId, VpcId>();
   /** What the last whole pass brought about, to compare. */
   #done = "";
-  #pass: Promise<void> | null = null;
-  #again: Promise<void> | null = null;
+  /** The next pass looks at what nothing has changed, too. */
+  #looking = true;
+  #failures = 0;
+  #retry: NodeJS.Timeout | undefined;
+  readonly #passes = new Rounds(() => this.#runPass());
+  readonly #guards = new Rounds(() => this.#runGuard());
 
   constructor(options: NetworkOptions) {
     this.#options = options;
+    this.#slots = new Slots(join(options.directory, "slots.json"));
   }
 
   /** One pass that begins after this call: joins the one that waits, if any. */
   sync(): Promise<void> {
-    if (this.#pass === null) {
-      this.#pass = this.#runPass().finally(() => (this.#pass = null));
-      return this.#pass;
-    }
-    this.#again ??= this.#pass
-      .catch(() => undefined)
-      .then(() => {
-        this.#again = null;
-        return this.sync();
-      });
-    return this.#again;
+    return this.#passes.request();
   }
 
-  /** Would a pass now want anything else than the last one did? Peers on this very host, for one, change nothing here. */
+  /** A pass that also repairs what somebody else has changed in places that are not read each time. */
+  check(): Promise<void> {
+    this.#looking = true;
+    return this.sync();
+  }
+
+  /** Something that is wanted has changed: as much as that needs, which is often nothing, is done. */
+  async changed(): Promise<void> {
+    if (this.isBehind) await this.sync();
+    else await this.guard();
+  }
+
+  /** Brings the firewall to what is wanted now. No guest may run before its own entries are there. */
+  guard(): Promise<void> {
+    return this.#guards.request();
+  }
+
+  /** Would a pass now want anything else than the last one did? Peers on this very host, for one, change little here. */
   get isBehind(): boolean {
-    return textOf(this.#plan()) !== this.#done;
+    if (this.#options.wanted().network === null) return false;
+    this.#refresh();
+    return this.#textOf(this.#plan()) !== this.#done;
   }
 
   /** Makes an instance's addresses ready and says how its NICs are attached. */
@@ -80,9 +107,10 @@ export class Network {
     if (spec.nics.some((nic) => !this.#ready.has(nic.subnetId))) await this.sync();
     return Promise.all(
       spec.nics.map(async (nic, index) => {
-        const subnet = this.#subnets.get(nic.subnetId);
-        const dnsmasq = this.#dnsmasq.get(nic.subnetId);
-        if (subnet === undefined || dnsmasq === undefined || !this.#ready.has(nic.subnetId)) {
+        const subnet = this.#needed.subnets.find((one) => one.id === nic.subnetId);
+        const vpc = this.#ready.get(nic.subnetId);
+        const dnsmasq = vpc && this.#dnsmasq.get(vpc);
+        if (subnet === undefined || dnsmasq === undefined) {
           throw new Failure("unavailable", "SubnetUnknown", `subnet ${nic.subnetId} is not known to this host yet`);
         }
         await dnsmasq.addLease(leaseName(id, index), nic);
@@ -92,83 +120,162 @@ export class Network {
     );
   }
 
+  #refresh(): void {
+    const { network } = this.#options.wanted();
+    if (network !== null) this.#needed = neededNetwork(this.#needed, network, this.#nics());
+  }
+
+  #nics() {
+    return guestNics(this.#options.guests());
+  }
+
   #plan(): NetworkPlan {
-    const { wanted, underlayAddress, underlayDevice, direct } = this.#options;
-    return planNetwork([...this.#subnets.values()], wanted().peers, { underlayAddress, underlayDevice, direct });
+    const { wanted, underlayAddress, underlayDevice } = this.#options;
+    return planNetwork({
+      network: this.#needed,
+      peers: wanted().peers,
+      nics: this.#nics(),
+      slots: this.#assigned,
+      underlay: { address: underlayAddress, device: underlayDevice },
+    });
+  }
+
+  #textOf(plan: NetworkPlan): string {
+    const { peers } = this.#options.wanted();
+    const names = plan.vpcs.map((vpc) => hostsFile(vpc, peers));
+    return JSON.stringify([plan, names], (_, value: unknown) => (value instanceof Map ? [...value] : value));
   }
 
   async #runPass(): Promise<void> {
-    const { wanted, guests } = this.#options;
-    const { network } = wanted();
     // Nobody has said yet what should be here. What an earlier Compute left works on.
-    if (network === null) return;
-    const { subnets } = network;
-    const used = new Set([...guests()].flatMap(([, spec]) => spec.nics.map((nic) => nic.subnetId)));
-    const named = new Set(subnets.map((s) => s.id));
-    const kept = [...this.#subnets.values()].filter((s) => used.has(s.id) && !named.has(s.id));
-    this.#subnets = new Map([...subnets, ...kept].map((s) => [s.id, s]));
-    const plan = this.#plan();
+    if (this.#options.wanted().network === null) return;
+    const looking = this.#looking;
+    this.#looking = false;
+    clearTimeout(this.#retry);
+    try {
+      await this.#bringAbout(looking);
+      this.#failures = 0;
+    } catch (error) {
+      // What was read may have changed meanwhile: links go on their own when a namespace goes. The next one reads anew.
+      this.#looking = true;
+      this.#retry = setTimeout(
+        () => void this.#syncAgain("the host's network"),
+        backoff(this.#failures++, 200, 30_000),
+      );
+      this.#retry.unref();
+      throw error;
+    }
+  }
 
-    if (plan.subnets.length > 0) await enableForwarding();
-    const commands = diffNetwork(plan, await readNetwork());
+  async #bringAbout(looking: boolean): Promise<void> {
+    this.#refresh();
+    this.#assigned = await this.#slots.assign([...this.#needed.vpcs, ...this.#needed.subnets].map(({ id }) => id));
+    const plan = this.#plan();
+    if (plan.subnets.length > 0) await prepareKernel();
+    const device = this.#options.underlayDevice;
+    const [actual, namespaces] = await Promise.all([readNetwork(device), readNamespaces()]);
+
+    const routers = await Promise.all(
+      plan.vpcs.map(async (vpc) => {
+        const router = this.#router(vpc.id);
+        await router.open(vpc, namespaces.get(vpc.namespace), looking);
+        return router;
+      }),
+    );
+    crashPoint("network.pass.namespaces-made");
+    const inside = new Map(routers.flatMap((router) => router.links ?? []));
+    const commands = diffNetwork(plan, actual, inside);
     if (commands.ip.length > 0) await run("ip", ["-batch", "-"], { input: lines(commands.ip) });
     crashPoint("network.pass.links-made");
     if (commands.bridge.length > 0) await run("bridge", ["-batch", "-"], { input: lines(commands.bridge) });
     crashPoint("network.pass.entries-made");
-    await Promise.all([this.#ensureFirewall(firewallRules(plan)), this.#ensureDnsmasq()]);
+    await Promise.all([
+      ...routers.map((router) => router.apply()),
+      this.#repairFilters(),
+      plan.vpcs.some(({ elastic }) => elastic.size > 0) ? answerAtOnce(device) : undefined,
+    ]);
+    crashPoint("network.pass.rules-written");
+    if (actual.underlay) await announce(actual.underlay, commands.arrived);
+    await this.#ensureDnsmasq(plan);
+    if (!holdsStranger(plan, actual)) await this.#remove(plan, namespaces);
     crashPoint("network.pass.done");
-    this.#done = textOf(plan);
-    this.#ready = new Set(this.#subnets.keys());
+    this.#done = this.#textOf(plan);
+    this.#ready = new Map(plan.vpcs.flatMap((vpc) => vpc.subnets.map(({ id }) => [id, vpc.id] as const)));
   }
 
-  async #ensureDnsmasq(): Promise<void> {
-    for (const [id, dnsmasq] of this.#dnsmasq) {
-      if (this.#subnets.has(id)) continue;
+  #router(id: VpcId): Router {
+    let router = this.#routers.get(id);
+    if (router === undefined) this.#routers.set(id, (router = new Router()));
+    return router;
+  }
+
+  /** What neither VStation nor an instance needs any more, whoever made it. */
+  async #remove(plan: NetworkPlan, namespaces: ReadonlyMap<string, number>): Promise<void> {
+    const vpcs = new Set<string>(plan.vpcs.map(({ id }) => id));
+    for (const name of await readdir(this.#options.directory)) {
+      // A subnet's folder: of an earlier release, which had one dnsmasq for each.
+      if (!/^(vpc|subnet)-[a-z0-9]{8}$/.test(name) || vpcs.has(name)) continue;
+      const dnsmasq = this.#dnsmasq.get(name as VpcId) ?? this.#newDnsmasq(name);
       await dnsmasq.remove();
-      this.#dnsmasq.delete(id);
+      this.#dnsmasq.delete(name as VpcId);
     }
+    for (const id of this.#routers.keys()) if (!vpcs.has(id)) this.#routers.delete(id);
+    const wanted = new Set(plan.vpcs.map(({ namespace }) => namespace));
+    for (const name of namespaces.keys()) if (!wanted.has(name)) await run("ip", ["netns", "delete", name]);
+  }
+
+  async #ensureDnsmasq(plan: NetworkPlan): Promise<void> {
+    const { peers } = this.#options.wanted();
+    const upstream = await readResolvers();
     await Promise.all(
-      [...this.#subnets.values()].map(async (subnet) => {
-        let dnsmasq = this.#dnsmasq.get(subnet.id);
-        if (dnsmasq === undefined) {
-          dnsmasq = new Dnsmasq(
-            join(this.#options.directory, subnet.id),
-            this.#options.log,
-            () => void this.#syncAgain(),
-          );
-          this.#dnsmasq.set(subnet.id, dnsmasq);
-        }
-        await dnsmasq.ensure(subnet);
+      plan.vpcs.map(async (vpc) => {
+        let dnsmasq = this.#dnsmasq.get(vpc.id);
+        if (dnsmasq === undefined) this.#dnsmasq.set(vpc.id, (dnsmasq = this.#newDnsmasq(vpc.id)));
+        const { inode } = this.#router(vpc.id);
+        await dnsmasq.ensure({ vpc, inode, upstream, names: hostsFile(vpc, peers) });
         // Read now and not at the pass's beginning: an instance that came meanwhile has its lease already.
-        await dnsmasq.keepLeases(new Set(this.#leaseNames(subnet.id)));
+        const subnets = new Set(vpc.subnets.map(({ id }) => id));
+        const nics = this.#nics().filter(({ subnetId }) => subnets.has(subnetId));
+        await dnsmasq.keepLeases(new Set(nics.map(({ instance, index }) => leaseName(instance, index))));
       }),
     );
   }
 
-  async #syncAgain(): Promise<void> {
+  #newDnsmasq(name: string): Dnsmasq {
+    const { directory, log } = this.#options;
+    return new Dnsmasq(join(directory, name), log, () => void this.#syncAgain("a dnsmasq that ended"));
+  }
+
+  async #syncAgain(what: string): Promise<void> {
     try {
       await this.sync();
     } catch (error) {
-      this.#options.log.error({ err: error }, "a dnsmasq that ended could not be started again");
+      this.#options.log.error({ err: error }, `${what} could not be brought to what is wanted`);
     }
   }
 
-  *#leaseNames(subnet: SubnetId): Iterable<string> {
-    for (const [id, spec] of this.#options.guests()) {
-      for (const [index, nic] of spec.nics.entries()) if (nic.subnetId === subnet) yield leaseName(id, index);
-    }
+  /** A guard round that also looks whether somebody else has changed the rules. */
+  async #repairFilters(): Promise<void> {
+    this.#repairing = true;
+    await this.guard();
   }
+  #repairing = false;
 
-  /** Applies the ruleset when it, or what the kernel lists of it, is not what the last pass left. */
-  async #ensureFirewall(text: string): Promise<void> {
-    if (this.#firewall?.text === text && (await listTable()) === this.#firewall.listed) return;
-    await run("nft", ["-f", "-"], { input: text });
-    this.#firewall = { text, listed: await listTable() };
+  async #runGuard(): Promise<void> {
+    const { network, peers } = this.#options.wanted();
+    if (network === null) return;
+    this.#refresh();
+    const nics = this.#nics();
+    const { host, taps } = this.#filters;
+    const tables = [
+      [taps, tapTable(nics)],
+      [host, hostTable({ plan: this.#plan(), groups: this.#needed.securityGroups, peers, nics })],
+    ] as const;
+    const repairing = this.#repairing;
+    this.#repairing = false;
+    await Promise.all(tables.map(([filter, table]) => (repairing ? filter.repair(table) : filter.apply(table))));
+    crashPoint("network.guard.written");
   }
-}
-
-function textOf(plan: NetworkPlan): string {
-  return JSON.stringify(plan, (_, value: unknown) => (value instanceof Map ? [...value] : value));
 }
 
 function leaseName(id: InstanceId, index: number): string {
@@ -177,21 +284,4 @@ function leaseName(id: InstanceId, index: number): string {
 
 function lines(commands: readonly string[]): string {
   return commands.map((line) => `${line}\n`).join("");
-}
-
-async function listTable(): Promise<string> {
-  try {
-    return await run("nft", ["-s", "list", "table", "inet", tableName]);
-  } catch {
-    // Not there: never what a pass leaves.
-    return "";
-  }
-}
-
-async function enableForwarding(): Promise<void> {
-  try {
-    await writeFile("/proc/sys/net/ipv4/ip_forward", "1");
-  } catch (error) {
-    throw wrap("letting the kernel forward packets (net.ipv4.ip_forward)", error);
-  }
 }

@@ -1,82 +1,173 @@
 /**
- * What this host's network should be, derived from what VStation wants: pure data, compared with what is there by diff.ts.
+ * What this host's network should be, derived from what VStation wants: pure data, compared with what is there by diff.ts (the
+ * host's own namespace) and router.ts (a VPC's).
  *
- * Each subnet is one bridge and one VXLAN device on every host. The bridge has the gateway's address and MAC, the same on every
- * host: a guest's gateway is always its own host. Nothing floods and nothing learns between hosts: the VXLAN device has no
- * default destination, learning is off, and every address of the subnet that lives elsewhere has three entries here, made from
- * `peers`: the VXLAN device's (MAC -> host), the bridge's (MAC -> VXLAN port), and a neighbour entry (IP -> MAC) from which the
- * bridge answers ARP itself (neigh_suppress), so that no broadcast has to cross the underlay.
+ *   guest's tap ── br-SUBNET ── vx-SUBNET ··· the same subnet on other hosts
+ *                      │ rp-SUBNET
+ *   ───────────────────┼──────────────────────────────────────── namespace vstation-VPC: the router
+ *                      │ gw-SUBNET (the gateway's address and MAC)      uplink ── up-VPC ── the host's own way out
+ *
+ * Each subnet is one bridge and one VXLAN device on every host. Each VPC is one namespace on every host: a router between the
+ * VPC's subnets and towards the outside, with the same addresses and MACs everywhere, so a guest's gateway is always its own
+ * host. What is in a namespace knows nothing of another's addresses; two VPCs may use the same ranges.
+ *
+ * Nothing floods and nothing learns between hosts: the VXLAN device has no default destination, learning is off, and every address
+ * of the subnet that lives elsewhere has three entries here, made from `peers`: the VXLAN device's (MAC -> host), the bridge's
+ * (MAC -> VXLAN port), and a neighbour entry (IP -> MAC) from which the bridge answers ARP itself (neigh_suppress), the
+ * router's questions included.
  */
-import type { Peer, WantedSubnet } from "../../api/agent.ts";
-import type { InstanceId, SubnetId } from "../../lib/ids.ts";
+import type { InstanceSpec, Peer, WantedSubnet } from "../../api/agent.ts";
+import type { InstanceId, SecurityGroupId, SubnetId, VpcId } from "../../lib/ids.ts";
+import type { WantedNetwork } from "../wanted/store.ts";
+import {
+  bridgeName,
+  gateName,
+  namespaceName,
+  portName,
+  prefixLength,
+  tapName,
+  transitOf,
+  uplinkName,
+  vxlanName,
+} from "./names.ts";
 
 export interface SubnetPlan {
   readonly id: SubnetId;
+  readonly namespace: string;
   readonly bridge: string;
+  /** The bridge's own, which no packet is ever sent to. */
+  readonly bridgeMac: string;
   readonly vxlan: string;
+  readonly port: string;
+  readonly gate: string;
   readonly vni: number;
   readonly mtu: number;
-  readonly mac: string;
-  /** Gateway address with prefix length. */
-  readonly address: string;
+  readonly gateway: string;
+  readonly gatewayMac: string;
   readonly cidr: string;
+  /** Upstream name servers; empty: the host's. */
+  readonly dns: readonly string[];
+  /** Tracked connections of one subnet are told from another's that has the same addresses. */
+  readonly zone: number;
   /** By MAC: where it lives, and which address it answers for. */
   readonly remote: ReadonlyMap<string, { readonly vtep: string; readonly ip: string }>;
 }
 
-export interface NetworkPlan {
-  readonly underlay: { readonly address: string; readonly device: string };
+export interface VpcPlan {
+  readonly id: VpcId;
+  readonly namespace: string;
+  readonly uplink: string;
+  readonly transit: { readonly host: string; readonly router: string };
+  readonly cidrs: readonly string[];
+  readonly egress: "host" | "none";
+  readonly domain: string;
   readonly subnets: readonly SubnetPlan[];
-  /** Destinations that see guests' own addresses. */
-  readonly direct: readonly string[];
+  /** Elastic addresses of instances on this host -> their own. */
+  readonly elastic: ReadonlyMap<string, string>;
 }
 
-export function planNetwork(
-  subnets: readonly WantedSubnet[],
-  peers: readonly Peer[],
-  config: { underlayAddress: string; underlayDevice: string; direct: readonly string[] },
-): NetworkPlan {
+export interface NetworkPlan {
+  readonly underlay: { readonly address: string; readonly device: string };
+  readonly vpcs: readonly VpcPlan[];
+  readonly subnets: readonly SubnetPlan[];
+}
+
+/** One NIC of an instance on this host. */
+export interface GuestNic {
+  readonly instance: InstanceId;
+  readonly index: number;
+  readonly tap: string;
+  readonly mac: string;
+  readonly ip: string;
+  readonly subnetId: SubnetId;
+  readonly groups: readonly SecurityGroupId[];
+  readonly elasticIp: string | null;
+}
+
+export function guestNics(guests: Iterable<readonly [InstanceId, InstanceSpec]>): GuestNic[] {
+  return [...guests].flatMap(([instance, spec]) =>
+    spec.nics.map((nic, index) => ({
+      instance,
+      index,
+      tap: tapName(instance, index),
+      mac: nic.mac.toLowerCase(),
+      ip: nic.ip,
+      subnetId: nic.subnetId,
+      groups: nic.securityGroupIds,
+      elasticIp: nic.elasticIp,
+    })),
+  );
+}
+
+export interface PlanInput {
+  readonly network: WantedNetwork;
+  readonly peers: readonly Peer[];
+  readonly nics: readonly GuestNic[];
+  readonly slots: ReadonlyMap<string, number>;
+  readonly underlay: { readonly address: string; readonly device: string };
+}
+
+export function planNetwork(input: PlanInput): NetworkPlan {
+  const { network, nics, slots, underlay } = input;
+  const remote = remoteBySubnet(input);
+  const vpcs = network.vpcs
+    .map((vpc): VpcPlan => {
+      const subnets = network.subnets
+        .filter((subnet) => subnet.vpcId === vpc.id)
+        .map((subnet) => planSubnet(subnet, slots.get(subnet.id) ?? 0, remote.get(subnet.id) ?? new Map()))
+        .toSorted((a, b) => a.id.localeCompare(b.id));
+      const ids = new Set(subnets.map(({ id }) => id));
+      const elastic = nics.flatMap(({ ip, elasticIp, subnetId }) =>
+        elasticIp !== null && ids.has(subnetId) ? [[elasticIp, ip] as const] : [],
+      );
+      return {
+        id: vpc.id,
+        namespace: namespaceName(vpc.id),
+        uplink: uplinkName(vpc.id),
+        transit: transitOf(slots.get(vpc.id) ?? 0),
+        cidrs: vpc.cidrs,
+        egress: vpc.egress,
+        domain: vpc.domain,
+        subnets,
+        elastic: new Map(elastic.toSorted(([a], [b]) => a.localeCompare(b))),
+      };
+    })
+    .filter(({ subnets }) => subnets.length > 0)
+    .toSorted((a, b) => a.id.localeCompare(b.id));
+  return { underlay, vpcs, subnets: vpcs.flatMap(({ subnets }) => subnets) };
+}
+
+function remoteBySubnet({ peers, underlay }: PlanInput): Map<SubnetId, Map<string, { vtep: string; ip: string }>> {
+  const all = new Map<SubnetId, Map<string, { vtep: string; ip: string }>>();
+  for (const { subnetId, mac, ip, vtep } of peers) {
+    if (vtep === null || vtep === underlay.address) continue;
+    let remote = all.get(subnetId);
+    if (remote === undefined) all.set(subnetId, (remote = new Map()));
+    remote.set(mac.toLowerCase(), { vtep, ip });
+  }
+  return all;
+}
+
+function planSubnet(subnet: WantedSubnet, slot: number, remote: SubnetPlan["remote"]): SubnetPlan {
   return {
-    underlay: { address: config.underlayAddress, device: config.underlayDevice },
-    direct: config.direct,
-    subnets: subnets
-      .map((subnet) => ({
-        id: subnet.id,
-        bridge: bridgeName(subnet.id),
-        vxlan: vxlanName(subnet.id),
-        vni: subnet.vni,
-        mtu: subnet.mtu,
-        mac: subnet.gatewayMac.toLowerCase(),
-        address: `${subnet.gateway}/${prefixLength(subnet.cidr)}`,
-        cidr: subnet.cidr,
-        remote: new Map(
-          peers.flatMap((peer) =>
-            peer.subnetId !== subnet.id || peer.vtep === null || peer.vtep === config.underlayAddress
-              ? []
-              : [[peer.mac.toLowerCase(), { vtep: peer.vtep, ip: peer.ip }] as const],
-          ),
-        ),
-      }))
-      .toSorted((a, b) => a.id.localeCompare(b.id)),
+    id: subnet.id,
+    namespace: namespaceName(subnet.vpcId),
+    bridge: bridgeName(subnet.id),
+    bridgeMac: `0e:76:73:00:${hex(slot >> 8)}:${hex(slot & 255)}`,
+    vxlan: vxlanName(subnet.id),
+    port: portName(subnet.id),
+    gate: gateName(subnet.id),
+    vni: subnet.vni,
+    mtu: subnet.mtu,
+    gateway: `${subnet.gateway}/${prefixLength(subnet.cidr)}`,
+    gatewayMac: subnet.gatewayMac.toLowerCase(),
+    cidr: subnet.cidr,
+    dns: subnet.dns.filter((server) => server !== subnet.gateway),
+    zone: slot,
+    remote,
   };
 }
 
-/* Interface names have 15 characters at most; the eight after the dash of an id are what is unique in it. */
-
-const tail = (id: SubnetId | InstanceId): string => id.slice(id.indexOf("-") + 1);
-
-export function bridgeName(id: SubnetId): string {
-  return `br-${tail(id)}`;
-}
-export function vxlanName(id: SubnetId): string {
-  return `vx-${tail(id)}`;
-}
-export function tapName(id: InstanceId, index: number): string {
-  return `t${index}-${tail(id)}`;
-}
-/** Links of ours carry this alias; nothing without it is ever changed or removed. */
-export const linkAlias = "vstation";
-
-export function prefixLength(cidr: string): number {
-  return Number(cidr.slice(cidr.indexOf("/") + 1));
+function hex(byte: number): string {
+  return byte.toString(16).padStart(2, "0");
 }

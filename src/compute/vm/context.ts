@@ -27,7 +27,7 @@ export interface Context {
   readonly disks: DiskFiles;
   readonly images: Pick<Images, "find" | "ensure">;
   readonly seeds: Seeds;
-  readonly network: Pick<Network, "ensureGuest" | "sync">;
+  readonly network: Pick<Network, "ensureGuest" | "guard" | "sync">;
   readonly machines: Machines;
   /** Puts a note on the disk, if need be from the reserve. */
   readonly write: Write;

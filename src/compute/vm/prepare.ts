@@ -87,6 +87,7 @@ export async function prepareInstance(context: Context, it: Preparation): Promis
       return context.libvirt.domainDefine(xml);
     }),
     ...spec.dataDisks.map((disk) => context.disks.ensureData(refOf(disk, id))),
+    networkPart(context.network.guard()),
   ]);
   crashPoint("vm.prepare.defined");
   // All parts have ended before one's failure is told: nothing may be at work when the next try begins.
@@ -164,9 +165,13 @@ async function ensureMachine(context: Context, it: Preparation) {
   return { machine, nics: await ensureNetwork(context, it) };
 }
 
-async function ensureNetwork(context: Context, it: Preparation): ReturnType<Context["network"]["ensureGuest"]> {
+function ensureNetwork(context: Context, it: Preparation): ReturnType<Context["network"]["ensureGuest"]> {
+  return networkPart(context.network.ensureGuest(it.id, it.spec));
+}
+
+async function networkPart<T>(part: Promise<T>): Promise<T> {
   try {
-    return await context.network.ensureGuest(it.id, it.spec);
+    return await part;
   } catch (error) {
     const message = isFailure(error) ? error.message : "the host's network could not be made ready";
     throw new Failure("unavailable", "NetworkFailed", message, { cause: error });

@@ -245,7 +245,8 @@ export class ComputeHost {
   async powerCut(): Promise<void> {
     await this.signalLibvirtd("SIGKILL");
     this.sh("pkill -9 qemu-system || true; pkill -9 dnsmasq || true");
-    this.sh(`ip -br link | awk '/^(br|vx)-/ {sub("@.*", "", $1); print $1}' | xargs -rn1 ip link del`);
+    this.sh(`ip -br link | awk '/^(br|vx|rp|up)-/ {sub("@.*", "", $1); print $1}' | xargs -rn1 ip link del`);
+    this.sh("ip -all netns delete; nft flush ruleset");
     this.sh("rm -rf /run/vstation /run/libvirt/*");
     await this.startLibvirtd();
   }

@@ -1,0 +1,49 @@
+/** What the host itself has to offer for guests' networks: settings of its kernel, and its name servers. */
+import { access, readFile, writeFile } from "node:fs/promises";
+import { Failure, wrap } from "../../lib/errors.ts";
+import { run } from "../process.ts";
+
+/** Lets the kernel pass packets on, and frames of our bridges through the firewall. */
+export async function prepareKernel(): Promise<void> {
+  try {
+    await writeFile("/proc/sys/net/ipv4/ip_forward", "1");
+  } catch (error) {
+    throw wrap("letting the kernel forward packets (net.ipv4.ip_forward)", error);
+  }
+  const hooks = "/proc/sys/net/bridge";
+  if (await exists(hooks)) return;
+  await run("modprobe", ["br_netfilter"]).catch(() => undefined);
+  if (await exists(hooks)) return;
+  // Without it security groups would be words: better no guest than one that only seems to be guarded.
+  throw new Failure(
+    "unavailable",
+    "BridgeFilterMissing",
+    "the kernel cannot filter what crosses a bridge; load its module br_netfilter",
+  );
+}
+
+/** The kernel waits up to 0.8 s before it answers for somebody else's address. */
+export async function answerAtOnce(device: string): Promise<void> {
+  await writeFile(`/proc/sys/net/ipv4/neigh/${device}/proxy_delay`, "0");
+}
+
+/** The host's name servers, but for those on its loopback: no namespace reaches them. */
+export async function readResolvers(): Promise<string[]> {
+  // systemd-resolved writes the real servers here, and itself into /etc.
+  for (const file of ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"]) {
+    const text = await readFile(file, "utf8").catch(() => undefined);
+    if (text === undefined) continue;
+    const servers = [...text.matchAll(/^\s*nameserver\s+(\d+\.\d+\.\d+\.\d+)\s*$/gm)].flatMap(
+      ([, server]) => server ?? [],
+    );
+    return servers.filter((server) => !server.startsWith("127.")).slice(0, 3);
+  }
+  return [];
+}
+
+async function exists(file: string): Promise<boolean> {
+  return access(file).then(
+    () => true,
+    () => false,
+  );
+}
