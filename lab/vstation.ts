@@ -6,7 +6,7 @@ import { basename, join } from "node:path";
 import * as z from "zod";
 import { parseId } from "../src/lib/ids.ts";
 import { within } from "../src/lib/retry.ts";
-import type { VStationConfig } from "../src/vstation/config.ts";
+import type { vstationConfigSchema } from "../src/vstation/config.ts";
 import type { ChildSpec } from "./child.ts";
 import { fileAppears } from "./file-appears.ts";
 import { writeWhole, type Home } from "./home.ts";
@@ -24,7 +24,7 @@ function id<K extends "subnet" | "vpc">(kind: K, text: string): NonNullable<Retu
 
 export function writeVStationConfig(home: Home, plan: Plan, hosts: readonly HostPlan[], apiPort: number): void {
   const { guests, underlay } = plan;
-  const config: VStationConfig = {
+  const config: z.input<typeof vstationConfigSchema> = {
     region: "local",
     zone: "local-1",
     database: postgresUrl(home),

@@ -171,8 +171,8 @@ describe("hosts, operations, catalogue", () => {
       "
     `);
     expect((await cli("image list")).out).toMatchInlineSnapshot(`
-      "ID            NAME  SYSTEM            BOOT    DISK GiB  MEMORY MiB
-      img-aaaaaaa1  tiny  Debian 12 (tiny)  direct         1          64
+      "ID            NAME  STATE   SYSTEM            BOOT    DISK GiB  MEMORY MiB  AGE
+      img-aaaaaaa1  tiny  NORMAL  Debian 12 (tiny)  direct         1          64  5m
       "
     `);
   });

@@ -96,6 +96,14 @@ export const failureKinds = {
   SnapshotNotReady: "conflict",
   /** A disk only grows; or it is smaller than the snapshot that is to be put into it. detail.minimumGiB */
   DiskTooSmall: "invalid",
+  /** An image of this account has that name. */
+  ImageNameTaken: "conflict",
+  /** It is still on its way, or ended without a disk. detail.state: ImageState */
+  ImageNotUsable: "conflict",
+  /** It awaits no file, or not from there on. detail.received: bytes that are here */
+  ImageNotReceiving: "conflict",
+  /** Everybody's: it is not this account's to change. */
+  ImagePublic: "forbidden",
   /** A key of this account has that name. */
   NameTaken: "conflict",
   AccountNameTaken: "conflict",

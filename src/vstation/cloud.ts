@@ -11,7 +11,6 @@ import type { DiskType } from "../core/disk.ts";
 import type { DiskLimitsView, Disks, Snapshots } from "./cloud-storage.ts";
 import type { InstanceState, OperationKind, OperationState, RestartPolicy, StopMode } from "../core/instance.ts";
 import type { InstanceType } from "../core/instance-types.ts";
-import type { ImageManifest } from "../core/image-manifest.ts";
 import type {
   AccountId,
   DiskId,
@@ -26,6 +25,7 @@ import type {
   VpcId,
 } from "../lib/ids.ts";
 import type { Network } from "./cloud/network.ts";
+import type { Images } from "./cloud/images.ts";
 
 export interface Caller {
   accountId: AccountId;
@@ -239,16 +239,6 @@ export interface Groups {
   list(caller: Caller, query: { ids?: GroupId[]; name?: string }, page: Page): Promise<Listed<GroupView>>;
   /** Refused while it has members. */
   delete(caller: Caller, ids: GroupId[]): Promise<void>;
-}
-
-export interface ImageView {
-  id: ImageId;
-  manifest: ImageManifest;
-  createdAt: Date;
-}
-
-export interface Images {
-  list(caller: AnyCaller, query: { ids?: ImageId[]; name?: string }, page: Page): Promise<Listed<ImageView>>;
 }
 
 export interface HostView {

@@ -31,6 +31,19 @@ export const vstationConfigSchema = z.strictObject({
   sharedDir: z.string().optional(),
   /** Size of a system disk that a request does not size; never less than the image needs. */
   systemDiskGiB: z.int().min(1).default(50),
+  /** What images from outside may be and cost. */
+  imports: z
+    .strictObject({
+      /** Private networks that URLs may name all the same: an image server of one's own. */
+      allowedNetworks: z.array(z.union([z.cidrv4(), z.cidrv6()])).default([]),
+      /** Of the file as it is brought. */
+      maxSourceGiB: z.int().min(1).default(256),
+      /** Of the disk that a guest sees. */
+      maxVirtualGiB: z.int().min(1).default(2048),
+      /** For the download, and again for the conversion. */
+      maxMinutes: z.int().min(1).default(180),
+    })
+    .prefault({}),
   /** The API credentials file (see docs/architecture.md), written by VStation when ready, 0600. */
   credentialsFile: z.string(),
   /** One subnet for now; later the vpc actions make them. */

@@ -13,6 +13,7 @@ import { tokenHash } from "./agents/join.ts";
 import { AgentListener } from "./agents/listener.ts";
 import { Pki } from "./agents/pki.ts";
 import { SeenWriter } from "./agents/seen-writer.ts";
+import { Importer } from "./images/importer.ts";
 import { createCloud } from "./app/create-cloud.ts";
 import { EventTail } from "./app/event-tail.ts";
 import { ImageFolder } from "./app/image-folder.ts";
@@ -109,6 +110,7 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     },
   });
 
+  let importer: Importer | undefined;
   const endings: Promise<void>[] = [];
   const lease = new Lease({
     store,
@@ -117,6 +119,7 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     log,
     onTaken: () => {
       placer.begin(lease);
+      importer ??= new Importer({ store, folder, limits: config.imports, log });
       reconciler ??= new Reconciler({
         store,
         placer,
@@ -130,6 +133,8 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
       placer.end();
       if (reconciler !== undefined) endings.push(reconciler.close());
       if (storage !== undefined) endings.push(storage.close());
+      if (importer !== undefined) endings.push(importer.close());
+      importer = undefined;
       reconciler = undefined;
       storage = undefined;
     },
@@ -170,6 +175,7 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     placer,
     agents,
     folder,
+    imports: { nudge: () => importer?.nudge() },
     events,
     keyring,
     operatorToken: secrets.operatorToken,
@@ -187,7 +193,7 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
       await agents.close();
       await seen.close();
       placer.end();
-      await Promise.all([reconciler?.close(), storage?.close(), ...endings]);
+      await Promise.all([reconciler?.close(), storage?.close(), importer?.close(), ...endings]);
       await lease.close();
       await Promise.all([listener.close(), events.close(), audit.close()]);
       await store.close();

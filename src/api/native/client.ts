@@ -6,9 +6,10 @@
  */
 import * as z from "zod";
 import { Failure } from "../../lib/errors.ts";
+import type { ImageId } from "../../lib/ids.ts";
 import { failureOf, problemMediaType, problemSchema } from "./problem.ts";
 import { fillPath, nothing, type Route } from "./route.ts";
-import { routes, type RouteAnswer, type RouteInput, type RouteName } from "./routes.ts";
+import { rawRoutes, routes, type RouteAnswer, type RouteInput, type RouteName } from "./routes.ts";
 
 export interface ClientOptions {
   /** Such as http://127.0.0.1:8080, with or without the `/v1` of its paths. */
@@ -28,6 +29,9 @@ export interface CallOptions {
 }
 
 const defaultTimeoutMs = 30_000;
+/** A part of an image on a slow line; the server gives up at the same time. */
+const partTimeoutMs = 120_000;
+const receivedAnswer = z.object({ received: z.int() });
 const maxAnswer = 64 * 1024 * 1024;
 
 export class NativeClient {
@@ -79,6 +83,24 @@ export class NativeClient {
     } catch (error) {
       if (ended.some((one) => one.aborted)) throw error;
       throw this.failureFor(error, deadline, `${name}: no answer within ${timeoutMs} ms`);
+    }
+  }
+
+  /** Sends a part of an announced image file; returns how much is there then. */
+  async sendImage(id: ImageId, offset: number, part: Uint8Array<ArrayBuffer>): Promise<number> {
+    const { path, method } = rawRoutes.imageContent;
+    const deadline = AbortSignal.timeout(partTimeoutMs);
+    const ended = this.#signal === undefined ? [] : [this.#signal];
+    const signal = AbortSignal.any([deadline, ...ended]);
+    try {
+      const url = `${this.endpoint}${fillPath(path, { id })}?offset=${offset}`;
+      const response = await fetch(url, { method, signal, headers: this.headers, body: part });
+      const text = await boundedText(response);
+      if (!response.ok) throw problemFrom(response, text);
+      return receivedAnswer.parse(JSON.parse(text)).received;
+    } catch (error) {
+      if (ended.some((one) => one.aborted)) throw error;
+      throw this.failureFor(error, deadline, `the part was not taken within ${partTimeoutMs} ms`);
     }
   }
 

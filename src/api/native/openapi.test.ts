@@ -40,7 +40,7 @@ describe("the OpenAPI document", () => {
     expect(document["info"]).toMatchObject({ title: expect.any(String) as string, version: "1.2.3" });
     for (const { path, method, operation } of operations) {
       expect(path).toMatch(/^\/[\w/{}:.-]*$/);
-      expect(method).toMatch(/^(get|post|patch|delete)$/);
+      expect(method).toMatch(/^(get|post|put|patch|delete)$/);
       expect(operation.summary).not.toBe("");
       expect(operation.tags).toHaveLength(1);
       expect(Object.keys(operation.responses).length).toBeGreaterThan(0);

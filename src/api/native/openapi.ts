@@ -118,7 +118,8 @@ export function openApiDocument(version: string): Json {
     (paths[route.path] ??= {})[route.method.toLowerCase()] = operation(schemas, name, route);
   }
   for (const name of Object.keys(rawRoutes) as (keyof typeof rawRoutes)[]) {
-    (paths[rawRoutes[name].path] ??= {})["get"] = rawOperation(schemas, name);
+    const raw = rawRoutes[name];
+    (paths[raw.path] ??= {})["method" in raw ? raw.method.toLowerCase() : "get"] = rawOperation(schemas, name);
   }
   schemas.jsonSchema(problemSchema);
   schemas.jsonSchema(changeEventSchema);

@@ -1,5 +1,6 @@
 /** What the native API accepts: parameters, queries and bodies. Strict and bounded, every one. */
 import * as z from "zod";
+import { bootModes, diskFormats } from "../../core/image.ts";
 import { instanceStates, operationStates, restartPolicies } from "../../core/instance.ts";
 import { networkLimits } from "../../core/network-limits.ts";
 import { diskTypes } from "../../core/disk.ts";
@@ -16,6 +17,7 @@ export const instanceParams = idParam("instance");
 export const hostParams = idParam("host");
 export const operationParams = idParam("operation");
 export const keyParams = idParam("key");
+export const imageParams = idParam("image");
 export const groupParams = idParam("group");
 
 export const several = <S extends z.ZodType>(schema: S) => z.array(schema).max(100).optional();
@@ -172,6 +174,46 @@ export const operationQuery = z.strictObject({
 export const imageQuery = z.strictObject({ ...pageFields, id: several(idSchema("image")), name: name.optional() });
 export const keyQuery = z.strictObject({ ...pageFields, id: several(idSchema("key")), name: several(name) });
 export const groupQuery = z.strictObject({ ...pageFields, id: several(idSchema("group")), name: name.optional() });
+const imageName = z
+  .string()
+  .min(1)
+  .max(60)
+  .refine((text) => text.trim() !== "" && !/\p{Cc}/u.test(text), "one line of text");
+const imageDescription = z
+  .string()
+  .max(256)
+  .refine((text) => !/\p{Cc}/u.test(text), "one line of text");
+
+export const imageImportRequest = z
+  .strictObject({
+    name: imageName,
+    description: imageDescription.default(""),
+    format: z.enum(diskFormats).describe("What the file is; it is declared, never guessed."),
+    bootMode: z.enum(bootModes).default("bios").describe("The firmware that starts it."),
+    osName: z.string().min(1).max(100).default("unknown"),
+    platform: z.string().min(1).max(60).default("Other Linux"),
+    minMemoryMiB: z.int().min(64).max(1_048_576).default(256).describe("Below this it does not come up."),
+    url: z
+      .url({ protocol: /^https?$/ })
+      .max(2048)
+      .optional()
+      .describe("Where VStation fetches it."),
+    bytes: z.int().min(1).optional().describe("Size of the file that the client sends by imageContent."),
+    public: z.boolean().default(false).describe("For every account."),
+  })
+  .refine(({ url, bytes }) => (url === undefined) !== (bytes === undefined), "give `url` or `bytes`")
+  .meta({ id: "ImageImportRequest" });
+
+export const imageChangeRequest = z
+  .strictObject({ name: imageName.optional(), description: imageDescription.optional() })
+  .meta({ id: "ImageChangeRequest" });
+
+/** Of one part; what a slow line can send within the time of one request. */
+export const maxImagePart = 16 * 1024 * 1024;
+
+export const imageContentQuery = z.strictObject({
+  offset: z.coerce.number().int().min(0).describe("Where this part begins: what has been received so far."),
+});
 
 export const keyCreateRequest = z.strictObject({ name }).meta({ id: "KeyCreateRequest" });
 export const keyImportRequest = z

@@ -1,5 +1,6 @@
 /** What the native API answers with. Times are ISO 8601 in UTC, sizes name their unit, `null` means "there is none". */
 import * as z from "zod";
+import { imageSources, imageStates, importSteps } from "../../core/image.ts";
 import { instanceStates, operationKinds, operationStates, restartPolicies } from "../../core/instance.ts";
 import { diskTypes } from "../../core/disk.ts";
 import { idSchema } from "../../lib/ids.ts";
@@ -100,7 +101,16 @@ export const hostSchema = z
 export const imageSchema = z
   .object({
     id: idSchema("image"),
+    accountId: idSchema("account").nullable().describe("`null`: everybody's."),
     name: z.string(),
+    description: z.string(),
+    state: z.enum(imageStates).describe("Instances start from a NORMAL one; `...FAILED` can only be deleted."),
+    source: z.enum(imageSources),
+    progress: z.int().min(0).max(100).describe("Per cent of the work under way."),
+    step: z.enum(importSteps).nullable().describe("What is being done now."),
+    error: z.object({ code: z.string(), message: z.string() }).nullable().describe("Why there is no image."),
+    received: counter.nullable().describe("Bytes of the file that are here, while it is awaited."),
+    sizeBytes: counter.describe("What its files take."),
     osName: z.string(),
     platform: z.string(),
     architecture: z.string(),

@@ -1,11 +1,12 @@
-/** `image`, `type`, `key` and `group`: what instances are made of. */
+/** `type`, `key` and `group`: what instances are made of, beside images (image.ts). */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { Command } from "commander";
 import { usageError } from "../exit.ts";
 import type { Io } from "../io.ts";
 import { openNew } from "../new-file.ts";
-import { allGroups, allImages, allKeys, groupId, keyIds } from "../resolve.ts";
+import { allGroups, allKeys, groupId, keyIds } from "../resolve.ts";
 import { age, table } from "../table.ts";
+import { addImage } from "./image.ts";
 import { confirmed, contextOf, wholeNumber } from "./shared.ts";
 
 export function addCatalogue(program: Command, io: Io): void {
@@ -13,32 +14,6 @@ export function addCatalogue(program: Command, io: Io): void {
   addType(program, io);
   addKey(program, io);
   addGroup(program, io);
-}
-
-function addImage(program: Command, io: Io): void {
-  program
-    .command("image")
-    .description("what system disks start from")
-    .command("list")
-    .alias("ls")
-    .description("list images")
-    .action(async (_flags: unknown, command: Command) => {
-      const context = contextOf(io, command);
-      const images = await allImages(context.client);
-      context.print({ total: images.length, images }, () =>
-        table(
-          [
-            { title: "ID", value: ({ id }) => id },
-            { title: "NAME", value: ({ name }) => name },
-            { title: "SYSTEM", value: ({ osName }) => osName },
-            { title: "BOOT", value: ({ boot }) => boot },
-            { title: "DISK GiB", value: ({ diskGiB }) => diskGiB },
-            { title: "MEMORY MiB", value: ({ minMemoryMiB }) => minMemoryMiB },
-          ],
-          images,
-        ),
-      );
-    });
 }
 
 function addType(program: Command, io: Io): void {

@@ -14,6 +14,8 @@ export interface AppContext {
   placer: Placer;
   agents: AgentListener;
   folder: ImageFolder;
+  /** Is told that an import has something to do. */
+  imports: { nudge(): void };
   events: EventTail;
   keyring: Keyring;
   operatorToken: string;

@@ -9,7 +9,8 @@ import { exceeded, exceededText, type Limits } from "../../core/quotas.ts";
 import { isHostname, nameAt } from "../../core/names.ts";
 import { roomOf } from "../../core/placement.ts";
 import { newId, type InstanceId, type KeyId, type OperationId } from "../../lib/ids.ts";
-import type { Caller, GroupView, ImageView, InstanceRunRequest, Instances } from "../cloud.ts";
+import type { Caller, GroupView, InstanceRunRequest, Instances } from "../cloud.ts";
+import type { ImageView } from "../cloud/images.ts";
 import { clientTokenFind, clientTokenMismatch, requestHash } from "../store/client-tokens.ts";
 import { violatedConstraint, type Reader } from "../store/database.ts";
 import { groupList } from "../store/groups.ts";
@@ -20,6 +21,7 @@ import type { Placed } from "../placement/placer.ts";
 import type { AppContext } from "./context.ts";
 import { networkOf, throwNetworkGone, type InstanceNetwork } from "./instance-network.ts";
 import { disksOfRun, localDataGiB, localSystemGiB } from "./instance-run-disks.ts";
+import { imageFind } from "./images.ts";
 
 interface Answer {
   instanceIds: InstanceId[];
@@ -63,7 +65,7 @@ async function runOnce(context: AppContext, caller: Caller, request: InstanceRun
     store.read((db) => keysOf(db, caller, request.keyIds)),
     store.read((db) => groupOf(db, caller, request)),
     store.read((db) => quotaLimits(db, caller.accountId)),
-    context.folder.find(request.imageId),
+    imageFind(context, caller.accountId, request.imageId),
     networkOf(context, caller, request),
   ]);
   if (answered !== undefined) return answered as Answer;
@@ -152,6 +154,11 @@ function check(
     );
   }
   const { manifest } = image;
+  if (manifest === null) {
+    throw failure("ImageNotUsable", `image ${image.id} is ${image.state}: no instance can start from it`, {
+      detail: { state: image.state },
+    });
+  }
   const memoryMiB = type.memoryGiB * 1024;
   if (memoryMiB < manifest.minMemoryMiB) {
     throw failure("MemoryTooSmall", `image ${image.id} needs ${manifest.minMemoryMiB} MiB of memory`, {

@@ -17,6 +17,13 @@ import {
   describeDisasterRecoverGroups,
 } from "./disaster-recover-groups.ts";
 import { associateSecurityGroups, disassociateSecurityGroups } from "./instance-security-groups.ts";
+import {
+  deleteImages,
+  describeImageQuota,
+  describeImportImageOs,
+  importImage,
+  modifyImageAttribute,
+} from "./images.ts";
 import { createKeyPair, deleteKeyPairs, describeKeyPairs, importKeyPair } from "./key-pairs.ts";
 import { cbsOffered } from "./cbs/actions.ts";
 import type { Service } from "./known-actions/known-actions.ts";
@@ -30,6 +37,12 @@ const cvmOffered: readonly Action[] = [
   describeInstanceTypeConfigs,
   describeZoneInstanceConfigInfos,
   describeImages,
+
+  importImage,
+  modifyImageAttribute,
+  deleteImages,
+  describeImageQuota,
+  describeImportImageOs,
 
   runInstances,
   describeInstances,

@@ -1,5 +1,5 @@
-/** Images. There are few, all public: those filters that the use case does not know are applied here, over the whole list. */
-import type { ImageView } from "../cloud.ts";
+/** Images, everybody's and the account's own. There are few: filters that the use case does not know are applied over the whole list. */
+import type { ImageView } from "../cloud/images.ts";
 import { action, utcSeconds, type AnswerOf, type Context } from "./action.ts";
 import { Refusal } from "./error-codes.ts";
 import { filters, filterValues } from "./filters.ts";
@@ -8,7 +8,7 @@ import { id, list, page, text } from "./parameters.ts";
 type Shown = NonNullable<AnswerOf<"DescribeImages">["ImageSet"]>[number];
 
 const none = new Set(["tag-key", "tag-value", "dedicated-cluster-id", "cdc-cache-status"]);
-const imageFilters = filters(["image-id", "image-type", "image-name", "platform", ...none, "tag:"], 5);
+const imageFilters = filters(["image-id", "image-type", "image-name", "platform", "image-state", ...none, "tag:"], 5);
 
 export const describeImages = action("DescribeImages")(
   {
@@ -53,11 +53,13 @@ function passes(image: ImageView, name: string, values: string[]): boolean {
     case "image-id":
       return values.includes(image.id);
     case "image-type":
-      return values.includes("PUBLIC_IMAGE");
+      return values.includes(typeOf(image));
+    case "image-state":
+      return values.includes(image.state);
     case "image-name":
-      return values.some((value) => contains(image.manifest.name, value));
+      return values.some((value) => contains(image.name, value));
     case "platform":
-      return values.some((value) => contains(image.manifest.platform, value));
+      return values.some((value) => contains(image.platform, value));
     default:
       return false; // tags and clusters: no image has one
   }
@@ -73,27 +75,34 @@ function fits(image: ImageView, typeName: string | undefined, { cloud }: Context
   if (type === undefined) {
     throw new Refusal("InvalidParameterValue.InstanceTypeNotFound", `There is no instance type ${typeName}.`);
   }
-  return image.manifest.minMemoryMiB <= type.memoryGiB * 1024;
+  return image.minMemoryMiB <= type.memoryGiB * 1024;
 }
 
-function shownImage({ id: imageId, manifest, createdAt }: ImageView): Shown {
+function typeOf(image: ImageView): "PUBLIC_IMAGE" | "PRIVATE_IMAGE" {
+  return image.accountId === null ? "PUBLIC_IMAGE" : "PRIVATE_IMAGE";
+}
+
+function shownImage(image: ImageView): Shown {
+  const { id: imageId, manifest, createdAt } = image;
+  const sizeGiB = manifest?.disk.virtualSizeGiB ?? 0;
   return {
     ImageId: imageId,
-    ImageName: manifest.name,
-    ImageDescription: "",
-    ImageType: "PUBLIC_IMAGE",
-    ImageSource: "OFFICIAL",
-    ImageState: "NORMAL",
-    ImageSize: manifest.disk.virtualSizeGiB,
-    ImageCreator: "",
-    Architecture: manifest.architecture,
-    OsName: manifest.osName,
-    Platform: manifest.platform,
+    ImageName: image.name,
+    // Why there is no image, where there is none; CVM has no other place for it.
+    ImageDescription: image.failure?.message ?? image.description,
+    ImageType: typeOf(image),
+    ImageSource: image.source,
+    ImageState: image.state,
+    ImageSize: sizeGiB,
+    ImageCreator: image.accountId ?? "",
+    Architecture: manifest?.architecture ?? "x86_64",
+    OsName: image.osName,
+    Platform: image.platform,
     CreatedTime: utcSeconds(createdAt),
-    SyncPercent: 100,
+    SyncPercent: image.progress,
     IsSupportCloudinit: true,
     // Clients ask for the size of an image here; there is no snapshot behind it.
-    SnapshotSet: [{ SnapshotId: "", DiskUsage: "SYSTEM_DISK", DiskSize: manifest.disk.virtualSizeGiB }],
+    SnapshotSet: [{ SnapshotId: "", DiskUsage: "SYSTEM_DISK", DiskSize: sizeGiB }],
     Tags: [],
     ImageDeprecated: false,
   };

@@ -67,6 +67,10 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
 
   InstanceNotFound: "InvalidInstanceId.NotFound",
   ImageNotFound: "InvalidImageId.NotFound",
+  ImageNameTaken: "InvalidImageName.Duplicate",
+  ImageNotUsable: "InvalidImageId.IncorrectState",
+  ImageNotReceiving: "InvalidImageId.IncorrectState",
+  ImagePublic: "UnauthorizedOperation.ImageNotBelongToAccount",
   KeyNotFound: "InvalidKeyPairId.NotFound",
   GroupNotFound: "FailedOperation.DisasterRecoverGroupNotFound",
   // Its keys went with it: to whoever still asks, they are gone.

@@ -23,6 +23,7 @@ import {
 import { createLog } from "../../lib/log.ts";
 import { fakeNetwork } from "../cloud/network.fake.ts";
 import type { Cloud, GroupView, InstanceRunRequest, InstanceView, KeyView, Page } from "../cloud.ts";
+import type { ImageView } from "../cloud/images.ts";
 import { serviceOf, services } from "./known-actions/known-actions.ts";
 import { createCvmHandler, cvmServerOptions, type CvmOptions } from "./handler.ts";
 
@@ -63,6 +64,25 @@ export function fakeCloud() {
   const tokens = new Map<string, { request: string; ids: InstanceId[] }>();
   const calls: { name: string; args: unknown[] }[] = [];
   const createdAt = new Date("2026-01-02T03:04:05.678Z");
+  const testImageView: ImageView = {
+    id: testImage,
+    accountId: null,
+    name: manifest.name,
+    description: "",
+    state: "NORMAL",
+    source: "OFFICIAL",
+    progress: 100,
+    step: null,
+    failure: null,
+    received: null,
+    osName: "Tiny 1",
+    platform: "Linux",
+    boot: "bios",
+    minMemoryMiB: 512,
+    manifest,
+    sizeBytes: 0,
+    createdAt,
+  };
   const state: { fail: unknown; room: number } = { fail: undefined, room: 7 };
 
   const enter = (name: string, ...args: unknown[]): void => {
@@ -259,7 +279,33 @@ export function fakeCloud() {
     images: {
       async list(caller, query, page) {
         enter("images.list", caller, query, page);
-        return slice([{ id: testImage, manifest, createdAt }], page);
+        return slice([testImageView], page);
+      },
+      async get(caller, id) {
+        enter("images.get", caller, id);
+        if (id !== testImage) throw failure("ImageNotFound", `There is no image ${id}.`);
+        return testImageView;
+      },
+      async import(caller, request) {
+        enter("images.import", caller, request);
+        return request.dryRun ? undefined : { ...testImageView, id: newId("image") };
+      },
+      async receive(caller, id, offset) {
+        enter("images.receive", caller, id, offset);
+        return { received: offset };
+      },
+      async modify(caller, id, change) {
+        enter("images.modify", caller, id, change);
+        if (id !== testImage) throw failure("ImageNotFound", `There is no image ${id}.`);
+        return testImageView;
+      },
+      async delete(caller, ids, options) {
+        enter("images.delete", caller, ids, options);
+        for (const id of ids) if (id !== testImage) throw failure("ImageNotFound", `There is no image ${id}.`);
+      },
+      async quota(caller) {
+        enter("images.quota", caller);
+        return { limit: 100, used: 1 };
       },
     },
     hosts: {

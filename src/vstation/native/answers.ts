@@ -1,7 +1,8 @@
 /** From the use cases' views to the wire: each field by name, so that nothing leaves because it happened to be there. */
 import type * as wire from "../../api/native/resources.ts";
 import type { InstanceType } from "../../core/instance-types.ts";
-import type { ChangeEvent, GroupView, HostView, ImageView, InstanceView, KeyView, OperationView } from "../cloud.ts";
+import type { ChangeEvent, GroupView, HostView, InstanceView, KeyView, OperationView } from "../cloud.ts";
+import type { ImageView } from "../cloud/images.ts";
 
 export function operationAnswer(view: OperationView): wire.OperationWire {
   const { id, kind, instanceId, accountId, requestId, state, error } = view;
@@ -94,18 +95,27 @@ export function hostAnswer(view: HostView): wire.HostWire {
   };
 }
 
-export function imageAnswer({ id, manifest, createdAt }: ImageView): wire.ImageWire {
-  const { name, osName, platform, architecture, boot, disk, minMemoryMiB } = manifest;
+export function imageAnswer(view: ImageView): wire.ImageWire {
+  const { id, accountId, name, description, state, source, progress, step, failure, received, sizeBytes } = view;
   return {
     id,
+    accountId,
     name,
-    osName,
-    platform,
-    architecture,
-    boot: boot.kind === "direct" ? "direct" : boot.firmware,
-    diskGiB: disk.virtualSizeGiB,
-    minMemoryMiB,
-    createdAt: createdAt.toISOString(),
+    description,
+    state,
+    source,
+    progress,
+    step,
+    error: failure === null ? null : { code: failure.code, message: failure.message },
+    received,
+    sizeBytes,
+    osName: view.osName,
+    platform: view.platform,
+    architecture: view.manifest?.architecture ?? "x86_64",
+    boot: view.boot,
+    diskGiB: view.manifest?.disk.virtualSizeGiB ?? 0,
+    minMemoryMiB: view.minMemoryMiB,
+    createdAt: view.createdAt.toISOString(),
   };
 }
 

@@ -11,6 +11,7 @@ import type * as use from "../cloud.ts";
 import { fakeNetwork } from "../cloud/network.fake.ts";
 import { fakeAccounts } from "./accounts.fake.ts";
 import { FakeDisks, FakeSnapshots } from "./storage.fake.ts";
+import type { Images, ImageView } from "../cloud/images.ts";
 
 export const fakeToken = "operator-token-of-a-test-only";
 export const fakeAccount = "acct-00000001" as AccountId;
@@ -351,15 +352,34 @@ export class FakeCloud implements use.Cloud {
   readonly accounts = fakeAccounts(fakeAccount, (call, args, work) => this.#act(call, args, work));
   readonly audit: use.Cloud["audit"] = { list: (query) => this.#act("audit.list", [query], () => []) };
 
-  readonly images: use.Images = {
+  readonly images: Images = {
     list: (caller, query, page) =>
       this.#act("images.list", [caller, query, page], () =>
         slice(
-          [tinyImage].filter((image) => query.name === undefined || image.manifest.name === query.name),
+          [tinyImage].filter((image) => query.name === undefined || image.name === query.name),
           page,
         ),
       ),
+    get: (caller, id) => this.#act("images.get", [caller, id], () => imageOf(id)),
+    import: (caller, request) =>
+      this.#act("images.import", [caller, request], () => (request.dryRun ? undefined : tinyImage)),
+    receive: async (caller, id, offset, content) => {
+      let received = offset;
+      for await (const part of content) received += part.byteLength;
+      return this.#act("images.receive", [caller, id, offset], () => ({ received }));
+    },
+    modify: (caller, id, change) => this.#act("images.modify", [caller, id, change], () => imageOf(id)),
+    delete: (caller, ids, options) =>
+      this.#act("images.delete", [caller, ids, options], () => {
+        for (const id of ids) imageOf(id);
+      }),
+    quota: (caller) => this.#act("images.quota", [caller], () => ({ limit: 100, used: 1 })),
   };
+}
+
+function imageOf(id: ImageId): ImageView {
+  if (id !== fakeImage) throw failure("ImageNotFound", `there is no image ${id}`);
+  return tinyImage;
 }
 
 /** Echoes what is typed, and hands out what the test pushes. */
@@ -400,8 +420,22 @@ function slice<T>(items: readonly T[], page: use.Page): use.Listed<T> {
   return { total: items.length, items: items.slice(page.offset, page.offset + page.limit) };
 }
 
-const tinyImage: use.ImageView = {
+const tinyImage: ImageView = {
   id: fakeImage,
+  accountId: null,
+  name: "tiny",
+  description: "",
+  state: "NORMAL",
+  source: "OFFICIAL",
+  progress: 100,
+  step: null,
+  failure: null,
+  received: null,
+  osName: "Debian 12 (tiny)",
+  platform: "Debian",
+  boot: "direct",
+  minMemoryMiB: 64,
+  sizeBytes: 0,
   createdAt: start,
   manifest: {
     id: fakeImage,

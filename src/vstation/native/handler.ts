@@ -14,7 +14,7 @@ import type { Registry } from "prom-client";
 import * as z from "zod";
 import { openApiDocument } from "../../api/native/openapi.ts";
 import { problemMediaType, problemOf } from "../../api/native/problem.ts";
-import { eventQuery, maxWaitSeconds } from "../../api/native/requests.ts";
+import { eventQuery, maxImagePart, maxWaitSeconds } from "../../api/native/requests.ts";
 import type { Route } from "../../api/native/route.ts";
 import { rawRoutes, routeNames, routes } from "../../api/native/routes.ts";
 import { Failure, formatError } from "../../lib/errors.ts";
@@ -33,7 +33,7 @@ import { instanceCalls } from "./calls/instances.ts";
 import { Changes } from "./changes.ts";
 import { eventStream } from "./events.ts";
 import { createNativeMetrics, type NativeMetrics } from "./metrics.ts";
-import { queryValues, readPart, readRequest } from "./request.ts";
+import { boundedBody, queryValues, readPart, readRequest } from "./request.ts";
 
 export interface NativeOptions {
   log: Log;
@@ -119,6 +119,18 @@ export function createNativeHandler(
       "Cache-Control": "no-store",
       "X-Accel-Buffering": "no",
     });
+  });
+
+  app.put(honoPath(rawRoutes.imageContent.path), async (context) => {
+    requireToken(cloud, context.req.header("authorization"));
+    const { imageContent } = rawRoutes;
+    const { id } = readPart(imageContent.params, context.req.param(), "path");
+    const search = new URL(context.req.url).searchParams;
+    const { offset } = readPart(imageContent.query, queryValues(imageContent.query, search), "query");
+    const named = context.req.header(accountHeader);
+    const { operator } = await callersFor(cloud, account, named, context.get("requestId"));
+    const content = boundedBody(context.req.raw, maxImagePart);
+    return context.json(await cloud.images.receive(operator, id, offset, content), 200);
   });
 
   let looking: Promise<unknown> | undefined;

@@ -35,13 +35,23 @@ export async function readRequest(
   return { params, query, request };
 }
 
+/** A body that is no JSON, as it comes; ends with a failure past its bound. */
+export async function* boundedBody(request: Request, most: number): AsyncGenerator<Uint8Array> {
+  let size = 0;
+  for await (const chunk of request.body ?? []) {
+    size += chunk.byteLength;
+    if (size > most) throw tooLarge(most);
+    yield chunk;
+  }
+}
+
 async function readJson(request: Request): Promise<unknown> {
-  if (Number(request.headers.get("content-length") ?? 0) > maxBody) throw tooLarge();
+  if (Number(request.headers.get("content-length") ?? 0) > maxBody) throw tooLarge(maxBody);
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of request.body ?? []) {
     size += chunk.byteLength;
-    if (size > maxBody) throw tooLarge();
+    if (size > maxBody) throw tooLarge(maxBody);
     chunks.push(chunk);
   }
   try {
@@ -51,6 +61,6 @@ async function readJson(request: Request): Promise<unknown> {
   }
 }
 
-function tooLarge(): Failure {
-  return new Failure("limit", "BodyTooLarge", `the body is larger than ${maxBody} bytes`);
+function tooLarge(most: number): Failure {
+  return new Failure("limit", "BodyTooLarge", `the body is larger than ${most} bytes`);
 }

@@ -7,6 +7,7 @@ import { wrap } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Store } from "./database.ts";
 import * as first from "./migrations/0001-first.ts";
+import * as images from "./migrations/0002-images.ts";
 import * as disks from "./migrations/0003-disks.ts";
 import * as network from "./migrations/0004-network.ts";
 import * as machine from "./migrations/0005-machine.ts";
@@ -18,6 +19,7 @@ import * as tenants from "./migrations/0007-tenants.ts";
  */
 export const migrations: Record<string, Migration> = {
   "0001-first": first,
+  "0002-images": images,
   "0003-disks": disks,
   "0004-network": network,
   "0005-machine": machine,

@@ -26,6 +26,7 @@ const inUse: Readonly<Partial<Record<QuotaName, (account: AccountId) => RawBuild
   vcpus: (account) => sql`select sum(vcpus) from instance where account_id = ${account} and deleted_at is null`,
   memoryGiB: (account) =>
     sql`select ceil(sum(memory_mib) / 1024.0) from instance where account_id = ${account} and deleted_at is null`,
+  images: (account) => sql`select count(*) from image where account_id = ${account} and deleted_at is null`,
   keys: (account) => sql`select count(*) from key_pair where account_id = ${account}`,
   groups: (account) => sql`select count(*) from disaster_recover_group where account_id = ${account}`,
   vpcs: (account) => sql`select count(*) from vpc where account_id = ${account}`,

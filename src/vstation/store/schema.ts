@@ -1,6 +1,8 @@
 /** The tables as Kysely types; the columns' meaning stands in the migrations and in the core types they are read into. */
 import type { ColumnType, Generated, Insertable, Selectable } from "kysely";
 import type { Inventory, Readiness } from "../../api/agent.ts";
+import type { BootMode, DiskFormat, ImageSource, ImageState, ImportStep } from "../../core/image.ts";
+import type { ImageManifest } from "../../core/image-manifest.ts";
 import type { OperationKind, OperationState, RestartPolicy, StopMode } from "../../core/instance.ts";
 import type { Promised } from "../../core/machine.ts";
 import type { JobSpec, JobState, SeenDisk, StorageDriver } from "../../api/agent-storage.ts";
@@ -275,6 +277,36 @@ export interface HostJobTable {
   ended_at: MaybeTime;
 }
 
+/** What an import was asked for. */
+export interface ImageRequest {
+  format: DiskFormat;
+  bootMode: BootMode;
+  osName: string;
+  platform: string;
+  minMemoryMiB: number;
+  /** A file that the client sends, of so many bytes, or one that is fetched. */
+  from: { upload: number } | { url: string };
+}
+
+export interface ImageTable {
+  id: ImageId;
+  account_id: AccountId | null;
+  name: string;
+  description: Generated<string>;
+  state: ImageState;
+  source: ImageSource;
+  step: ImportStep | null;
+  progress: Generated<number>;
+  failure: Json<Failed | null>;
+  request: Json<ImageRequest>;
+  manifest: Json<ImageManifest | null>;
+  size_bytes: Generated<number>;
+  created_at: Generated<Date>;
+  deadline: MaybeTime;
+  deleted_at: MaybeTime;
+  swept_at: MaybeTime;
+}
+
 export interface EventTable {
   id: Generated<string>;
   at: Generated<Date>;
@@ -317,6 +349,7 @@ export interface Tables extends NetworkTables {
   disk: DiskTable;
   snapshot: SnapshotTable;
   host_job: HostJobTable;
+  image: ImageTable;
   event: EventTable;
 }
 

@@ -30,6 +30,8 @@ export class TestVstation {
   readonly postgres: TestPostgres;
   readonly database: string;
   readonly hosts: SimHost[] = [];
+  /** Read at each start. */
+  imports: z.input<typeof vstationConfigSchema>["imports"] = {};
   /** Log lines at level error and above: an expected one is taken out by the test that expects it. */
   readonly errors: { msg: string }[] = [];
   readonly #tokens: string[];
@@ -85,6 +87,7 @@ export class TestVstation {
       pkiDir: this.#pkiDir,
       imageDir: join(this.directory, "images"),
       systemDiskGiB: 1,
+      imports: this.imports,
       credentialsFile: join(this.directory, "credentials.json"),
       subnet: {
         id: "subnet-test0001",

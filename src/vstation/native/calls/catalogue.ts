@@ -5,6 +5,10 @@ import { defined, type Calls } from "../call.ts";
 export const catalogueCalls: Calls<
   | "imageList"
   | "instanceTypeList"
+  | "imageGet"
+  | "imageImport"
+  | "imageModify"
+  | "imageDelete"
   | "keyList"
   | "keyCreate"
   | "keyImport"
@@ -25,6 +29,27 @@ export const catalogueCalls: Calls<
     const { offset, limit, id, name } = query;
     const { total, items } = await cloud.images.list(operator, defined({ ids: id, name }), { offset, limit });
     return { total, images: items.map(imageAnswer) };
+  },
+
+  async imageGet({ cloud }, { params, operator }) {
+    return imageAnswer(await cloud.images.get(operator, params.id));
+  },
+
+  async imageImport({ cloud }, { request, owner }) {
+    const { url, bytes, public: isPublic, ...asked } = request;
+    const from = url === undefined ? { upload: bytes ?? 0 } : { url };
+    const image = await cloud.images.import(owner, { ...asked, from, isPublic, dryRun: false });
+    if (image === undefined) throw new Error("an import that was no dry run made nothing");
+    return imageAnswer(image);
+  },
+
+  async imageModify({ cloud }, { params, request, operator }) {
+    return imageAnswer(await cloud.images.modify(operator, params.id, defined(request)));
+  },
+
+  async imageDelete({ cloud }, { params, operator }) {
+    await cloud.images.delete(operator, [params.id], { dryRun: false });
+    return {};
   },
 
   async keyList({ cloud }, { query, owner }) {
