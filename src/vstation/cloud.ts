@@ -10,6 +10,7 @@ import type { Accounts, AuditTrail } from "./cloud-tenancy.ts";
 import type { DiskType } from "../core/disk.ts";
 import type { DiskLimitsView, Disks, Snapshots } from "./cloud-storage.ts";
 import type { InstanceState, OperationKind, OperationState, RestartPolicy, StopMode } from "../core/instance.ts";
+import type { Amounts, Limits } from "../core/quotas.ts";
 import type { InstanceType } from "../core/instance-types.ts";
 import type {
   AccountId,
@@ -179,6 +180,8 @@ export interface InstanceQuery {
 
 export type InstanceChange =
   | { kind: "name"; name: string }
+  /** The guest takes it in when it starts; with `restart`, running ones are restarted for it. */
+  | { kind: "hostname"; hostname: string; restart: boolean }
   | { kind: "userData"; userData: string }
   | { kind: "terminationProtection"; on: boolean }
   | { kind: "restartPolicy"; policy: RestartPolicy };
@@ -206,6 +209,7 @@ export interface ConsoleSession {
 export interface KeyView {
   id: KeyId;
   name: string;
+  description: string;
   publicKey: string;
   createdAt: Date;
   instanceIds: InstanceId[];
@@ -218,6 +222,10 @@ export interface Keys {
   list(caller: Caller, query: { ids?: KeyId[]; names?: string[] }, page: Page): Promise<Listed<KeyView>>;
   /** Refused while an instance uses one of them. */
   delete(caller: Caller, ids: KeyId[]): Promise<void>;
+  modify(caller: Caller, id: KeyId, change: { name?: string; description?: string }): Promise<void>;
+  /** The guest lets them in from its next start on. Instances are stopped, or with `force` restarted for it. */
+  bind(caller: Caller, instanceIds: InstanceId[], keyIds: KeyId[], force: boolean): Promise<void>;
+  unbind(caller: Caller, instanceIds: InstanceId[], keyIds: KeyId[], force: boolean): Promise<void>;
 }
 
 export interface GroupView {
@@ -239,6 +247,12 @@ export interface Groups {
   list(caller: Caller, query: { ids?: GroupId[]; name?: string }, page: Page): Promise<Listed<GroupView>>;
   /** Refused while it has members. */
   delete(caller: Caller, ids: GroupId[]): Promise<void>;
+  /** An affinity can only be raised: members may share hosts already. */
+  modify(caller: Caller, id: GroupId, change: { name?: string; affinity?: number }): Promise<void>;
+  /** Makes instances members, each where it is; refused where its host has as many members as the affinity allows. */
+  put(caller: Caller, instanceIds: InstanceId[], id: GroupId): Promise<void>;
+  /** Those of the instances that are members of one of these are no members any more. */
+  takeOut(caller: Caller, instanceIds: InstanceId[], ids: GroupId[]): Promise<void>;
 }
 
 export interface HostView {
@@ -312,6 +326,8 @@ export interface Cloud {
   catalogue: Catalogue;
   events: Events;
   accounts: Accounts;
+  /** What the caller's account may have, and has. */
+  quotas(caller: Caller): Promise<{ limits: Limits; used: Amounts }>;
   audit: AuditTrail;
   /** Undefined also for a key that is disabled, or whose account is gone. */
   accessKey(secretId: string): Promise<AccessKey | undefined>;

@@ -27,6 +27,12 @@ const shared: ReadonlySet<IdKind> = new Set(["host", "account", "operation"]);
 /** What an action needs beside what its schema demands, to get as far as looking at its ids. */
 const more: Readonly<Record<string, Record<string, unknown>>> = {
   ModifyInstancesAttribute: { InstanceName: "renamed" },
+  ModifyKeyPairAttribute: { Description: "described" },
+};
+
+/** As {@link more}, where it is a list of ids of the attacker's own, unless such an id is what is tried. */
+const moreIds: Readonly<Record<string, readonly [parameter: string, kind: IdKind]>> = {
+  ModifyInstancesDisasterRecoverGroup: ["DisasterRecoverGroupIds", "group"],
 };
 
 /** Kinds of which there is one for everybody, until an action makes others. */
@@ -73,12 +79,15 @@ async function ownOf(kind: IdKind): Promise<string> {
 /** The request with this id in this place; every other place that must be filled holds an id of the attacker's own. */
 async function requestWith(action: Action, place: Place, id: string): Promise<object> {
   const given: Record<string, unknown> = structuredClone(more[action.name] ?? {});
+  const [parameter, kind] = moreIds[action.name] ?? [];
+  if (parameter !== undefined && kind !== undefined && place.is !== "text" && place.kind !== kind)
+    given[parameter] = [await ownOf(kind)];
   if (place.is === "filter") put(given, place.path, [{ Name: place.name, Values: [id] }]);
   else put(given, place.path, id);
   const kinds = new Set(placesOf(action).flatMap((one) => (one.is === "text" ? [] : [one.kind])));
   const ids = new Map<IdKind, string>();
-  for (const kind of kinds) if (!shared.has(kind)) ids.set(kind, await ownOf(kind));
-  return sample(action.parameters, given, (kind) => ids.get(kind) ?? "", action.name);
+  for (const each of kinds) if (!shared.has(each)) ids.set(each, await ownOf(each));
+  return sample(action.parameters, given, (each) => ids.get(each) ?? "", action.name);
 }
 
 function isEmpty({ answer }: Outcome): boolean {

@@ -1,9 +1,11 @@
 /** The use cases, as both edges call them. */
 import { createHash, timingSafeEqual } from "node:crypto";
+import { failure } from "../../core/failure-codes.ts";
 import { instanceTypes } from "../../core/instance-types.ts";
 import type { Cloud } from "../cloud.ts";
 import { accessKeyFind } from "../store/access-keys.ts";
 import { auditList } from "../store/audit.ts";
+import { quotaLimits, quotaUsed } from "../store/quotas.ts";
 import { accounts } from "./accounts.ts";
 import type { AppContext } from "./context.ts";
 import { disks } from "./disks.ts";
@@ -41,6 +43,12 @@ export function createCloud(context: AppContext): Cloud {
     },
     events: context.events,
     accounts: accounts(context),
+    quotas: ({ accountId }) =>
+      store.read(async (db) => {
+        const limits = await quotaLimits(db, accountId);
+        if (limits === undefined) throw failure("AccountNotFound", "the account was deleted");
+        return { limits, used: await quotaUsed(db, accountId) };
+      }),
     audit: { list: (query, limit) => store.read((db) => auditList(db, query, limit)) },
     async accessKey(secretId) {
       const found = await store.read((db) => accessKeyFind(db, secretId));

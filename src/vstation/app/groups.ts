@@ -6,11 +6,13 @@ import { clientTokenFind, requestHash } from "../store/client-tokens.ts";
 import { violatedConstraint } from "../store/database.ts";
 import { groupDelete, groupInsert, groupList, type GroupRead } from "../store/groups.ts";
 import { quotaTake } from "../store/quotas.ts";
+import { instanceGroups } from "./instance-groups.ts";
 import type { AppContext } from "./context.ts";
 
 const action = "CreateDisasterRecoverGroup";
 
-export function groups({ store }: AppContext): Groups {
+export function groups(context: AppContext): Groups {
+  const { store } = context;
   return {
     async create(caller, { name, type, affinity, clientToken }) {
       const { accountId } = caller;
@@ -41,6 +43,7 @@ export function groups({ store }: AppContext): Groups {
       const { total, items } = await store.read((db) => groupList(db, caller.accountId, query, page));
       return { total, items: items.map(groupView) };
     },
+    ...instanceGroups(context),
     async delete(caller, ids) {
       try {
         await store.transaction(async (tx) => {

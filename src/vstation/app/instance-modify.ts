@@ -6,7 +6,7 @@ import type { InstanceId } from "../../lib/ids.ts";
 import type { AnyCaller, InstanceChange } from "../cloud.ts";
 import type { Store } from "../store/database.ts";
 import { instanceModifyRows, type InstanceColumns } from "../store/instance-modify.ts";
-import { lockAll, stateOf } from "./instance-power.ts";
+import { lockAll, restart, stateOf } from "./instance-power.ts";
 
 export async function instanceModify(
   store: Store,
@@ -30,6 +30,13 @@ export async function instanceModify(
       columns,
       hostHears,
     );
+    if (change.kind === "hostname" && change.restart) {
+      await restart(
+        tx,
+        caller,
+        locked.filter((one) => stateOf(one) === "RUNNING"),
+      );
+    }
   });
 }
 
@@ -37,6 +44,8 @@ function columnsOf(change: InstanceChange): { columns: InstanceColumns; hostHear
   switch (change.kind) {
     case "name":
       return { columns: { name: change.name }, hostHears: true };
+    case "hostname":
+      return { columns: { hostname: change.hostname }, hostHears: true };
     case "userData":
       return { columns: { user_data: change.userData }, hostHears: true };
     case "terminationProtection":

@@ -102,6 +102,33 @@ function denied(instanceId: InstanceId, request: PowerRequest, verdict: Verdict 
   }
 }
 
+/**
+ * For a change that a guest takes in when it starts: those that run, which are started anew afterwards ({@link restart}). Throws
+ * WrongState for one that is neither stopped nor, with `force`, running, and OperationInProgress for one that is busy.
+ */
+export function checkAtRest(locked: readonly LockedInstance[], force: boolean): LockedInstance[] {
+  return locked.filter((one) => {
+    const state = stateOf(one);
+    const instanceId = one.row.id;
+    if (state === "STOPPED") return false;
+    if (state === "RUNNING" && force) return true;
+    throw failure("WrongState", `instance ${instanceId} is ${state}: stop it first`, {
+      detail: { state, action: "modify", instanceId },
+    });
+  });
+}
+
+/** Stops running guests, softly at first, and starts them again, under one operation each. */
+export async function restart(tx: Tx, caller: AnyCaller, running: readonly LockedInstance[]): Promise<void> {
+  if (running.length === 0) return;
+  // What was written of them meanwhile moved their generation on: they are read again, under the lock that is held.
+  const fresh = await instanceLock(
+    tx,
+    running.map(({ row }) => row.id),
+  );
+  await order(tx, caller, { action: "reboot", how: "soft_first" }, fresh);
+}
+
 const kinds = {
   start: "instance.start",
   stop: "instance.stop",

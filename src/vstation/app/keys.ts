@@ -3,9 +3,10 @@ import { failure } from "../../core/failure-codes.ts";
 import { newId } from "../../lib/ids.ts";
 import type { Caller, Keys } from "../cloud.ts";
 import { violatedConstraint } from "../store/database.ts";
-import { keyDelete, keyInsert, keyList, type KeyRead } from "../store/keys.ts";
+import { keyUpdate, keyDelete, keyInsert, keyList, type KeyRead } from "../store/keys.ts";
 import { quotaTake } from "../store/quotas.ts";
 import type { AppContext } from "./context.ts";
+import { instanceKeys } from "./instance-keys.ts";
 import { makeKeyPair, readPublicKey } from "./ssh-key.ts";
 
 export function keys({ store }: AppContext): Keys {
@@ -27,6 +28,16 @@ export function keys({ store }: AppContext): Keys {
     },
     import: async (caller, name, publicKey) => insert(caller, name, readPublicKey(publicKey)),
     list: (caller, query, page) => store.read((db) => keyList(db, caller.accountId, query, page)),
+    ...instanceKeys(store),
+    async modify(caller, id, change) {
+      try {
+        const known = await store.read((db) => keyUpdate(db, caller.accountId, id, change));
+        if (!known) throw failure("KeyNotFound", `there is no key pair ${id}`);
+      } catch (error) {
+        if (violatedConstraint(error) !== "key_pair_account_id_name_key") throw error;
+        throw failure("NameTaken", `there is a key pair named ${change.name ?? ""} already`, { cause: error });
+      }
+    },
     async delete(caller, ids) {
       try {
         await store.transaction(async (tx) => {

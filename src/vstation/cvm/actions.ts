@@ -1,7 +1,9 @@
 /** The tables of actions that are offered, in the order of a walk through each API. */
+import { describeAccountQuota, describeDisasterRecoverGroupQuota } from "./account-quota.ts";
 import type { Action } from "./action.ts";
 import {
   modifyInstancesAttribute,
+  modifyInstancesProject,
   rebootInstances,
   startInstances,
   stopInstances,
@@ -10,11 +12,19 @@ import {
 import { describeImages } from "./describe-images.ts";
 import { describeInstances, describeInstancesAttributes, describeInstancesStatus } from "./describe-instances.ts";
 import { describeRegions, describeZones } from "./describe-places.ts";
-import { describeInstanceTypeConfigs, describeZoneInstanceConfigInfos } from "./describe-types.ts";
+import {
+  describeInstanceFamilyConfigs,
+  describeInstanceTypeConfigs,
+  describeInternetChargeTypeConfigs,
+  describeZoneInstanceConfigInfos,
+} from "./describe-types.ts";
 import {
   createDisasterRecoverGroup,
   deleteDisasterRecoverGroups,
+  deleteInstancesDisasterRecoverGroups,
   describeDisasterRecoverGroups,
+  modifyDisasterRecoverGroupAttribute,
+  modifyInstancesDisasterRecoverGroup,
 } from "./disaster-recover-groups.ts";
 import { associateSecurityGroups, disassociateSecurityGroups } from "./instance-security-groups.ts";
 import {
@@ -24,7 +34,22 @@ import {
   importImage,
   modifyImageAttribute,
 } from "./images.ts";
-import { createKeyPair, deleteKeyPairs, describeKeyPairs, importKeyPair } from "./key-pairs.ts";
+import {
+  associateInstancesKeyPairs,
+  createKeyPair,
+  deleteKeyPairs,
+  describeKeyPairs,
+  disassociateInstancesKeyPairs,
+  importKeyPair,
+  modifyKeyPairAttribute,
+} from "./key-pairs.ts";
+import {
+  describeInstancesModification,
+  describeInstancesOperationLimit,
+  inquiryPriceResetInstancesType,
+  inquiryPriceResizeInstanceDisks,
+  inquiryPriceRunInstances,
+} from "./prices.ts";
 import { cbsOffered } from "./cbs/actions.ts";
 import type { Service } from "./known-actions/known-actions.ts";
 import { runInstances } from "./run-instances.ts";
@@ -35,7 +60,13 @@ const cvmOffered: readonly Action[] = [
   describeRegions,
   describeZones,
   describeInstanceTypeConfigs,
+  describeInstanceFamilyConfigs,
   describeZoneInstanceConfigInfos,
+  describeInternetChargeTypeConfigs,
+  inquiryPriceRunInstances,
+  inquiryPriceResetInstancesType,
+  inquiryPriceResizeInstanceDisks,
+  describeAccountQuota,
   describeImages,
 
   importImage,
@@ -53,16 +84,26 @@ const cvmOffered: readonly Action[] = [
   rebootInstances,
   terminateInstances,
   modifyInstancesAttribute,
+  modifyInstancesProject,
+  describeInstancesModification,
+  describeInstancesOperationLimit,
   associateSecurityGroups,
   disassociateSecurityGroups,
 
   createKeyPair,
   importKeyPair,
   describeKeyPairs,
+  modifyKeyPairAttribute,
+  associateInstancesKeyPairs,
+  disassociateInstancesKeyPairs,
   deleteKeyPairs,
 
   createDisasterRecoverGroup,
   describeDisasterRecoverGroups,
+  describeDisasterRecoverGroupQuota,
+  modifyDisasterRecoverGroupAttribute,
+  modifyInstancesDisasterRecoverGroup,
+  deleteInstancesDisasterRecoverGroups,
   deleteDisasterRecoverGroups,
 ];
 

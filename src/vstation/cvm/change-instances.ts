@@ -3,9 +3,10 @@ import type { StopMode } from "../../core/instance.ts";
 import type { InstanceChange } from "../cloud.ts";
 import { action } from "./action.ts";
 import { Refusal } from "./error-codes.ts";
-import { userData } from "./instance-values.ts";
+import { userData, hostName } from "./instance-values.ts";
+import { instancesOf } from "./instances-of.ts";
 import { someSecurityGroups } from "./instance-security-groups.ts";
-import { boolean, check, idsToChange, ignored, line, oneOf, refused } from "./parameters.ts";
+import { boolean, check, idsToChange, ignored, line, oneOf, refused, integer } from "./parameters.ts";
 
 const InstanceIds = idsToChange("instance", 100);
 
@@ -62,6 +63,15 @@ export const terminateInstances = action("TerminateInstances")(
   },
 );
 
+/** There is one project. */
+export const modifyInstancesProject = action("ModifyInstancesProject")(
+  { InstanceIds, ProjectId: integer(0, 0, "InvalidProjectId.NotFound") },
+  async (context, request) => {
+    await instancesOf(context, request.InstanceIds);
+    return {};
+  },
+);
+
 export const modifyInstancesAttribute = action("ModifyInstancesAttribute")(
   {
     InstanceIds,
@@ -71,8 +81,13 @@ export const modifyInstancesAttribute = action("ModifyInstancesAttribute")(
     SecurityGroups: someSecurityGroups().optional(),
     CamRoleName: refused(),
     CamRoleType: ignored(),
-    HostName: refused("UnsupportedOperation", "asks for another host name; set it inside the guest"),
-    AutoReboot: ignored(),
+    HostName: check(
+      hostName(),
+      "InvalidParameterValue.IllegalHostName",
+      "is empty",
+      (value) => value !== "",
+    ).optional(),
+    AutoReboot: boolean().default(true),
     EnableJumboFrame: refused(),
   },
   async ({ cloud, caller }, request) => {
@@ -83,6 +98,9 @@ export const modifyInstancesAttribute = action("ModifyInstancesAttribute")(
     if (request.UserData !== undefined) changes.push(modify({ kind: "userData", userData: request.UserData }));
     if (request.DisableApiTermination !== undefined) {
       changes.push(modify({ kind: "terminationProtection", on: request.DisableApiTermination }));
+    }
+    if (request.HostName !== undefined) {
+      changes.push(modify({ kind: "hostname", hostname: request.HostName, restart: request.AutoReboot }));
     }
     if (groups !== undefined) changes.push(() => cloud.network.securityGroups.setGroups(caller, ids, groups));
     const [change, second] = changes;

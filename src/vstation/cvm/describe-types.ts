@@ -2,6 +2,7 @@
 import type { InstanceType } from "../../core/instance-types.ts";
 import { action, type AnswerOf } from "./action.ts";
 import { filters, filterValues } from "./filters.ts";
+import { free } from "./prices.ts";
 
 type Quota = NonNullable<AnswerOf<"DescribeZoneInstanceConfigInfos">["InstanceTypeQuotaSet"]>[number];
 type Given = ReadonlyMap<string, string[]>;
@@ -55,16 +56,6 @@ export const describeZoneInstanceConfigInfos = action("DescribeZoneInstanceConfi
   },
 );
 
-/** Nothing is billed: a price of zero, whole, for clients that read it without looking. */
-const free = {
-  UnitPrice: 0,
-  UnitPriceDiscount: 0,
-  ChargeUnit: "HOUR",
-  OriginalPrice: 0,
-  DiscountPrice: 0,
-  Discount: 100,
-} as const;
-
 function quota(zone: string, type: InstanceType, room: number): Quota {
   return {
     Zone: zone,
@@ -111,3 +102,19 @@ function sorted(rows: Quota[], keys: string[]): Quota[] {
   });
   return rows.toSorted((a, b) => orders.map((order) => order(a, b)).find((result) => result !== 0) ?? 0);
 }
+
+export const describeInstanceFamilyConfigs = action("DescribeInstanceFamilyConfigs")({}, ({ cloud }) => {
+  const families = [...new Set(cloud.catalogue.types.map((type) => type.family))];
+  return Promise.resolve({
+    InstanceFamilyConfigSet: families.map((family) => ({ InstanceFamily: family, InstanceFamilyName: family })),
+  });
+});
+
+/** Traffic is counted by nobody; this is the one word that fits. */
+export const describeInternetChargeTypeConfigs = action("DescribeInternetChargeTypeConfigs")({}, () =>
+  Promise.resolve({
+    InternetChargeTypeConfigSet: [
+      { InternetChargeType: "TRAFFIC_POSTPAID_BY_HOUR", Description: "By traffic; nothing is billed here." },
+    ],
+  }),
+);

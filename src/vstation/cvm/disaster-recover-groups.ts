@@ -5,15 +5,17 @@
 import type * as z from "zod";
 import type { GroupView } from "../cloud.ts";
 import { action, utcSeconds } from "./action.ts";
+import { Refusal } from "./error-codes.ts";
 import { filters } from "./filters.ts";
 import { clientToken } from "./instance-values.ts";
-import { check, idsToChange, idsToRead, integer, line, oneOf, page, refused } from "./parameters.ts";
+import { check, id, idsToChange, idsToRead, ignored, integer, line, list, oneOf, page, refused } from "./parameters.ts";
 
 const idLimit = 10;
+const groupName = check(line(60), "InvalidParameterValue.NotEmpty", "is empty", (name) => name !== "");
 
 export const createDisasterRecoverGroup = action("CreateDisasterRecoverGroup")(
   {
-    Name: check(line(60), "InvalidParameterValue.NotEmpty", "is empty", (name) => name !== ""),
+    Name: groupName,
     Type: check(
       oneOf(["HOST", "SW", "RACK"]),
       "UnsupportedOperation",
@@ -67,6 +69,42 @@ export const deleteDisasterRecoverGroups = action("DeleteDisasterRecoverGroups")
   { DisasterRecoverGroupIds: idsToChange("group", idLimit) },
   async ({ cloud, caller }, request) => {
     await cloud.groups.delete(caller, request.DisasterRecoverGroupIds);
+    return {};
+  },
+);
+
+export const modifyDisasterRecoverGroupAttribute = action("ModifyDisasterRecoverGroupAttribute")(
+  { DisasterRecoverGroupId: id("group"), Name: groupName, Affinity: integer(1, 10).optional() },
+  async ({ cloud, caller }, request) => {
+    const { DisasterRecoverGroupId, Name: name, Affinity: affinity } = request;
+    const change = affinity === undefined ? { name } : { name, affinity };
+    await cloud.groups.modify(caller, DisasterRecoverGroupId, change);
+    return {};
+  },
+);
+
+/** Nothing is moved for it: `Force` may ask for a move, and an instance whose host is full of members is refused all the same. */
+export const modifyInstancesDisasterRecoverGroup = action("ModifyInstancesDisasterRecoverGroup")(
+  {
+    InstanceIds: idsToChange("instance", 100),
+    DisasterRecoverGroupId: id("group").optional(),
+    DisasterRecoverGroupIds: list(id("group"), 1).optional(),
+    Force: ignored(),
+    PartitionNumber: refused("UnsupportedOperation", "asks for a partition"),
+  },
+  async ({ cloud, caller }, request) => {
+    const group = request.DisasterRecoverGroupIds?.[0] ?? request.DisasterRecoverGroupId;
+    if (group === undefined)
+      throw new Refusal("MissingParameter", "The parameter `DisasterRecoverGroupIds` is required.");
+    await cloud.groups.put(caller, request.InstanceIds, group);
+    return {};
+  },
+);
+
+export const deleteInstancesDisasterRecoverGroups = action("DeleteInstancesDisasterRecoverGroups")(
+  { InstanceIds: idsToChange("instance", 100), DisasterRecoverGroupIds: idsToChange("group", idLimit) },
+  async ({ cloud, caller }, request) => {
+    await cloud.groups.takeOut(caller, request.InstanceIds, request.DisasterRecoverGroupIds);
     return {};
   },
 );

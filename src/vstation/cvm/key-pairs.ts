@@ -1,9 +1,9 @@
-/** Key pairs. They have no project, no tags and no description; the private key is in the answer to CreateKeyPair and nowhere else. */
+/** Key pairs. They have no project and no tags; the private key is in the answer to CreateKeyPair and nowhere else. */
 import type { KeyView } from "../cloud.ts";
 import { action, utcSeconds, type AnswerOf } from "./action.ts";
 import { Refusal } from "./error-codes.ts";
 import { filters, filterValues } from "./filters.ts";
-import { check, idsToChange, idsToRead, integer, page, refused, text } from "./parameters.ts";
+import { boolean, check, id, idsToChange, idsToRead, integer, line, page, refused, text } from "./parameters.ts";
 
 type Shown = NonNullable<AnswerOf<"DescribeKeyPairs">["KeyPairSet"]>[number];
 
@@ -64,12 +64,49 @@ export const deleteKeyPairs = action("DeleteKeyPairs")(
   },
 );
 
+export const modifyKeyPairAttribute = action("ModifyKeyPairAttribute")(
+  { KeyId: id("key"), KeyName: KeyName.optional(), Description: line(60).optional() },
+  async ({ cloud, caller }, request) => {
+    const { KeyId, KeyName: name, Description: description } = request;
+    if (name === undefined && description === undefined)
+      throw new Refusal("MissingParameter.AtLeastOne", "Give `KeyName` or `Description`.");
+    await cloud.keys.modify(caller, KeyId, {
+      ...(name === undefined ? {} : { name }),
+      ...(description === undefined ? {} : { description }),
+    });
+    return {};
+  },
+);
+
+/** The guest lets the keys in, or not any more, from its next start on: see docs/decisions/0016-tenants.md. */
+const binding = {
+  InstanceIds: idsToChange("instance", 100),
+  KeyIds: idsToChange("key", 16),
+  ForceStop: boolean().default(false),
+};
+
+export const associateInstancesKeyPairs = action("AssociateInstancesKeyPairs")(
+  binding,
+  async ({ cloud, caller }, request) => {
+    await cloud.keys.bind(caller, request.InstanceIds, request.KeyIds, request.ForceStop);
+    return {};
+  },
+);
+
+export const disassociateInstancesKeyPairs = action("DisassociateInstancesKeyPairs")(
+  binding,
+  async ({ cloud, caller }, request) => {
+    await cloud.keys.unbind(caller, request.InstanceIds, request.KeyIds, request.ForceStop);
+    return {};
+  },
+);
+
 function shownKey(key: KeyView): Shown {
   return {
     KeyId: key.id,
     KeyName: key.name,
     ProjectId: 0,
-    Description: "",
+    Description: key.description,
     PublicKey: key.publicKey,
     AssociatedInstanceIds: key.instanceIds,
     CreatedTime: utcSeconds(key.createdAt),

@@ -132,7 +132,7 @@ const others: Readonly<Record<string, Case[]>> = {
     ["a security group that is no id", { ...one, SecurityGroups: ["sg-1"] }, "InvalidSgId.Malformed"],
     ["no security group", { ...one, SecurityGroups: [] }, "InvalidParameterValue.NotEmpty"],
     ["groups and a name", { ...one, SecurityGroups: ["sg-00000001"], InstanceName: "a" }, "InvalidParameter.AtMostOne"],
-    ["a host name", { ...one, HostName: "other" }, "UnsupportedOperation"],
+    ["a host name", { ...one, HostName: "-no-name" }, "InvalidParameterValue.IllegalHostName"],
   ],
   DescribeInstances: [
     ["ids and filters", { ...one, ...filter("zone", "lab-1") }, "InvalidParameterCombination"],

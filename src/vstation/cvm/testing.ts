@@ -9,6 +9,7 @@ import { createServer, request as httpRequest, type IncomingHttpHeaders, type Se
 import type { AddressInfo } from "node:net";
 import type { ImageManifest } from "../../core/image-manifest.ts";
 import { failure } from "../../core/failure-codes.ts";
+import { limitsOf } from "../../core/quotas.ts";
 import { instanceTypes } from "../../core/instance-types.ts";
 import {
   newId,
@@ -231,13 +232,20 @@ export function fakeCloud() {
     keys: {
       async create(caller, name) {
         enter("keys.create", caller, name);
-        const key = { id: newId("key"), name, publicKey: "ssh-ed25519 AAAA", createdAt, instanceIds: [] };
+        const key = {
+          id: newId("key"),
+          name,
+          description: "",
+          publicKey: "ssh-ed25519 AAAA",
+          createdAt,
+          instanceIds: [],
+        };
         keys.set(key.id, key);
         return { key, privateKey: "-----BEGIN PRIVATE KEY-----" };
       },
       async import(caller, name, publicKey) {
         enter("keys.import", caller, name, publicKey);
-        const key = { id: newId("key"), name, publicKey, createdAt, instanceIds: [] };
+        const key = { id: newId("key"), name, description: "", publicKey, createdAt, instanceIds: [] };
         keys.set(key.id, key);
         return key;
       },
@@ -254,6 +262,9 @@ export function fakeCloud() {
         enter("keys.delete", caller, ids);
         for (const id of ids) if (!keys.delete(id)) throw failure("KeyNotFound", `There is no key ${id}.`);
       },
+      modify: async (caller, id, change) => enter("keys.modify", caller, id, change),
+      bind: async (caller, ids, keyIds, force) => enter("keys.bind", caller, ids, keyIds, force),
+      unbind: async (caller, ids, keyIds, force) => enter("keys.unbind", caller, ids, keyIds, force),
     },
     groups: {
       async create(caller, request) {
@@ -274,6 +285,9 @@ export function fakeCloud() {
         enter("groups.delete", caller, ids);
         for (const id of ids) if (!groups.delete(id)) throw failure("GroupNotFound", `There is no group ${id}.`);
       },
+      modify: async (caller, id, change) => enter("groups.modify", caller, id, change),
+      put: async (caller, ids, id) => enter("groups.put", caller, ids, id),
+      takeOut: async (caller, ids, groupIds) => enter("groups.takeOut", caller, ids, groupIds),
     },
     network: fakeNetwork(),
     images: {
@@ -332,6 +346,10 @@ export function fakeCloud() {
       },
     },
     accounts: absent,
+    async quotas(caller) {
+      enter("quotas", caller);
+      return { limits: limitsOf({}), used: { instances: 3 } };
+    },
     audit: absent,
     accessKey: (secretId) => Promise.resolve(secretId === testKey.secretId ? testKey : undefined),
     operatorTokenValid: () => false,

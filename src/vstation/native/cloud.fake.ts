@@ -5,6 +5,7 @@
 import type { Inventory, Readiness } from "../../api/agent.ts";
 import { failure } from "../../core/failure-codes.ts";
 import { instanceType, instanceTypes } from "../../core/instance-types.ts";
+import { limitsOf } from "../../core/quotas.ts";
 import type { OperationKind } from "../../core/instance.ts";
 import type { AccountId, DiskId, GroupId, HostId, ImageId, InstanceId, KeyId, OperationId } from "../../lib/ids.ts";
 import type * as use from "../cloud.ts";
@@ -314,11 +315,14 @@ export class FakeCloud implements use.Cloud {
           this.allKeys.splice(at, 1);
         }
       }),
+    modify: (caller, id, change) => this.#act("keys.modify", [caller, id, change], () => undefined),
+    bind: (caller, ids, keyIds) => this.#act("keys.bind", [caller, ids, keyIds], () => undefined),
+    unbind: (caller, ids, keyIds) => this.#act("keys.unbind", [caller, ids, keyIds], () => undefined),
   };
 
   #key(name: string, publicKey: string): use.KeyView {
     if (this.allKeys.some((key) => key.name === name)) throw failure("NameTaken", `there is a key named ${name}`);
-    const key = { id: this.#id("skey") as KeyId, name, publicKey, createdAt: start, instanceIds: [] };
+    const key = { id: this.#id("skey") as KeyId, name, description: "", publicKey, createdAt: start, instanceIds: [] };
     this.allKeys.push(key);
     return key;
   }
@@ -347,9 +351,14 @@ export class FakeCloud implements use.Cloud {
           this.allGroups.splice(at, 1);
         }
       }),
+    modify: (caller, id, change) => this.#act("groups.modify", [caller, id, change], () => undefined),
+    put: (caller, ids, id) => this.#act("groups.put", [caller, ids, id], () => undefined),
+    takeOut: (caller, ids, groupIds) => this.#act("groups.takeOut", [caller, ids, groupIds], () => undefined),
   };
 
   readonly accounts = fakeAccounts(fakeAccount, (call, args, work) => this.#act(call, args, work));
+  readonly quotas: use.Cloud["quotas"] = (caller) =>
+    this.#act("quotas", [caller], () => ({ limits: limitsOf({}), used: {} }));
   readonly audit: use.Cloud["audit"] = { list: (query) => this.#act("audit.list", [query], () => []) };
 
   readonly images: Images = {

@@ -153,6 +153,38 @@ export class Placer {
     });
   }
 
+  /**
+   * Puts instances into a group, or out of theirs, where they are; `commit` writes it down. Throws InsufficientCapacity where the
+   * affinity does not allow it.
+   */
+  async regroup(
+    ids: readonly InstanceId[],
+    group: { id: GroupId; affinity: number } | null,
+    commit: () => Promise<void>,
+  ): Promise<void> {
+    await this.#whenReady();
+    await this.#serial.run(async () => {
+      const { projection } = this.#current();
+      const undo: (() => void)[] = [];
+      try {
+        for (const id of ids) {
+          const back = projection.regroup(id, group);
+          if (back === undefined) {
+            throw failure("InsufficientCapacity", `the host of ${id} has as many members of the group as it may have`, {
+              detail: { available: 0, reason: "group" },
+            });
+          }
+          undo.push(back);
+        }
+        await commit();
+      } catch (error) {
+        for (const back of undo.toReversed()) back();
+        this.#afterFailedCommit(error);
+        throw error;
+      }
+    });
+  }
+
   /** An instance is over: its room and address are free again. */
   drop(id: InstanceId, subnetId: SubnetId, ip: string): void {
     this.#letGo((projection) => {

@@ -136,6 +136,25 @@ export class Projection {
     if (holding.hostId !== null) this.#host(holding.hostId).account(holding, 1);
   }
 
+  /**
+   * Makes an instance a member of this group and of no other, where it is. Returns how to take that back, or undefined where its host
+   * has as many members as the group allows already.
+   */
+  regroup(id: InstanceId, group: { id: GroupId; affinity: number } | null): (() => void) | undefined {
+    const holding = this.#held.get(id);
+    if (holding === undefined || holding.groupId === (group?.id ?? null)) return () => undefined;
+    const host = holding.hostId === null ? undefined : this.#host(holding.hostId);
+    if (host !== undefined && group !== null && host.members(group.id) >= group.affinity) return undefined;
+    const before = holding.groupId;
+    const put = (groupId: GroupId | null): void => {
+      if (holding.hostId !== null) this.#host(holding.hostId).account(holding, -1);
+      holding.groupId = groupId;
+      if (holding.hostId !== null) this.#host(holding.hostId).account(holding, 1);
+    };
+    put(group?.id ?? null);
+    return () => put(before);
+  }
+
   /** The host on which room is taken for it. */
   hostOf(id: InstanceId): HostId | undefined {
     return this.#held.get(id)?.hostId ?? undefined;

@@ -5,11 +5,12 @@
 import { randomBytes } from "node:crypto";
 import { sql } from "kysely";
 import { failure } from "../../core/failure-codes.ts";
-import { quotaNames, quotas, type Amounts, type QuotaName } from "../../core/quotas.ts";
+import { quotaNames, quotas, type Amounts } from "../../core/quotas.ts";
 import { newId, type AccountId } from "../../lib/ids.ts";
 import type { Keyring } from "../keyring.ts";
 import { accessKeyInsert, sealAnew } from "./access-keys.ts";
 import type { Reader, Store, Tx } from "./database.ts";
+import { networkForget, networkGiven } from "./network-forget.ts";
 import { quotaUsed } from "./quotas.ts";
 
 export const operatorName = "operator";
@@ -134,13 +135,17 @@ export async function accountDelete(tx: Tx, id: AccountId): Promise<void> {
   const { name } = await accountLock(tx, id);
   if (name === defaultAccount) throw failure("AccountIsDefault", "the account `default` is VStation's own and stays");
   const used = await quotaUsed(tx.db, id, things);
-  const owns = Object.entries(used).filter(([, count]) => count > 0);
+  const given: Amounts = await networkGiven(tx.db, id);
+  const owns = things
+    .map((what) => [what, (used[what] ?? 0) - (given[what] ?? 0)] as const)
+    .filter(([, count]) => count > 0);
   if (owns.length > 0) {
-    const list = owns.map(([what, count]) => `${count} ${quotas[what as QuotaName].words}`).join(", ");
+    const list = owns.map(([what, count]) => `${count} ${quotas[what].words}`).join(", ");
     throw failure("AccountNotEmpty", `the account ${name} still has: ${list}`, {
       detail: { owns: Object.fromEntries(owns) },
     });
   }
+  await networkForget(tx, id);
   await tx.db.deleteFrom("access_key").where("account_id", "=", id).execute();
   await tx.db
     .updateTable("account")

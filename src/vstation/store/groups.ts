@@ -65,6 +65,32 @@ export async function groupInsert(
   ]);
 }
 
+/** False when the account has no such group. */
+export async function groupUpdate(
+  db: Reader,
+  accountId: AccountId,
+  id: GroupId,
+  change: { name?: string; affinity?: number },
+): Promise<boolean> {
+  const { numUpdatedRows } = await db
+    .updateTable("disaster_recover_group")
+    .set(change)
+    .where("account_id", "=", accountId)
+    .where("id", "=", id)
+    .executeTakeFirst();
+  return numUpdatedRows > 0n;
+}
+
+/** Of locked instances. Throws a foreign key violation when the group is gone. */
+export async function instancesRegroup(tx: Tx, ids: readonly InstanceId[], groupId: GroupId | null): Promise<void> {
+  await tx.db
+    .updateTable("instance")
+    .set({ group_id: groupId })
+    .where("id", "in", [...ids])
+    .execute();
+  for (const id of ids) tx.wake.event("instance", id);
+}
+
 /** Throws a foreign key violation when an instance has joined one meanwhile. */
 export async function groupDelete(tx: Tx, accountId: AccountId, ids: readonly GroupId[]): Promise<void> {
   await tx.db

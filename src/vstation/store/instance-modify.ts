@@ -3,7 +3,7 @@ import { hostGenerationBump, type Tx } from "./database.ts";
 import type { InstanceRow } from "./schema.ts";
 
 export type InstanceColumns = Partial<
-  Pick<InstanceRow, "name" | "user_data" | "termination_protection" | "restart_policy">
+  Pick<InstanceRow, "name" | "hostname" | "user_data" | "termination_protection" | "restart_policy">
 >;
 
 /** `hostHears`: stamps the rows with their host's next generation, so that the change is sent there. */

@@ -6,6 +6,7 @@ import type { Reader, Tx } from "./database.ts";
 export interface KeyRead {
   id: KeyId;
   name: string;
+  description: string;
   publicKey: string;
   createdAt: Date;
   instanceIds: InstanceId[];
@@ -29,7 +30,7 @@ export async function keyList(
   const slice = page === null ? sql`` : sql`offset ${page.offset} limit ${page.limit}`;
   const count = await sql<{ total: number }>`select count(*)::int as total from key_pair k where ${where}`.execute(db);
   const { rows } = await sql<KeyRead>`
-    select k.id, k.name, k.public_key as "publicKey", k.created_at as "createdAt",
+    select k.id, k.name, k.description, k.public_key as "publicKey", k.created_at as "createdAt",
       coalesce((select jsonb_agg(ik.instance_id order by ik.instance_id) from instance_key ik where ik.key_id = k.id), '[]')
         as "instanceIds"
     from key_pair k where ${where} order by k.created_at desc, k.id ${slice}`.execute(db);
@@ -46,7 +47,30 @@ export async function keyInsert(
     .values({ id: key.id, account_id: key.accountId, name: key.name, public_key: key.publicKey })
     .returning("created_at")
     .executeTakeFirstOrThrow();
-  return { id: key.id, name: key.name, publicKey: key.publicKey, createdAt: row.created_at, instanceIds: [] };
+  return {
+    id: key.id,
+    name: key.name,
+    description: "",
+    publicKey: key.publicKey,
+    createdAt: row.created_at,
+    instanceIds: [],
+  };
+}
+
+/** False when the account has no such key. Throws a unique violation like {@link keyInsert}. */
+export async function keyUpdate(
+  db: Reader,
+  accountId: AccountId,
+  id: KeyId,
+  change: { name?: string; description?: string },
+): Promise<boolean> {
+  const { numUpdatedRows } = await db
+    .updateTable("key_pair")
+    .set(change)
+    .where("account_id", "=", accountId)
+    .where("id", "=", id)
+    .executeTakeFirst();
+  return numUpdatedRows > 0n;
 }
 
 /** Throws a foreign key violation when an instance has come to use one meanwhile. */

@@ -8,6 +8,7 @@ import { blockText, looseBlock, macOf, numberToIp } from "../../core/addresses.t
 import { newId, type AccountId, type SubnetId, type VpcId } from "../../lib/ids.ts";
 import type { VStationConfig } from "../config.ts";
 import type { Store, Tx } from "./database.ts";
+import { quotaTake } from "./quotas.ts";
 import { natGatewayInsert, routeInsert } from "./routes.ts";
 import { securityGroupDefault } from "./security-groups.ts";
 import type { SubnetRow } from "./schema-network.ts";
@@ -73,7 +74,8 @@ export async function defaultSubnet(
   const present = await store.read((db) => subnetDefault(db, accountId, zone));
   if (present !== undefined) return present;
   return store.transaction(async (tx) => {
-    await sql`select id from account where id = ${accountId} for no key update`.execute(tx.db);
+    // Nothing of it is counted; what counts is that the account's row is held, and that the account is still there.
+    await quotaTake(tx, accountId, {});
     const find = () => subnetDefault(tx.db, accountId, zone);
     const meanwhile = await find();
     if (meanwhile !== undefined) return meanwhile;

@@ -148,6 +148,7 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ],
   ["vstation/reconciler/reconciler.ts#Reconciler.#oneByOne", "only where one instance cannot be written at all"],
   ["vstation/store/audit.ts#auditForget", "by the clock, once an hour; one statement at a time"],
+  ["vstation/app/instance-power.ts#restart", "the transaction of a reboot: test/real/tenants-actions.test.ts"],
   ["vstation/audit.ts#Audit.#run/3", "only where lines wait at an end: test/real/tenants.test.ts"],
   ["vstation/store/access-keys.ts#sealAnew", "only where a key was rotated: test/real/tenants.test.ts"],
   ["vstation/keyring.ts#Keyring.open/", "only at the very first start, or where a key was rotated: keyring.test.ts"],

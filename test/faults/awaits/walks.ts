@@ -18,6 +18,7 @@ import { storageLife } from "../storage.ts";
 import { expectThat, until } from "../until.ts";
 import { nativeLife } from "./native-walk.ts";
 import { newPublicKey } from "./public-key.ts";
+import { smallActions } from "./small-walk.ts";
 
 export const walks = [
   "life",
@@ -105,6 +106,7 @@ async function life(lab: LabSession, between: () => Promise<void>): Promise<void
     await awaitOutcome(lab, request, id, now, false);
     if (request === "start") await between();
   }
+  await smallActions(lab, id, keyIds, groupId);
   await removeSubject(lab, id);
   await insist(() => once(sdk.DeleteKeyPairs({ KeyIds: [...keyIds] })));
   await insist(() => once(sdk.DeleteDisasterRecoverGroups({ DisasterRecoverGroupIds: [groupId] })));
