@@ -10,7 +10,7 @@ import { NativeClient } from "../src/api/native/client.ts";
 import type { HostWire, InstanceWire, OperationWire } from "../src/api/native/resources.ts";
 import { parseId, type Id, type IdKind, type InstanceId, type OperationId } from "../src/lib/ids.ts";
 
-const credentialsSchema = z.looseObject({
+export const credentialsSchema = z.looseObject({
   endpoint: z.url(),
   secretId: z.string(),
   secretKey: z.string(),
@@ -80,6 +80,10 @@ export class CloudClient {
   }
   async reboot(how: "SOFT" | "HARD" | "SOFT_FIRST", ...ids: InstanceId[]): Promise<void> {
     await this.sdk.RebootInstances({ InstanceIds: ids, StopType: how });
+  }
+  /** Stops it for that and starts it again. */
+  async resize(instanceType: string, id: InstanceId): Promise<void> {
+    await this.sdk.ResetInstancesType({ InstanceIds: [id], InstanceType: instanceType, ForceStop: true });
   }
   async terminate(...ids: InstanceId[]): Promise<void> {
     await this.sdk.TerminateInstances({ InstanceIds: ids });

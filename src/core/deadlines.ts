@@ -9,6 +9,7 @@ const operationMs: Record<OperationKind, number> = {
   "instance.start": 5 * minute,
   "instance.stop": 5 * minute,
   "instance.reboot": 5 * minute,
+  "instance.resize": 5 * minute,
   "instance.terminate": 5 * minute,
   "instance.recover": 10 * minute,
 };

@@ -32,13 +32,19 @@ export function instanceState({ power, seen, open, restartPolicy }: StateInput):
         return unreachable(power.purpose);
     }
   }
+  // A resize is nothing that its owner sees but for the stop and the start that it may need.
+  if (open === "instance.resize") return power.is === "running" ? "STARTING" : stopped(seen);
   if (open !== null) return transition(open);
-  if (power.is === "stopped") return seen !== null && mayRun(seen) ? "STOPPING" : "STOPPED";
+  if (power.is === "stopped") return stopped(seen);
   if (seen !== null && isOver(seen)) return restartPolicy === "always" ? "STARTING" : "STOPPED";
   return "RUNNING";
 }
 
-function transition(open: OperationKind): InstanceState {
+function stopped(seen: SeenPhase["is"] | null): InstanceState {
+  return seen !== null && mayRun(seen) ? "STOPPING" : "STOPPED";
+}
+
+function transition(open: Exclude<OperationKind, "instance.resize">): InstanceState {
   switch (open) {
     case "instance.run":
       return "PENDING";

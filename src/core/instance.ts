@@ -19,7 +19,7 @@ export const instanceStates = [
 ] as const;
 export type InstanceState = (typeof instanceStates)[number];
 
-export const instanceActions = ["start", "stop", "reboot", "terminate", "modify"] as const;
+export const instanceActions = ["start", "stop", "reboot", "resize", "terminate", "modify"] as const;
 export type InstanceAction = (typeof instanceActions)[number];
 
 /** The states in which each action is accepted; the server enforces this table, the CLI and the console explain from it. */
@@ -27,6 +27,8 @@ export const allowedStates: Record<InstanceAction, readonly InstanceState[]> = {
   start: ["STOPPED"],
   stop: ["RUNNING"],
   reboot: ["RUNNING"],
+  /** One that runs must be allowed to be stopped for it. */
+  resize: ["RUNNING", "STOPPED"],
   terminate: ["PENDING", "LAUNCH_FAILED", "RUNNING", "STOPPED", "STARTING", "STOPPING", "REBOOTING"],
   modify: ["PENDING", "RUNNING", "STOPPED", "STARTING", "STOPPING", "REBOOTING"],
 };
@@ -45,6 +47,8 @@ export const operationKinds = [
   "instance.start",
   "instance.stop",
   "instance.reboot",
+  /** Another type: at once if it is off, else over a stop and a start. */
+  "instance.resize",
   "instance.terminate",
   /** VStation's own: a guest that ended by itself is started again. */
   "instance.recover",

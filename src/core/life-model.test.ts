@@ -17,9 +17,9 @@ import {
   type RestartPolicy,
   type StopMode,
 } from "./instance.ts";
-import { ordered } from "./order.ts";
+import { ordered, orderedResize } from "./order.ts";
 import { reconcile, relocationFailed } from "./reconcile.ts";
-import { decideRequest, type PowerRequest } from "./request-queue.ts";
+import { decideRequest, decideResize, type PowerRequest } from "./request-queue.ts";
 import type { Seen } from "./seen.ts";
 import type { Instance } from "./wanted.ts";
 
@@ -116,6 +116,18 @@ class World {
     if (open !== null) this.#end("FAILED");
     this.instance = { ...this.instance, ...ordered(this.instance, request) };
     this.#open(`instance.${request.action}`, "how" in request ? request.how : null);
+    this.#order();
+  }
+
+  resize(mayStop: boolean): void {
+    if (this.deleted) return;
+    const { operation, power } = this.instance;
+    const open = operation && { kind: operation.kind, how: operation.how };
+    const verdict = decideResize({ state: this.state, open, terminationProtection: false }, { changes: true, mayStop });
+    if (verdict.is !== "accept") return;
+    const runs = power.is === "running";
+    this.instance = { ...this.instance, ...orderedResize(runs) };
+    this.#open("instance.resize", runs ? "soft_first" : null);
     this.#order();
   }
 
@@ -281,6 +293,7 @@ const requests = fc.oneof(
 );
 const actions = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant("request" as const), request: requests }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("resize" as const), mayStop: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("terminate" as const) }) },
   { weight: 20, arbitrary: fc.record({ do: fc.constant("flow" as const), times: fc.integer({ min: 1, max: 12 }) }) },
   { weight: 8, arbitrary: fc.record({ do: fc.constant("down" as const), at: hostIndex }) },
@@ -332,6 +345,8 @@ function act(world: World, action: Action): void {
   switch (action.do) {
     case "request":
       return world.request(action.request);
+    case "resize":
+      return world.resize(action.mayStop);
     case "terminate":
       return world.request({ action: "terminate" });
     case "reconcile":

@@ -279,6 +279,48 @@ describe("an instance that should be off", () => {
   });
 });
 
+describe("an instance that gets another type", () => {
+  const off: SeenPhase = { is: "stopped" };
+
+  it("comes up as the new one if it ran, and stays off if it was off, once its host has heard of it", () => {
+    const ran = {
+      power: { is: "stopped", how: "soft_first" } as const,
+      operation: operation("instance.resize", { how: "soft_first" }),
+    };
+    expect(reconcile(instance(ran, off), "connected", now)).toMatchObject({
+      end: null,
+      patch: { power: { is: "running" }, incarnation: 4 },
+    });
+    const wasOff = { power: { is: "stopped", how: "hard" } as const, operation: operation("instance.resize") };
+    expect(reconcile(instance(wasOff, off), "connected", now)).toMatchObject({ patch: {}, end: { as: "SUCCEEDED" } });
+    expect(reconcile(instance(wasOff, off, 4), "connected", now).end).toBeNull();
+  });
+
+  it("is never started by a resize of what was off, however late its host is", () => {
+    const late = {
+      power: { is: "stopped", how: "hard" } as const,
+      operation: operation("instance.resize", { deadline: now }),
+    };
+    expect(reconcile(instance(late, off, 4), "connected", now)).toMatchObject({ patch: {}, end: { as: "FAILED" } });
+  });
+
+  it("stays off with the reason when its host cannot make the new one", () => {
+    const lastStep = { name: "host.failed", note: "attempt 1: before" };
+    const starting = { operation: operation("instance.resize", { how: "soft_first", lastStep }) };
+    const phase: SeenPhase = {
+      is: "failed",
+      incarnation: 3,
+      reason: "machine_unavailable",
+      message: "no",
+      attempts: 1,
+    };
+    expect(reconcile(instance(starting, phase), "connected", now)).toMatchObject({
+      patch: { power: { is: "stopped", how: "hard" } },
+      end: { as: "FAILED", code: "MachineUnavailable", message: "no" },
+    });
+  });
+});
+
 describe("an instance of which nothing may remain", () => {
   const ending = { power: { is: "gone", purpose: "terminate" } as const, operation: operation("instance.terminate") };
 

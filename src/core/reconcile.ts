@@ -3,7 +3,7 @@
  * can be reached, to the changes of one transaction. It alone ends operations, decides on another start, gives a host up and
  * lets an instance go. The reconciler calls it under the row lock again and again; it takes one step and never waits.
  *
- *            run                 reboot (soft)              stop
+ *            run             reboot (soft), resize          stop
  *   PENDING ──────> running k ──────────────> stopped ──> running k+1     (one operation over both orders)
  *      │ start failed for good                   ▲ soft, not followed: back to running k, operation FAILED
  *      ▼
@@ -267,7 +267,7 @@ function reconcileStopped(context: Context, how: "soft" | "soft_first" | "hard")
   const operation = i.operation;
   if (operation === null) return nothing;
   if (isOff(i)) {
-    if (operation.kind !== "instance.reboot") return { ...nothing, end: { as: "SUCCEEDED" } };
+    if (!startsAgain(operation)) return { ...nothing, end: { as: "SUCCEEDED" } };
     const deadline = now + operationLimit("instance.start", null);
     return {
       ...nothing,
@@ -300,6 +300,11 @@ function reconcileStopped(context: Context, how: "soft" | "soft_first" | "hard")
     default:
       return unreachable(how);
   }
+}
+
+/** It was stopped only on the way to its next start; a resize of one that was off has no way to stop by. */
+function startsAgain({ kind, how }: OpenOperation): boolean {
+  return kind === "instance.reboot" || (kind === "instance.resize" && how !== null);
 }
 
 /** No guest of it runs, and none will: the host has seen this order, or the last start is over for good. */

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { allowedStates, instanceStates, operationKinds, type StopMode } from "./instance.ts";
-import { decideRequest, type PowerRequest, type Situation } from "./request-queue.ts";
+import { decideRequest, decideResize, type PowerRequest, type Situation } from "./request-queue.ts";
 
 const how = fc.constantFrom<StopMode>("soft", "soft_first", "hard");
 const requests: fc.Arbitrary<PowerRequest> = fc.oneof(
@@ -75,5 +75,32 @@ describe("the request queue", () => {
       expect(decideRequest({ action: "stop", how: "hard" }, rebooting).is).toBe("accept");
       expect(decideRequest({ action: "stop", how: "soft" }, rebooting)).toMatchObject({ reason: "wrong_state" });
     }
+  });
+
+  it("gives another type to what is off, to what runs only with leave to stop it, and to nothing that is on its way", () => {
+    fc.assert(
+      fc.property(situations, fc.boolean(), (situation, mayStop) => {
+        const verdict = decideResize(situation, { changes: true, mayStop });
+        const { state, open } = situation;
+        const may = open === null && (state === "STOPPED" || (state === "RUNNING" && mayStop));
+        expect(verdict.is).toBe(may ? "accept" : "deny");
+      }),
+    );
+  });
+
+  it("says yes to a type that it has already, or is getting, and does nothing", () => {
+    const resizing = { kind: "instance.resize", how: "soft_first" } as const;
+    for (const open of [null, resizing]) {
+      for (const state of ["RUNNING", "STOPPED", "STOPPING", "STARTING"] as const) {
+        const situation = { state, open, terminationProtection: false };
+        expect(decideResize(situation, { changes: false, mayStop: false }).is).toBe("ignore");
+      }
+    }
+    const rebooting = { kind: "instance.reboot", how: "soft" } as const;
+    const verdict = decideResize(
+      { state: "STOPPED", open: rebooting, terminationProtection: false },
+      { changes: false, mayStop: true },
+    );
+    expect(verdict).toMatchObject({ reason: "operation_in_progress" });
   });
 });

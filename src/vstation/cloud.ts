@@ -193,6 +193,8 @@ export interface Instances {
   start(caller: AnyCaller, ids: InstanceId[]): Promise<OperationId[]>;
   stop(caller: AnyCaller, ids: InstanceId[], how: StopMode): Promise<OperationId[]>;
   reboot(caller: AnyCaller, ids: InstanceId[], how: StopMode): Promise<OperationId[]>;
+  /** One that runs is stopped for it and started again, if `mayStop`; else it must be off. Empty: it is of that type already. */
+  resize(caller: AnyCaller, id: InstanceId, to: { instanceType: string; mayStop: boolean }): Promise<OperationId[]>;
   terminate(caller: AnyCaller, ids: InstanceId[]): Promise<OperationId[]>;
   modify(caller: AnyCaller, ids: InstanceId[], change: InstanceChange): Promise<void>;
   consoleLog(caller: AnyCaller, id: InstanceId, bytes: number): Promise<{ data: Buffer; truncated: boolean }>;

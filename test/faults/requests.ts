@@ -61,6 +61,7 @@ export async function sendRequest(
     stop: () => cloud.stop("HARD", id),
     shutdown: () => cloud.stop("SOFT", id),
     reboot: () => cloud.reboot("HARD", id),
+    resize: () => cloud.resize(resizedType, id),
     terminate: () => cloud.terminate(id),
   };
   await insist(async () => {
@@ -73,12 +74,16 @@ export async function sendRequest(
   return id;
 }
 
+/** One that owns processors, so that there is something to give it. */
+export const resizedType = "S5.MEDIUM2";
+
 const kinds: Record<Request, OperationKind> = {
   run: "instance.run",
   start: "instance.start",
   stop: "instance.stop",
   shutdown: "instance.stop",
   reboot: "instance.reboot",
+  resize: "instance.resize",
   terminate: "instance.terminate",
 };
 
@@ -131,6 +136,13 @@ export async function awaitOutcome(
     case "run":
     case "start":
       await until(`${id} answers`, patienceMs, async () => bootIdOf((await inState(lab, id, "RUNNING")).ip));
+      return;
+    case "resize":
+      await until(`${id} has another type`, patienceMs, async () => {
+        const now = await inState(lab, id, "RUNNING");
+        expectThat(now.instanceType === resizedType, `it is ${now.instanceType}`);
+        expectThat((await bootIdOf(now.ip)) !== subject?.bootId, "it is the same boot");
+      });
       return;
     case "reboot":
       await until(`${id} has booted again`, patienceMs, async () => {

@@ -59,6 +59,7 @@ async function crashCase(lab: LabSession, point: CrashPoint, scenario: Scenario)
     case "stop":
     case "shutdown":
     case "reboot":
+    case "resize":
     case "terminate":
       return requestCrash(lab, point, scenario);
     case "recover":

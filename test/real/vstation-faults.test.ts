@@ -76,6 +76,12 @@ describe("VStation killed", () => {
     await inState(vstation, ids, "STOPPED");
     await insist((native) => start(native, ids));
     await inState(vstation, ids, "RUNNING");
+    const [id] = ids;
+    if (id === undefined) throw new Error("no id");
+    const request = { id, instanceType: "S5.MEDIUM2", mayStop: true };
+    await insist((native) => native.call("instanceResize", { request }));
+    const [resized] = await inState(vstation, ids, "RUNNING");
+    expect(resized).toMatchObject({ instanceType: "S5.MEDIUM2", vcpus: 2 });
     expect(await persistently(() => run(vstation.native, { clientToken: "walk" }))).toEqual(ids);
     expect(await persistently(() => list(vstation.native))).toHaveLength(1);
     await insist((native) => terminate(native, ids));

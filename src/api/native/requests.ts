@@ -135,6 +135,14 @@ const how = z
   .describe("`soft` asks the guest; `soft_first` asks, then cuts the power; `hard` cuts it at once.");
 
 export const instancesRequest = z.strictObject({ ids }).meta({ id: "InstancesRequest" });
+export const instanceResizeRequest = z
+  .strictObject({
+    id: idSchema("instance"),
+    instanceType: z.string().min(1).max(64),
+    mayStop: z.boolean().default(false).describe("One that runs is stopped for it and started again."),
+  })
+  .meta({ id: "InstanceResizeRequest" });
+
 export const instancesPowerRequest = z.strictObject({ ids, how }).meta({ id: "InstancesPowerRequest" });
 
 /** One change at a time: a request that is half done has no good answer. */

@@ -77,6 +77,16 @@ const instances = {
     status: 202,
     errors: ["not_found", "conflict"],
   }),
+  instanceResize: route({
+    method: "POST",
+    path: "/v1/instances:resize",
+    tag: "instances",
+    summary: "Gives an instance another type; no operation comes of it when it is of that type already",
+    request: ask.instanceResizeRequest,
+    response: answer.startedAnswer,
+    status: 202,
+    errors: ["not_found", "conflict", "no_capacity", "limit"],
+  }),
   instanceTerminate: route({
     method: "POST",
     path: "/v1/instances:terminate",

@@ -67,6 +67,19 @@ export function addInstanceActions(instance: Command, io: Io): void {
   power(instance, io, "stop", "stop running instances");
   power(instance, io, "reboot", "reboot running instances");
 
+  waitOptions(instance.command("resize"))
+    .argument("<instance>", "id or name")
+    .argument("<type>", "instance type (`type list` shows them)")
+    .description("give an instance another type, on its host")
+    .option("--stop", "if it runs, stop it for that and start it again")
+    .action(async (given: string, type: string, flags: WaitFlags & { stop?: boolean }, command: Command) => {
+      const context = contextOf(io, command);
+      const id = await instanceId(context.client, given);
+      const request = { id, instanceType: type, mayStop: flags.stop === true };
+      const { operationIds } = await context.client.call("instanceResize", { request });
+      await report(context, { instanceIds: [id], operationIds }, flags);
+    });
+
   waitOptions(instance.command("terminate"))
     .argument("<instance...>", "ids or names")
     .description("end instances for good, disks included")

@@ -10,6 +10,7 @@ import { readdir, rm } from "node:fs/promises";
 import * as z from "zod";
 import { planCpus, sharedPlaces, type Allotment, type CpuDemand, type HostPlaces } from "../../core/cpu-plan.ts";
 import { pageSizes } from "../../core/machine.ts";
+import { crashPoint } from "../../lib/crash-point.ts";
 import { readDurable } from "../../lib/durable.ts";
 import { Failure, formatError } from "../../lib/errors.ts";
 import { parseId, type InstanceId } from "../../lib/ids.ts";
@@ -112,6 +113,7 @@ export class Allotments {
       if ("refused" in plan) throw refused(plan.refused, demand);
       const held = { demand, allotment: plan.allotment };
       await write(allotmentFile(paths, id), `${JSON.stringify({ version: 1, ...held })}\n`);
+      crashPoint("machine.allotment.written");
       this.#held.set(id, held);
       return plan.allotment;
     });

@@ -5,7 +5,7 @@
 import { operationLimit } from "../../core/deadlines.ts";
 import { failure } from "../../core/failure-codes.ts";
 import { instanceState } from "../../core/instance-state.ts";
-import type { OperationKind, Verdict } from "../../core/instance.ts";
+import type { InstanceAction, OperationKind, Verdict } from "../../core/instance.ts";
 import { ordered } from "../../core/order.ts";
 import { decideRequest, type PowerRequest } from "../../core/request-queue.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
@@ -81,7 +81,11 @@ function verdictOn(one: LockedInstance, request: PowerRequest): Verdict {
   });
 }
 
-function denied(instanceId: InstanceId, request: PowerRequest, verdict: Verdict & { is: "deny" }): Error {
+export function denied(
+  instanceId: InstanceId,
+  request: { action: InstanceAction },
+  verdict: Verdict & { is: "deny" },
+): Error {
   switch (verdict.reason) {
     case "wrong_state":
       return failure(

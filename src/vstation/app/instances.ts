@@ -8,6 +8,7 @@ import type { AppContext } from "./context.ts";
 import { consoleLog, consoleOpen } from "./instance-console.ts";
 import { instanceModify } from "./instance-modify.ts";
 import { instancePower } from "./instance-power.ts";
+import { instanceResize } from "./instance-resize.ts";
 import { instanceRun } from "./instance-run.ts";
 import { instanceView } from "./instance-view.ts";
 import { operationView } from "./operations.ts";
@@ -39,6 +40,7 @@ export function instances(context: AppContext): Instances {
     start: (caller, ids) => instancePower(store, caller, ids, { action: "start" }),
     stop: (caller, ids, how) => instancePower(store, caller, ids, { action: "stop", how }),
     reboot: (caller, ids, how) => instancePower(store, caller, ids, { action: "reboot", how }),
+    resize: (caller, id, to) => instanceResize(context, caller, id, to),
     terminate: (caller, ids) => instancePower(store, caller, ids, { action: "terminate" }),
     modify: (caller, ids, change) => instanceModify(store, caller, ids, change),
     consoleLog: async (caller, id, bytes) => consoleLog(context, await one(caller, id), bytes),

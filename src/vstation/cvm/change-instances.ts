@@ -6,7 +6,7 @@ import { Refusal } from "./error-codes.ts";
 import { userData, hostName } from "./instance-values.ts";
 import { instancesOf } from "./instances-of.ts";
 import { someSecurityGroups } from "./instance-security-groups.ts";
-import { boolean, check, idsToChange, ignored, line, oneOf, refused, integer } from "./parameters.ts";
+import { boolean, check, idsToChange, ignored, integer, line, oneOf, refused, text } from "./parameters.ts";
 
 const InstanceIds = idsToChange("instance", 100);
 
@@ -68,6 +68,19 @@ export const modifyInstancesProject = action("ModifyInstancesProject")(
   { InstanceIds, ProjectId: integer(0, 0, "InvalidProjectId.NotFound") },
   async (context, request) => {
     await instancesOf(context, request.InstanceIds);
+    return {};
+  },
+);
+
+export const resetInstancesType = action("ResetInstancesType")(
+  {
+    InstanceIds: idsToChange("instance", 1),
+    InstanceType: text(64, "InvalidParameterValue.InstanceTypeNotFound"),
+    ForceStop: boolean().default(false),
+  },
+  async ({ cloud, caller }, request) => {
+    const to = { instanceType: request.InstanceType, mayStop: request.ForceStop };
+    for (const id of request.InstanceIds) await cloud.instances.resize(caller, id, to);
     return {};
   },
 );

@@ -11,6 +11,7 @@ const operationNames: Readonly<Record<OperationKind, ActionName>> = {
   "instance.start": "StartInstances",
   "instance.stop": "StopInstances",
   "instance.reboot": "RebootInstances",
+  "instance.resize": "ResetInstancesType",
   "instance.terminate": "TerminateInstances",
   // What CVM's words come nearest to: VStation started it again by itself.
   "instance.recover": "StartInstances",

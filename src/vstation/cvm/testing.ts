@@ -172,6 +172,10 @@ export function fakeCloud() {
         enter("instances.stop", caller, ids, how);
         return found(ids).map(() => newId("operation"));
       },
+      async resize(caller, id, to) {
+        enter("instances.resize", caller, id, to);
+        return [newId("operation")];
+      },
       async reboot(caller, ids, how) {
         enter("instances.reboot", caller, ids, how);
         return found(ids).map(() => newId("operation"));

@@ -235,6 +235,8 @@ export class FakeCloud implements use.Cloud {
       this.#act("instances.stop", [caller, ids, how], () => this.#operate("instance.stop", ids, caller.requestId)),
     reboot: (caller, ids, how) =>
       this.#act("instances.reboot", [caller, ids, how], () => this.#operate("instance.reboot", ids, caller.requestId)),
+    resize: (caller, id, to) =>
+      this.#act("instances.resize", [caller, id, to], () => this.#operate("instance.resize", [id], caller.requestId)),
     terminate: (caller, ids) =>
       this.#act("instances.terminate", [caller, ids], () => this.#operate("instance.terminate", ids, caller.requestId)),
     modify: (caller, ids, change) =>

@@ -45,6 +45,7 @@ const samples: Record<RouteName, () => Promise<{ params?: object; query?: string
   instanceStart: async () => ({ request: { ids: [(await anInstance()).id] } }),
   instanceStop: async () => ({ request: { ids: [(await anInstance()).id], how: "hard" } }),
   instanceReboot: async () => ({ request: { ids: [(await anInstance()).id] } }),
+  instanceResize: async () => ({ request: { id: (await anInstance()).id, instanceType: "T1.MEDIUM2" } }),
   instanceTerminate: async () => ({ request: { ids: [(await anInstance()).id] } }),
   instanceConsoleLog: async () => ({ params: await anInstance(), query: "?bytes=5" }),
   diskList: async () => ({ query: "?state=ATTACHED&usage=DATA_DISK&name=a" }),

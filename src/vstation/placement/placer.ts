@@ -10,19 +10,19 @@
  */
 import { crashPoint } from "../../lib/crash-point.ts";
 import { failure, type CapacityReason } from "../../core/failure-codes.ts";
-import type { Room } from "../../core/placement.ts";
-import { exceeded, exceededText, type Amounts } from "../../core/quotas.ts";
+import { addRoom, type Room } from "../../core/placement.ts";
+import { exceeded, exceededText, type Amounts, type Limits } from "../../core/quotas.ts";
 import type { Instance } from "../../core/wanted.ts";
 import { formatError, isFailure } from "../../lib/errors.ts";
 import { newId, type AccountId, type GroupId, type HostId, type InstanceId, type SubnetId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { sleep } from "../../lib/retry.ts";
-import { isCommitUnknown, logRetry, violatedConstraint, type Store } from "../store/database.ts";
+import { isCommitUnknown, logRetry, violatedConstraint, type Store, type Tx } from "../store/database.ts";
 import { groupAffinity } from "../store/groups.ts";
 import { hostRead } from "../store/hosts.ts";
 import { instanceInsert, instanceMove, type Acceptance } from "../store/instance-insert.ts";
 import { addressesInUse, placedLoad } from "../store/placement-load.ts";
-import { isFenced } from "../store/zone.ts";
+import { isFenced, zoneFence } from "../store/zone.ts";
 import { AddressBook, type SubnetRange } from "./addresses.ts";
 import type { Lease } from "./lease.ts";
 import { digestOf, Projection, quotaOf } from "./projection.ts";
@@ -179,6 +179,43 @@ export class Placer {
         await commit();
       } catch (error) {
         for (const back of undo.toReversed()) back();
+        this.#afterFailedCommit(error);
+        throw error;
+      }
+    });
+  }
+
+  /**
+   * Changes what an instance takes on its host; `commit` writes that down, and fences itself between its own locks on instances
+   * and on hosts. Nobody is given what became free before that is done.
+   */
+  async resize<T>(
+    id: InstanceId,
+    accountId: AccountId,
+    room: Room,
+    limits: Limits,
+    commit: (tx: Tx, fence: () => Promise<unknown>) => Promise<T>,
+  ): Promise<T> {
+    await this.#whenReady();
+    return this.#serial.run(async () => {
+      const { zone, store } = this.#options;
+      const { projection, epoch } = this.#current();
+      const before = projection.roomOf(id);
+      if (before !== undefined) {
+        const more = quotaOf(addRoom(room, before, -1), 1);
+        const over = exceeded(limits, projection.usedBy(accountId), { ...more, instances: 0 });
+        if (over !== undefined) throw failure("QuotaExceeded", exceededText(over), { detail: { ...over } });
+        if (!projection.resize(id, room)) {
+          throw failure("InsufficientCapacity", "its host has no room for this type", {
+            detail: { reason: "no_room", available: 0 },
+          });
+        }
+        crashPoint("placement.resize.claimed");
+      }
+      try {
+        return await store.transaction((tx) => commit(tx, () => zoneFence(tx, zone, epoch)));
+      } catch (error) {
+        if (before !== undefined) projection.restore(id, before);
         this.#afterFailedCommit(error);
         throw error;
       }

@@ -8,6 +8,7 @@ import {
   choose,
   emptyRoom,
   fits,
+  hasRoom,
   memoryOf,
   roomOf,
   type Capacity,
@@ -153,6 +154,31 @@ export class Projection {
     };
     put(group?.id ?? null);
     return () => put(before);
+  }
+
+  /** What the instance takes, wherever it is. */
+  roomOf(id: InstanceId): Room | undefined {
+    return this.#held.get(id)?.room;
+  }
+
+  /** Takes `type` in place of what it has, on the same host; its disk stays. False, and nothing changed, if it does not fit there. */
+  resize(id: InstanceId, type: Room): boolean {
+    const holding = this.#held.get(id);
+    if (holding === undefined) return false;
+    const { hostId } = holding;
+    const room = { ...type, diskGiB: holding.room.diskGiB };
+    if (hostId !== null) {
+      const { capacity, used } = this.#host(hostId);
+      if (!hasRoom(capacity, addRoom(used, holding.room, -1), room)) return false;
+    }
+    this.#take(id, { ...holding, room });
+    return true;
+  }
+
+  /** Puts back what {@link resize} changed. */
+  restore(id: InstanceId, type: Room): void {
+    const holding = this.#held.get(id);
+    if (holding !== undefined) this.#take(id, { ...holding, room: { ...type, diskGiB: holding.room.diskGiB } });
   }
 
   /** The host on which room is taken for it. */

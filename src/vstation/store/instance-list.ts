@@ -18,7 +18,8 @@ export const stateExpression = sql<InstanceState>`
   case
     when i.power = 'gone' then
       case i.gone_for when 'terminate' then 'TERMINATING' when 'relocate' then 'PENDING' else 'LAUNCH_FAILED' end
-    when o.kind is not null then
+    when o.kind = 'instance.resize' and i.power = 'running' then 'STARTING'
+    when o.kind is not null and o.kind <> 'instance.resize' then
       case o.kind
         when 'instance.run' then 'PENDING'
         when 'instance.start' then 'STARTING'

@@ -1,10 +1,25 @@
 /** Writes attributes of locked instances. */
 import { hostGenerationBump, type Tx } from "./database.ts";
+import { toJson } from "./json.ts";
 import type { InstanceRow } from "./schema.ts";
 
 export type InstanceColumns = Partial<
   Pick<InstanceRow, "name" | "hostname" | "user_data" | "termination_protection" | "restart_policy">
 >;
+
+/** The type and all that follows from it; the host hears of it by what is ordered beside it. */
+export async function instanceResizeRow(
+  tx: Tx,
+  id: InstanceRow["id"],
+  columns: Pick<InstanceRow, "instance_type" | "vcpus" | "memory_mib" | "machine">,
+): Promise<void> {
+  const machine = toJson(columns.machine) as unknown as InstanceRow["machine"];
+  await tx.db
+    .updateTable("instance")
+    .set({ ...columns, machine })
+    .where("id", "=", id)
+    .execute();
+}
 
 /** `hostHears`: stamps the rows with their host's next generation, so that the change is sent there. */
 export async function instanceModifyRows(

@@ -6,7 +6,7 @@ import { isFailure } from "../../../src/lib/errors.ts";
 import type { InstanceId } from "../../../src/lib/ids.ts";
 import { patienceMs } from "../bed.ts";
 import { bootIdOf } from "../guest.ts";
-import { awaitOutcome, insist } from "../requests.ts";
+import { awaitOutcome, insist, resizedType } from "../requests.ts";
 import { expectThat, until } from "../until.ts";
 import { accountLife } from "./account-walk.ts";
 import { newPublicKey } from "./public-key.ts";
@@ -47,6 +47,7 @@ export async function nativeLife(lab: LabSession): Promise<void> {
     await awaitOutcome(lab, "run", id, undefined, false);
     await insist(() => native.call("instanceModify", { params: { id }, request: { name: `${tag}-renamed` } }));
     await powerCycle(lab, id);
+    await resizeAndBack(lab, id);
     await insist(() => unlessDone(native.call("instanceTerminate", { request: { ids: [id] } })));
     await awaitOutcome(lab, "terminate", id, undefined, false);
     for (const key of keyIds) await insist(() => unlessDone(native.call("keyDelete", { params: { id: key } })));
@@ -75,6 +76,19 @@ async function powerCycle(lab: LabSession, id: InstanceId): Promise<void> {
   await insist(() => unlessDone(native.call("instanceStart", { request: { ids: [id] } })));
   await settled(lab, id);
   await awaitOutcome(lab, "start", id, undefined, false);
+}
+
+/** To a type that owns processors, and back to one that shares them. */
+async function resizeAndBack(lab: LabSession, id: InstanceId): Promise<void> {
+  for (const type of [resizedType, instanceType]) {
+    const request = { id, instanceType: type, mayStop: true };
+    await insist(() => unlessDone(lab.cloud.native.call("instanceResize", { request })));
+    await settled(lab, id);
+    await until(`${id} is ${type}`, patienceMs, async () => {
+      const now = await lab.cloud.instance(id);
+      expectThat(now.instanceType === type && now.state === "RUNNING", `it is ${now.instanceType}, ${now.state}`);
+    });
+  }
 }
 
 /** Waits for the newest operation by long polls. */

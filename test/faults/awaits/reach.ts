@@ -117,7 +117,6 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ["compute/inventory/readiness.ts#processor", "only where a zone names its processor; a question to libvirt"],
   ["compute/machine/places.ts#readHugepages", "only on a host that offers all of its machine; reads only"],
   ["compute/machine/places.ts#readPlaces/2", "only on a host that offers all of its machine; reads only"],
-  ["compute/machine/allotments.ts#Allotments.drop", "only where an instance that owned processors shares them now"],
   ["compute/storage/probe.ts#", "a file that is tried out at the start and removed"],
   ["compute/storage/image-fetch.ts#", "lab hosts share VStation's images: test/real/image-fetch.test.ts"],
   ["compute/storage/images.ts#Images.ensure/2", "lab hosts share VStation's images: test/real/image-fetch.test.ts"],

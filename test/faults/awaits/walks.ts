@@ -12,7 +12,7 @@ import { patienceMs } from "../bed.ts";
 import { bootIdOf } from "../guest.ts";
 import { allBack, dismiss, strike } from "../inject.ts";
 import { favouriteHost, withoutDisk } from "../hosts.ts";
-import { awaitOutcome, insist, removeSubject, runSubject, sendRequest } from "../requests.ts";
+import { awaitOutcome, insist, removeSubject, resizedType, runSubject, sendRequest } from "../requests.ts";
 import { root } from "../points.ts";
 import { storageLife } from "../storage.ts";
 import { expectThat, until } from "../until.ts";
@@ -84,7 +84,7 @@ async function life(lab: LabSession, between: () => Promise<void>): Promise<void
   const wish = {
     name: tag,
     imageId,
-    instanceType: "S5.MEDIUM2",
+    instanceType: resizedType,
     clientToken: tag,
     groupId,
     userData: "#!/bin/sh\necho hello\n",
@@ -93,6 +93,8 @@ async function life(lab: LabSession, between: () => Promise<void>): Promise<void
   if (id === undefined) throw new Error("RunInstances returned no id");
   await awaitOutcome(lab, "run", id, undefined, false);
   await questions(lab, id);
+  // It is of that type already: asked for again, as after a lost answer.
+  await insist(() => sdk.ResetInstancesType({ InstanceIds: [id], InstanceType: resizedType }));
   await insist(() => sdk.ModifyInstancesAttribute({ InstanceIds: [id], InstanceName: `${tag}-renamed` }));
   expectThat((await insist(() => lab.cloud.instance(id))).name === `${tag}-renamed`, "it has its old name");
   const subject = async () => {

@@ -15,6 +15,7 @@ export const instanceCalls: Calls<
   | "instanceStart"
   | "instanceStop"
   | "instanceReboot"
+  | "instanceResize"
   | "instanceTerminate"
   | "instanceConsoleLog"
 > = {
@@ -56,6 +57,11 @@ export const instanceCalls: Calls<
 
   async instanceReboot({ cloud }, { request, operator }) {
     return { operationIds: await cloud.instances.reboot(operator, request.ids, request.how) };
+  },
+
+  async instanceResize({ cloud }, { request, operator }) {
+    const { id, instanceType, mayStop } = request;
+    return { operationIds: await cloud.instances.resize(operator, id, { instanceType, mayStop }) };
   },
 
   async instanceTerminate({ cloud }, { request, operator }) {
