@@ -135,6 +135,8 @@ export const wantedSecurityGroupSchema = z.strictObject({
   egress: z.array(securityRuleSchema).max(200),
 });
 
+export const placeSchema = z.strictObject({ region: text(64), zone: text(64) });
+
 export const toComputeSchema = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("welcome"),
@@ -143,6 +145,8 @@ export const toComputeSchema = z.discriminatedUnion("type", [
     heartbeatMs: z.int(),
     /** The processor that the zone's guests are to see: the host says in its readiness whether it can give that. */
     cpuBaseline: cpuBaselineSchema.default("host"),
+    /** Where this host is, as its guests are told. */
+    place: placeSchema,
   }),
   /**
    * Changes since the generation that Compute had; `full` = this is everything: whatever it does not name is unknown to
@@ -313,6 +317,7 @@ export type Nic = z.infer<typeof nicSchema>;
 export type InstanceSpec = z.infer<typeof instanceSpecSchema>;
 export type Power = z.infer<typeof powerSchema>;
 export type WantedInstance = z.infer<typeof wantedInstanceSchema>;
+export type Place = z.infer<typeof placeSchema>;
 export type WantedVpc = z.infer<typeof wantedVpcSchema>;
 export type SecurityRule = z.infer<typeof securityRuleSchema>;
 export type WantedSecurityGroup = z.infer<typeof wantedSecurityGroupSchema>;

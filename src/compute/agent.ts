@@ -7,7 +7,7 @@
 import { X509Certificate } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { cpus } from "node:os";
-import type { Inventory, Readiness, SeenInstance } from "../api/agent.ts";
+import type { Inventory, Place, Readiness, SeenInstance } from "../api/agent.ts";
 import type { CpuBaseline } from "../core/machine.ts";
 import { formatError, isFailure } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
@@ -32,6 +32,8 @@ import { Limit } from "./limit.ts";
 import { joinVstation, loadIdentity, type Identity } from "./link/identity.ts";
 import { Link } from "./link/link.ts";
 import { Outbox } from "./link/outbox.ts";
+import { documentFor } from "./metadata/document.ts";
+import { Metadata } from "./metadata/metadata.ts";
 import { Network } from "./network/network.ts";
 import { pathsOf } from "./paths.ts";
 import { run } from "./process.ts";
@@ -82,7 +84,11 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     log,
     wanted: () => ({ network: store.network, peers: store.peers() }),
     guests: () => fleet.guests(),
+    serveIn: (routers) => metadata.ensure(routers),
   });
+  const metadata = new Metadata((vpc, address) =>
+    documentFor(vpc, address, { subnets: network.subnets, guests: fleet.guests(), place: store.place }),
+  );
   const outbox: Outbox = new Outbox({
     generation: () => store.generation,
     isWhole: () => fleet.isKnown,
@@ -234,7 +240,8 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       ask: (ask, reply) => desk.answer(ask, reply),
       consoleInput: (session, data) => desk.consoles.input(session, data),
       consoleClose: (session) => desk.consoles.close(session),
-      welcomed: (cpuBaseline) => {
+      welcomed: ({ cpuBaseline, place }) => {
+        void keepPlace(store, place, log);
         const isNew = JSON.stringify(cpuBaseline) !== JSON.stringify(zoneBaseline);
         zoneBaseline = cpuBaseline;
         if (isNew) tell();
@@ -260,6 +267,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       link?.close();
       space.close();
       desk.consoles.closeAll();
+      metadata.close();
       await Promise.all([linked, jobs.stop()]);
       await fleet.stop();
       await libvirt.close();
@@ -284,6 +292,15 @@ async function networkRound(round: Promise<void>, log: Log): Promise<void> {
     await round;
   } catch (error) {
     log.error({ err: error }, "the host's network could not be brought to what is wanted");
+  }
+}
+
+/** What is not kept is told again at the next connection. */
+async function keepPlace(store: WantedStore, place: Place, log: Log): Promise<void> {
+  try {
+    await store.keepPlace(place);
+  } catch (error) {
+    log.error({ err: error }, "could not keep where this host is");
   }
 }
 

@@ -148,6 +148,21 @@ test("finds an instance by its name, also on another host, and no other VPC's", 
   expect(await ask(f, `client-c.${red.domain}`)).not.toContain(c.nic.ip);
 });
 
+test("tells each guest about itself at both addresses, and one VPC nothing of another", async () => {
+  const ask = (from: Guest, path: string, at = "169.254.0.23"): Promise<string> =>
+    say(
+      from,
+      String.raw`printf 'GET /latest/meta-data/${path} HTTP/1.0\r\n\r\n' | busybox nc -w 5 ${at} 80 | tail -n 1`,
+    );
+  for (const at of ["169.254.0.23", "169.254.169.254"]) {
+    await until(async () => (await ask(a, "instance-id", at)) === a.id, "the red guest to learn its id", 30_000);
+    await until(async () => (await ask(e, "instance-id", at)) === e.id, "the blue one to learn its own", 30_000);
+  }
+  expect(await ask(b, "local-ipv4")).toBe(b.nic.ip);
+  expect(await ask(c, "placement/zone")).toBe("test-1");
+  expect(await ask(c, `network/interfaces/macs/${c.nic.mac}/vpc-id`)).toBe(red.id);
+});
+
 test("a group's rules let through what they name: an address, a port, a group's members", async () => {
   expect(await reaches(d, a, 80)).toBe(true);
   expect(await reaches(d, a, 443)).toBe(false);
@@ -157,7 +172,7 @@ test("a group's rules let through what they name: an address, a port, a group's 
   expect(await pings(d, b.nic.ip)).toBe(false);
 });
 
-test("a rule that closes a port closes it within a second, and an admitted connection lives on", async () => {
+test("a rule that closes a port closes it at once, and an admitted connection lives on", async () => {
   const listener = on(a).inGuestStart(a.name, "busybox nc -l -p 8080");
   groups = [
     open,
@@ -173,9 +188,8 @@ test("a rule that closes a port closes it within a second, and an admitted conne
   expect(await reaches(d, a, 80)).toBe(true);
   // Port 80 is not named any more.
   groups = [open, { ...web, ingress: [accept({ protocol: "tcp", ports: [{ from: 8080, to: 8080 }] })] }, clients];
-  const began = performance.now();
   await everywhere("changed");
-  expect(performance.now() - began).toBeLessThan(1000);
+  // Nothing is waited for: when Compute has taken the change over, the port is closed.
   expect(await reaches(d, a, 80)).toBe(false);
   talker.stdin?.write("after\n");
   await until(() => heard.includes("after"), "the second line to arrive", 30_000);

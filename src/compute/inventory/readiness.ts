@@ -8,6 +8,7 @@ import { dedicatedPlaces, type HostPlaces } from "../../core/cpu-plan.ts";
 import { parseId, type InstanceId } from "../../lib/ids.ts";
 import type { ComputeConfig } from "../config.ts";
 import { isReal } from "../machine/places.ts";
+import { bridgeFilterMissing, canFilterBridges } from "../network/host.ts";
 import { run } from "../process.ts";
 import type { DiskAccess } from "../storage/probe.ts";
 import type { AcceleratorProof } from "./accelerator.ts";
@@ -113,7 +114,7 @@ const checks: Readonly<Record<string, Check>> = {
       : warning("net.ipv4.ip_forward is 0; it is set when the first subnet comes, unless something forbids it"),
   firewall: async () => {
     await run("nft", ["list", "tables"]);
-    return ok("nftables works");
+    return (await canFilterBridges()) ? ok("nftables works, on bridges too") : error(bridgeFilterMissing);
   },
   underlay: async ({ config, widestMtu }) => {
     const { underlayDevice, underlayAddress } = config.network;

@@ -11,6 +11,7 @@ import {
   type Ask,
   type FromCompute,
   type Inventory,
+  type Place,
   type Readiness,
   type ToCompute,
 } from "../../api/agent.ts";
@@ -39,8 +40,8 @@ export interface LinkOptions {
   readonly ask: (ask: Ask, reply: Reply) => Promise<unknown>;
   readonly consoleInput: (session: string, data: Buffer) => void;
   readonly consoleClose: (session: string) => void;
-  /** VStation said what processor the zone's guests are to see. */
-  readonly welcomed: (cpuBaseline: CpuBaseline) => void;
+  /** VStation said where this host is, and what processor the zone's guests are to see. */
+  readonly welcomed: (welcome: { cpuBaseline: CpuBaseline; place: Place }) => void;
   /** The connection went: what belonged to it ends. */
   readonly onLost: () => void;
 }
@@ -171,7 +172,7 @@ export class Link {
         connection.heartbeat(message.heartbeatMs);
         log.info({ hostId: message.hostId }, "connected to VStation");
         this.#greeted = true;
-        this.#options.welcomed(message.cpuBaseline);
+        this.#options.welcomed(message);
         outbox.reset();
         if (this.#reportDue) this.#options.tell();
         return undefined;

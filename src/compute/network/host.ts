@@ -10,15 +10,22 @@ export async function prepareKernel(): Promise<void> {
   } catch (error) {
     throw wrap("letting the kernel forward packets (net.ipv4.ip_forward)", error);
   }
-  const hooks = "/proc/sys/net/bridge";
   if (await exists(hooks)) return;
   await run("modprobe", ["br_netfilter"]).catch(() => undefined);
   if (await exists(hooks)) return;
   // Without it security groups would be words: better no guest than one that only seems to be guarded.
-  throw new Failure(
-    "unavailable",
-    "BridgeFilterMissing",
-    "the kernel cannot filter what crosses a bridge; load its module br_netfilter",
+  throw new Failure("unavailable", "BridgeFilterMissing", bridgeFilterMissing);
+}
+const hooks = "/proc/sys/net/bridge";
+
+export const bridgeFilterMissing = "the kernel cannot filter what crosses a bridge; give it the module br_netfilter";
+
+/** Could the kernel filter what crosses a bridge, if it had to? */
+export async function canFilterBridges(): Promise<boolean> {
+  if (await exists(hooks)) return true;
+  return run("modprobe", ["--dry-run", "br_netfilter"]).then(
+    () => true,
+    () => false,
   );
 }
 

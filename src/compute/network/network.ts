@@ -11,13 +11,14 @@
  */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import type { InstanceSpec, Peer } from "../../api/agent.ts";
+import type { InstanceSpec, Peer, WantedSubnet } from "../../api/agent.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { Failure } from "../../lib/errors.ts";
 import type { InstanceId, SubnetId, VpcId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { backoff } from "../../lib/retry.ts";
 import { run } from "../process.ts";
+import type { RouterPlace } from "../metadata/metadata.ts";
 import type { DomainNic } from "../vm/domain-xml/nics.ts";
 import type { WantedNetwork } from "../wanted/store.ts";
 import { readNetwork } from "./actual.ts";
@@ -46,6 +47,8 @@ export interface NetworkOptions {
   readonly wanted: () => { network: WantedNetwork | null; peers: readonly Peer[] };
   /** Every instance that lies here, strangers included. */
   readonly guests: () => Iterable<readonly [InstanceId, InstanceSpec]>;
+  /** Serves guests in exactly these routers (the metadata service). No start waits for it. */
+  readonly serveIn: (routers: readonly RouterPlace[]) => Promise<void>;
 }
 
 export class Network {
@@ -88,6 +91,11 @@ export class Network {
   async changed(): Promise<void> {
     if (this.isBehind) await this.sync();
     else await this.guard();
+  }
+
+  /** Those that this host has a part in. */
+  get subnets(): readonly WantedSubnet[] {
+    return this.#needed.subnets;
   }
 
   /** Brings the firewall to what is wanted now. No guest may run before its own entries are there. */
@@ -171,6 +179,7 @@ export class Network {
     this.#refresh();
     this.#assigned = await this.#slots.assign([...this.#needed.vpcs, ...this.#needed.subnets].map(({ id }) => id));
     const plan = this.#plan();
+    const text = this.#textOf(plan);
     if (plan.subnets.length > 0) await prepareKernel();
     const device = this.#options.underlayDevice;
     const [actual, namespaces] = await Promise.all([readNetwork(device), readNamespaces()]);
@@ -197,9 +206,11 @@ export class Network {
     crashPoint("network.pass.rules-written");
     if (actual.underlay) await announce(actual.underlay, commands.arrived);
     await this.#ensureDnsmasq(plan);
+    const places = plan.vpcs.map(({ id, namespace }) => ({ vpc: id, namespace, inode: this.#router(id).inode }));
+    void this.#serveIn(places);
     if (!holdsStranger(plan, actual)) await this.#remove(plan, namespaces);
     crashPoint("network.pass.done");
-    this.#done = this.#textOf(plan);
+    this.#done = text;
     this.#ready = new Map(plan.vpcs.flatMap((vpc) => vpc.subnets.map(({ id }) => [id, vpc.id] as const)));
   }
 
@@ -207,6 +218,14 @@ export class Network {
     let router = this.#routers.get(id);
     if (router === undefined) this.#routers.set(id, (router = new Router()));
     return router;
+  }
+
+  async #serveIn(places: readonly RouterPlace[]): Promise<void> {
+    try {
+      await this.#options.serveIn(places);
+    } catch (error) {
+      this.#options.log.error({ err: error }, "the metadata service does not answer in every VPC; tried again soon");
+    }
   }
 
   /** What neither VStation nor an instance needs any more, whoever made it. */

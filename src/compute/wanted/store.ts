@@ -20,11 +20,13 @@ import * as z from "zod";
 import { wantedJobSchema, type WantedJob } from "../../api/agent-storage.ts";
 import {
   peerSchema,
+  placeSchema,
   wantedInstanceSchema,
   wantedSecurityGroupSchema,
   wantedSubnetSchema,
   wantedVpcSchema,
   type Peer,
+  type Place,
   type ToCompute,
   type WantedInstance,
 } from "../../api/agent.ts";
@@ -74,6 +76,7 @@ export class WantedStore {
   #peersGeneration = 0;
   #instances = new Map<InstanceId, WantedEntry>();
   #network: WantedNetwork | null = null;
+  #place: Place | null = null;
   #jobs = new Map<JobId, WantedJob>();
   #peers = new Map<string, Peer>();
   /** A message whose generation is lower than the one held: VStation's truth went back in time (a restored database). */
@@ -126,6 +129,7 @@ export class WantedStore {
     this.#generation = head?.generation ?? 0;
     this.#network = head?.network ?? null;
     for (const job of head?.jobs ?? []) this.#jobs.set(job.id, job);
+    this.#place = (await readDurable(this.#placeFile(), placeSchema)) ?? null;
     const peers = await readDurable(this.#peersFile(), peersSchema);
     this.#peersGeneration = peers?.generation ?? 0;
     for (const peer of peers?.peers ?? []) this.#peers.set(peerKey(peer), peer);
@@ -177,6 +181,17 @@ export class WantedStore {
     return { instances: [...changed, ...forgotten], network: networkChanged, jobs: jobsChanged };
   }
 
+  /** Where this host is; null until VStation has said it once. */
+  get place(): Place | null {
+    return this.#place;
+  }
+
+  async keepPlace(place: Place): Promise<void> {
+    if (JSON.stringify(place) === JSON.stringify(this.#place)) return;
+    this.#place = place;
+    await this.#write(this.#placeFile(), JSON.stringify(place));
+  }
+
   /** Takes a `peers` message over, durably; true if anything changed. */
   async applyPeers(message: PeersMessage): Promise<boolean> {
     if (message.generation < this.#peersGeneration) return false;
@@ -200,6 +215,9 @@ export class WantedStore {
   }
   #instanceFile(id: InstanceId): string {
     return join(this.#instancesDirectory(), `${id}.json`);
+  }
+  #placeFile(): string {
+    return join(this.#directory, "place.json");
   }
   #headFile(): string {
     return join(this.#directory, "head.json");

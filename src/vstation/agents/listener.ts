@@ -52,6 +52,7 @@ export class AgentListener {
     const { id: subnetId, fixedPeers } = config.subnet;
     this.#context = {
       store,
+      region: config.region,
       zone: config.zone,
       cpuBaseline: config.cpuBaseline,
       log,

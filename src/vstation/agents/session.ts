@@ -32,6 +32,7 @@ import type { SeenWriter } from "./seen-writer.ts";
 
 export interface SessionContext {
   store: Store;
+  region: string;
   zone: string;
   cpuBaseline: CpuBaseline;
   log: Log;
@@ -208,7 +209,7 @@ export class HostSession {
 
   async #greet(hello: Hello): Promise<void> {
     const { bootId, underlayAddress, inventory, readiness, overcommit } = hello;
-    const { store, zone, heartbeatMs, cpuBaseline } = this.#context;
+    const { store, region, zone, heartbeatMs, cpuBaseline } = this.#context;
     const row = await store.transaction((tx) =>
       hostHello(tx, zone, this.hostId, { session: this.id, bootId, underlayAddress, inventory, readiness, overcommit }),
     );
@@ -217,7 +218,8 @@ export class HostSession {
     if (this.#ended.signal.aborted) return this.#writeLost();
     crashPoint("agents.hello.committed");
     this.#greeted = true;
-    this.#send({ type: "welcome", protocol: agentProtocol, hostId: this.hostId, heartbeatMs, cpuBaseline });
+    const place = { region, zone };
+    this.#send({ type: "welcome", protocol: agentProtocol, hostId: this.hostId, heartbeatMs, cpuBaseline, place });
     // A host that has seen a later generation than we ever made knows another database's truth: it gets everything anew.
     this.#wantedSent = hello.wantedGeneration <= row.wanted_generation ? hello.wantedGeneration : 0;
     this.#peersSent = 0;

@@ -172,6 +172,7 @@ export class FakeHostSession {
           hostId: newId("host"),
           heartbeatMs: 3000,
           cpuBaseline: this.cpuBaseline,
+          place: { region: "test", zone: "test-1" },
         });
         if (message.wantedGeneration < this.generation) this.sendWhole();
         if (message.peersGeneration < this.generation) {

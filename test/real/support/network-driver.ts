@@ -14,6 +14,8 @@ import {
 import { formatError } from "../../../src/lib/errors.ts";
 import { idSchema } from "../../../src/lib/ids.ts";
 import { createLog } from "../../../src/lib/log.ts";
+import { documentFor } from "../../../src/compute/metadata/document.ts";
+import { Metadata } from "../../../src/compute/metadata/metadata.ts";
 import { Network } from "../../../src/compute/network/network.ts";
 
 export const orderSchema = z.strictObject({
@@ -40,7 +42,12 @@ if (process.argv[2] !== undefined) {
     log: createLog("network"),
     wanted: () => ({ network: order.network, peers: order.peers }),
     guests: () => order.guests,
+    serveIn: (routers) => metadata.ensure(routers),
   });
+  const place = { region: "test", zone: "test-1" };
+  const metadata = new Metadata((vpc, address) =>
+    documentFor(vpc, address, { subnets: network.subnets, guests: order.guests, place }),
+  );
   const work = async (): Promise<void> => {
     switch (order.do) {
       case "changed":
