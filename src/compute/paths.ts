@@ -55,6 +55,16 @@ export function jobFile(paths: Paths, id: JobId): string {
   return join(paths.jobs, `${id}.json`);
 }
 
+/** The firmware's variables of an instance that starts by UEFI: made from a template at its first start, and kept. */
+export function nvramFile(paths: Paths, id: InstanceId): string {
+  return join(paths.instances, id, "nvram.fd");
+}
+
+/** The state of an instance's TPM. */
+export function tpmDirectory(paths: Paths, id: InstanceId): string {
+  return join(paths.instances, id, "tpm");
+}
+
 export function seedFile(paths: Paths, id: InstanceId): string {
   return join(paths.instances, id, "seed.img");
 }

@@ -10,9 +10,15 @@ import { idSchema } from "../lib/ids.ts";
 const fileName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, "a plain file name beside the manifest");
 
 /** How a machine with this image starts: its kernel given by the host, or by the firmware from its own disk. */
-const bootSchema = z.discriminatedUnion("kind", [
+const bootSchema = z.union([
   z.object({ kind: z.literal("direct"), kernel: fileName, initrd: fileName, cmdline: z.string().max(2000) }),
-  z.object({ kind: z.literal("disk"), firmware: z.enum(["bios", "uefi"]) }),
+  z.object({ kind: z.literal("disk"), firmware: z.literal("bios") }),
+  z.object({
+    kind: z.literal("disk"),
+    firmware: z.literal("uefi"),
+    /** Only loaders that are signed for it start. */
+    secureBoot: z.boolean().default(false),
+  }),
 ]);
 
 export const imageManifestSchema = z.object({
@@ -23,6 +29,8 @@ export const imageManifestSchema = z.object({
   architecture: z.literal("x86_64"),
   boot: bootSchema,
   disk: z.object({ file: fileName, format: z.enum(["qcow2", "raw"]), virtualSizeGiB: z.int().min(1).max(65536) }),
+  /** What the guest expects of its machine beside the usual. */
+  machine: z.object({ tpm: z.boolean(), hyperv: z.boolean() }).optional(),
   /** Below this the guest does not come up. */
   minMemoryMiB: z.int().min(16),
   osName: z.string().min(1).max(100),

@@ -14,6 +14,17 @@ export type DiskFormat = (typeof diskFormats)[number];
 export const bootModes = ["bios", "uefi"] as const;
 export type BootMode = (typeof bootModes)[number];
 
+/** What a guest expects of its machine beside the usual; Windows asks for all three. */
+export interface GuestMachine {
+  /** With UEFI only: only signed loaders start. */
+  readonly secureBoot: boolean;
+  readonly tpm: boolean;
+  /** Hyper-V's enlightenments. */
+  readonly hyperv: boolean;
+}
+
+export const plainMachine: GuestMachine = { secureBoot: false, tpm: false, hyperv: false };
+
 /** The named steps of an import; each is written down before it begins, and is made again from its beginning after a crash. */
 export const importSteps = [
   /** The file is awaited from the client. */

@@ -2,9 +2,12 @@
  * `debian-12` as its owner meets it: run by the official SDK, started by the firmware from its own disk, configured by cloud-init from
  * the seed, entered by ssh with the key pair that the API made.
  */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { connectCloud, type CloudClient } from "../../bench/cloud.ts";
 import { debianImageId } from "../../guest/debian/build.ts";
+import { run } from "../../lab/run.ts";
 import { TestLab } from "../../lab/testing.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { SshKey } from "./support/ssh.ts";
@@ -15,6 +18,7 @@ const userData = `#!/bin/sh
 echo "$(hostname) $(id -un)" >/var/lib/user-data-ran
 `;
 
+const root = join(import.meta.dirname, "../..");
 const lab = new TestLab();
 let cloud: CloudClient;
 let key: SshKey | undefined;
@@ -32,10 +36,13 @@ afterAll(async () => {
   await lab.destroy();
 });
 
-async function boot(diskGiB: number): Promise<{ id: InstanceId; inside: (command: string) => Promise<string> }> {
+async function boot(
+  imageId: string,
+  diskGiB: number,
+): Promise<{ id: InstanceId; inside: (command: string) => Promise<string> }> {
   const wish = {
     name: "debian",
-    imageId: debianImageId,
+    imageId,
     instanceType: "T1.SMALL1",
     userData,
     keyIds: [keyId],
@@ -48,11 +55,27 @@ async function boot(diskGiB: number): Promise<{ id: InstanceId; inside: (command
   return { id, inside: async (command) => (key === undefined ? "" : key.run(`debian@${ip}`, command)) };
 }
 
+/** Processes of that name which have this path on their command line. */
+function processesNamed(name: string, path: string): string[] {
+  const commands = readdirSync("/proc")
+    .filter((entry) => /^\d+$/.test(entry))
+    .map(commandOf);
+  return commands.filter((command) => command.includes(`/${name}\0`) && command.includes(path));
+}
+
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "latin1");
+  } catch {
+    return ""; // gone since the listing
+  }
+}
+
 describe("debian-12", () => {
   it("boots from its own disk, takes the seed, and lets its owner in", { timeout: 900_000 }, async () => {
     const { ImageSet } = await cloud.sdk.DescribeImages({ ImageIds: [debianImageId] });
     expect(ImageSet).toMatchObject([{ ImageName: "debian-12", Platform: "Debian", ImageSize: 2 }]);
-    const { id, inside } = await boot(4);
+    const { id, inside } = await boot(debianImageId, 4);
     await vi.waitFor(async () => expect(await inside("cloud-init status")).toBe("status: done"), patience);
     expect(await inside("cat /var/lib/user-data-ran")).toBe(`${id} root`);
     expect(await inside("id -un; sudo -n id -un; . /etc/os-release; echo $VERSION_ID; cat /proc/cmdline")).toMatch(
@@ -62,5 +85,37 @@ describe("debian-12", () => {
     expect(Number(await inside("df --output=size -BM / | tail -1 | tr -d M"))).toBeGreaterThan(3_500);
     await cloud.terminate(id);
     await vi.waitFor(async () => expect((await cloud.sdk.DescribeInstances({})).TotalCount).toBe(0), patience);
+  });
+
+  it("imported as an image of its own, starts by UEFI with secure boot and a TPM", { timeout: 1_200_000 }, async () => {
+    const disk = join(lab.home.imageDir, debianImageId, "disk.qcow2");
+    const flags = [
+      "--format",
+      "qcow2",
+      "--name",
+      "secure",
+      "--boot-mode",
+      "uefi",
+      "--secure-boot",
+      "--tpm",
+      "--hyperv",
+    ];
+    const args = ["--home", lab.home.path, "image", "import", disk, ...flags, "--memory", "512", "--wait"];
+    const imported = await run(join(root, "vstation"), args, { timeoutMs: 300_000 });
+    const { id, inside } = await boot(imported.trim(), 4);
+    await vi.waitFor(async () => expect(await inside("cloud-init status")).toBe("status: done"), patience);
+    expect(await inside("sudo mokutil --sb-state")).toContain("SecureBoot enabled");
+    expect(await inside("cat /sys/firmware/efi/fw_platform_size; sudo dmesg | grep -c 'Kernel is locked down'")).toBe(
+      "64\n1",
+    );
+    expect(await inside("cat /sys/class/tpm/tpm0/tpm_version_major; test -c /dev/tpm0 && echo there")).toBe("2\nthere");
+    // Both are the instance's own files: they go with it.
+    const folder = join(lab.home.hostDir("host1"), "state/instances", id);
+    const files = readdirSync(folder, { recursive: true }).map(String);
+    expect(files).toEqual(expect.arrayContaining(["nvram.fd", expect.stringMatching(/^tpm\/.*permall/)]));
+    await cloud.terminate(id);
+    await vi.waitFor(async () => expect((await cloud.sdk.DescribeInstances({})).TotalCount).toBe(0), patience);
+    expect(existsSync(folder)).toBe(false);
+    await vi.waitFor(() => expect(processesNamed("swtpm", lab.home.path)).toEqual([]), patience);
   });
 });

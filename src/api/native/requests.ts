@@ -200,6 +200,9 @@ export const imageImportRequest = z
     bootMode: z.enum(bootModes).default("bios").describe("The firmware that starts it."),
     osName: z.string().min(1).max(100).default("unknown"),
     platform: z.string().min(1).max(60).default("Other Linux"),
+    secureBoot: z.boolean().default(false).describe("With `uefi`: only loaders that are signed for it start."),
+    tpm: z.boolean().default(false).describe("The guest gets a TPM 2.0."),
+    hyperv: z.boolean().default(false).describe("Hyper-V's enlightenments, for Windows."),
     minMemoryMiB: z.int().min(64).max(1_048_576).default(256).describe("Below this it does not come up."),
     url: z
       .url({ protocol: /^https?$/ })

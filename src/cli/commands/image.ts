@@ -20,6 +20,9 @@ interface ImportFlags {
   description?: string;
   format: DiskFormat;
   bootMode: BootMode;
+  secureBoot?: boolean;
+  tpm?: boolean;
+  hyperv?: boolean;
   os?: string;
   platform?: string;
   memory?: number;
@@ -74,6 +77,9 @@ export function addImage(program: Command, io: Io): void {
     .option("--name <name>", "name of the image; else the file's")
     .option("--description <text>", "up to 256 characters")
     .option("--boot-mode <firmware>", `what starts it: ${bootModes.join(" or ")}`, oneOf(bootModes), "bios")
+    .option("--secure-boot", "with uefi: only signed loaders start")
+    .option("--tpm", "the guest gets a TPM 2.0")
+    .option("--hyperv", "Hyper-V's enlightenments, for Windows")
     .option("--os <text>", "what is on it, for lists")
     .option("--platform <text>", "its family, as Debian or Windows, for lists")
     .option("--memory <MiB>", "the least memory that it comes up with", wholeNumber(64, 1_048_576))
@@ -91,6 +97,9 @@ export function addImage(program: Command, io: Io): void {
           name: flags.name ?? basename(path).replace(/\.[^.]*$/, ""),
           format: flags.format,
           bootMode: flags.bootMode,
+          secureBoot: flags.secureBoot === true,
+          tpm: flags.tpm === true,
+          hyperv: flags.hyperv === true,
           public: flags.public === true,
           ...from,
           ...(flags.description === undefined ? {} : { description: flags.description }),
@@ -149,12 +158,19 @@ function show(context: Context, image: ImageWire): void {
     ["source", image.source],
     ["system", image.osName],
     ["platform", image.platform],
-    ["boot", image.boot],
+    ["boot", image.secureBoot ? `${image.boot}, secure` : image.boot],
+    ["machine", machineText(image)],
     ["disk", size],
     ["memory", `${image.minMemoryMiB} MiB at least`],
     ["created", image.createdAt],
   ];
   context.print(image, () => facts(pairs.filter(([, value]) => value !== null)));
+}
+
+/** What its machine has beside the usual. */
+function machineText({ tpm, hyperv }: ImageWire): string | null {
+  const has = [...(tpm ? ["TPM 2.0"] : []), ...(hyperv ? ["Hyper-V enlightenments"] : [])];
+  return has.length === 0 ? null : has.join(", ");
 }
 
 /** The state in a word, with how far it is while it is under way. */

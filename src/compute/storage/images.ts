@@ -7,13 +7,20 @@ import { join } from "node:path";
 import { imageManifestSchema } from "../../core/image-manifest.ts";
 import { Failure, isFailure } from "../../lib/errors.ts";
 import type { ImageId } from "../../lib/ids.ts";
-import type { DomainBoot } from "../vm/domain-xml/firmware.ts";
 import { readDurable } from "../../lib/durable.ts";
 import type { ImageFetch, OnProgress } from "./image-fetch.ts";
 import { qcow2Size } from "./qcow2.ts";
 
+/** How a machine with it starts; a kernel and its initrd by their paths on this host. */
+export type ImageBoot =
+  | { readonly kind: "direct"; readonly kernel: string; readonly initrd: string; readonly cmdline: string }
+  | { readonly kind: "disk"; readonly firmware: "bios" }
+  | { readonly kind: "disk"; readonly firmware: "uefi"; readonly secureBoot: boolean };
+
 export interface Image {
-  readonly boot: DomainBoot;
+  readonly boot: ImageBoot;
+  readonly tpm: boolean;
+  readonly hyperv: boolean;
   readonly base: { readonly file: string; readonly format: "qcow2" | "raw"; readonly size: number };
 }
 
@@ -60,10 +67,12 @@ export class Images {
 async function readImage(directory: string, id: ImageId): Promise<Image> {
   const manifest = await readDurable(join(directory, "manifest.json"), imageManifestSchema);
   if (manifest === undefined) throw new Failure("not_found", "ImageMissing", `image ${id} is not on this host`);
-  const { disk, boot } = manifest;
+  const { disk, boot, machine } = manifest;
   const file = join(directory, disk.file);
   const size = disk.format === "qcow2" ? await qcow2Size(file) : (await stat(file)).size;
   return {
+    tpm: machine?.tpm ?? false,
+    hyperv: machine?.hyperv ?? false,
     base: { file, format: disk.format, size },
     boot:
       boot.kind === "disk"

@@ -27,6 +27,7 @@ const plan: DomainPlan = {
     cells: [],
   },
   boot: { kind: "direct", kernel: "/images/k", initrd: "/images/i", cmdline: "console=ttyS0 quiet" },
+  extras: { tpm: null, hyperv: false },
   systemDisk: {
     id: "disk-abcd1234" as DiskId,
     file: "/state/disk.qcow2",
@@ -221,13 +222,39 @@ describe("domainXml", () => {
     expect(xml).toContain("<model fallback='forbid'>Nehalem</model>\n    <feature policy='disable' name='aes'/>");
   });
 
-  test.each([
-    ["bios", "<boot dev='hd'/>"],
-    ["uefi", "<os firmware='efi'>"],
-  ] as const)("an image that boots from its disk by %s gets its firmware and no kernel", (firmware, part) => {
-    const xml = domainXml({ ...plan, boot: { kind: "disk", firmware } });
-    expect(xml).toContain(part);
-    expect(xml).not.toContain("<kernel>");
+  const uefi = { kind: "disk", firmware: "uefi", secureBoot: false, nvram: "/state/nvram.fd" } as const;
+
+  test("an image that boots from its disk gets its firmware and no kernel", () => {
+    const bios = domainXml({ ...plan, boot: { kind: "disk", firmware: "bios" } });
+    expect(bios).toContain("<boot dev='hd'/>");
+    expect(bios).not.toMatch(/<kernel>|<loader|<nvram/);
+    const plain = domainXml({ ...plan, boot: uefi });
+    expect(plain).toContain("secure='no' type='pflash' format='raw'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>");
+    expect(plain).toContain("OVMF_VARS_4M.fd' templateFormat='raw' format='raw'>/state/nvram.fd</nvram>");
+    expect(plain).not.toContain("<smm");
+  });
+
+  test("secure boot comes with SMM and enrolled keys", () => {
+    const xml = domainXml({ ...plan, boot: { ...uefi, secureBoot: true } });
+    expect(xml).toContain("secure='yes' type='pflash' format='raw'>/usr/share/OVMF/OVMF_CODE_4M.ms.fd</loader>");
+    expect(xml).toContain("<nvram template='/usr/share/OVMF/OVMF_VARS_4M.ms.fd'");
+    expect(xml).toContain("<smm state='on'/>");
+  });
+
+  test("a TPM has its state where the instance's files are", () => {
+    const xml = domainXml({ ...plan, extras: { tpm: "/state/tpm", hyperv: false } });
+    expect(xml).toContain("<backend type='emulator' version='2.0'><source type='dir' path='/state/tpm'/></backend>");
+  });
+
+  test("Hyper-V's enlightenments are KVM's; the clock in local time is Windows' in any case", () => {
+    const extras = { tpm: null, hyperv: true };
+    const kvm = domainXml({ ...plan, accelerator: "kvm", extras });
+    expect(kvm).toContain("<hyperv mode='custom'>");
+    expect(kvm).toContain("<spinlocks state='on' retries='8191'/>");
+    expect(kvm).toContain("<timer name='hypervclock' present='yes'/>");
+    const tcg = domainXml({ ...plan, extras });
+    expect(tcg).not.toMatch(/hyperv mode|hypervclock/);
+    for (const xml of [kvm, tcg]) expect(xml).toContain("<clock offset='localtime'>");
   });
 
   test("a tenant's name stays text, whatever is in it", () => {
@@ -249,9 +276,16 @@ describe("domainXml", () => {
       const directory = mkdtempSync(join(tmpdir(), "vstation-xml-"));
       try {
         const file = join(directory, "domain.xml");
-        writeFileSync(file, domainXml({ ...plan, title: "a & b" }));
-        const said = spawnSync("virt-xml-validate", [file, "domain"], { encoding: "utf8" });
-        expect(said).toMatchObject({ status: 0 });
+        const windows = {
+          accelerator: "kvm",
+          boot: { ...uefi, secureBoot: true },
+          extras: { tpm: "/state/tpm", hyperv: true },
+        } as const;
+        for (const change of [{ title: "a & b" }, windows]) {
+          writeFileSync(file, domainXml({ ...plan, ...change }));
+          const said = spawnSync("virt-xml-validate", [file, "domain"], { encoding: "utf8" });
+          expect(said).toMatchObject({ status: 0 });
+        }
       } finally {
         rmSync(directory, { recursive: true });
       }

@@ -13,7 +13,7 @@ import {
   type DomainDataDisk,
   type DomainDisk,
 } from "./domain-xml/disks.ts";
-import { clock, osElement, platform, type DomainBoot } from "./domain-xml/firmware.ts";
+import { clock, osElement, platform, tpm, type DomainBoot, type DomainExtras } from "./domain-xml/firmware.ts";
 import { capabilities, cpuElement, processors, type Accelerator, type DomainMachine } from "./domain-xml/machine.ts";
 import { nic, type DomainNic } from "./domain-xml/nics.ts";
 import { text } from "./domain-xml/xml.ts";
@@ -28,6 +28,7 @@ export interface DomainPlan {
   readonly vcpus: number;
   readonly machine: DomainMachine;
   readonly boot: DomainBoot;
+  readonly extras: DomainExtras;
   readonly systemDisk: DomainDisk;
   readonly dataDisks: readonly DomainDataDisk[];
   readonly seedFile: string;
@@ -48,9 +49,9 @@ export function domainXml(plan: DomainPlan): string {
     `  </metadata>`,
     ...processors(plan.vcpus, plan.machine),
     ...osElement(plan.boot),
-    ...platform,
+    ...platform(plan.boot, plan.extras, plan.accelerator),
     ...cpuElement(plan.accelerator, plan.machine),
-    ...clock,
+    ...clock(plan.extras, plan.accelerator),
     `  <on_poweroff>destroy</on_poweroff>`,
     `  <on_reboot>restart</on_reboot>`,
     `  <on_crash>destroy</on_crash>`,
@@ -63,6 +64,7 @@ export function domainXml(plan: DomainPlan): string {
     ...plan.dataDisks.flatMap((disk) => dataDisk(disk, plan.machine.iothreads)),
     ...plan.nics.flatMap((one) => nic(one, plan.machine.nicQueues)),
     ...serial(plan.console),
+    ...tpm(plan.extras),
     ...fixedDevices,
     `  </devices>`,
     capabilities,

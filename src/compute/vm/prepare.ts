@@ -13,13 +13,14 @@ import { crashPoint } from "../../lib/crash-point.ts";
 import { Failure, isFailure, wrap } from "../../lib/errors.ts";
 import type { DiskId, InstanceId } from "../../lib/ids.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
-import { consoleLogFile, consoleSocket, instanceDirectory, seedFile } from "../paths.ts";
+import { consoleLogFile, consoleSocket, instanceDirectory, seedFile, nvramFile, tpmDirectory } from "../paths.ts";
 import { makeDurableDirectory, syncDirectory, temporaryName } from "../../lib/durable.ts";
 import type { Image } from "../storage/images.ts";
 import { diskMissing, exists, grow } from "../storage/disk-files.ts";
 import { writeOverlay } from "../storage/qcow2.ts";
 import type { Context } from "./context.ts";
 import { domainXml } from "./domain-xml.ts";
+import type { DomainBoot } from "./domain-xml/firmware.ts";
 import { refOf } from "./live-disks.ts";
 
 export interface Seeds {
@@ -61,7 +62,8 @@ export async function prepareInstance(context: Context, it: Preparation): Promis
         emulator: context.emulator,
         vcpus: spec.vcpus,
         machine,
-        boot: image.boot,
+        boot: bootOf(context, id, image),
+        extras: { hyperv: image.hyperv, tpm: image.tpm ? tpmDirectory(context.paths, id) : null },
         systemDisk: {
           id: spec.systemDisk.id,
           file: systemDiskFile(context, it),
@@ -95,6 +97,11 @@ export async function prepareInstance(context: Context, it: Preparation): Promis
   const defined = parts[2];
   if (defined.status === "rejected") throw defined.reason;
   return defined.value;
+}
+
+function bootOf(context: Context, id: InstanceId, { boot }: Image): DomainBoot {
+  if (boot.kind === "direct" || boot.firmware === "bios") return boot;
+  return { ...boot, nvram: nvramFile(context.paths, id) };
 }
 
 function systemDiskFile(context: Context, { id, spec }: Preparation): string {

@@ -1,7 +1,7 @@
 /** Images: those of the folder, which are everybody's, and those that accounts have brought. */
 import { failure } from "../../core/failure-codes.ts";
 import type { ImageManifest } from "../../core/image-manifest.ts";
-import { importProgress, ImportRefusal } from "../../core/image.ts";
+import { importProgress, ImportRefusal, plainMachine, type GuestMachine } from "../../core/image.ts";
 import { newId, type AccountId, type ImageId } from "../../lib/ids.ts";
 import type { AnyCaller } from "../cloud.ts";
 import type { Images, ImageView } from "../cloud/images.ts";
@@ -77,6 +77,9 @@ export function images({ store, folder, config, imports }: Parts): Images {
 
     async import(caller, request) {
       const { from, name, description, isPublic, dryRun, ...asked } = request;
+      if (asked.machine.secureBoot && asked.bootMode !== "uefi") {
+        throw invalid("secureBoot", "secure boot is UEFI's: choose that boot mode");
+      }
       if ("url" in from) checkUrlHere(from.url);
       else if (from.upload > config.imports.maxSourceGiB * gib) {
         throw invalid("bytes", `a file may have ${config.imports.maxSourceGiB} GiB at most`);
@@ -196,6 +199,7 @@ function builtView({ id, manifest, createdAt }: FolderImage): ImageView {
     osName: manifest.osName,
     platform: manifest.platform,
     boot: bootOf(manifest),
+    machine: machineOf(manifest),
     minMemoryMiB: manifest.minMemoryMiB,
     manifest,
     sizeBytes: 0,
@@ -219,6 +223,7 @@ async function rowView(folder: ImageFolder, row: ImageRow): Promise<ImageView> {
     osName: request.osName,
     platform: request.platform,
     boot: manifest === null ? request.bootMode : bootOf(manifest),
+    machine: manifest === null ? (request.machine ?? plainMachine) : machineOf(manifest),
     minMemoryMiB: request.minMemoryMiB,
     manifest,
     sizeBytes: shown.sizeBytes,
@@ -228,6 +233,11 @@ async function rowView(folder: ImageFolder, row: ImageRow): Promise<ImageView> {
 
 function bootOf({ boot }: ImageManifest): ImageView["boot"] {
   return boot.kind === "direct" ? "direct" : boot.firmware;
+}
+
+function machineOf({ boot, machine }: ImageManifest): GuestMachine {
+  const secureBoot = boot.kind === "disk" && boot.firmware === "uefi" && boot.secureBoot;
+  return { ...plainMachine, ...machine, secureBoot };
 }
 
 function checkUrlHere(url: string): void {

@@ -1,6 +1,6 @@
 /** The use cases of images, as both edges call them; a part of {@link Cloud} in cloud.ts, whose head says what holds for all. */
 import type { ImageManifest } from "../../core/image-manifest.ts";
-import type { BootMode, DiskFormat, ImageSource, ImageState, ImportStep } from "../../core/image.ts";
+import type { BootMode, DiskFormat, GuestMachine, ImageSource, ImageState, ImportStep } from "../../core/image.ts";
 import type { AccountId, ImageId } from "../../lib/ids.ts";
 import type { AnyCaller, Caller, Listed, Page } from "../cloud.ts";
 
@@ -23,6 +23,7 @@ export interface ImageView {
   osName: string;
   platform: string;
   boot: "direct" | BootMode;
+  machine: GuestMachine;
   minMemoryMiB: number;
   /** null until it is there. */
   manifest: ImageManifest | null;
@@ -39,6 +40,7 @@ export interface ImageImportRequest {
   osName: string;
   platform: string;
   minMemoryMiB: number;
+  machine: GuestMachine;
   /** A file that the client sends, of so many bytes, or one that is fetched. */
   from: { upload: number } | { url: string };
   /** For every account; an operator's word. */

@@ -3,7 +3,7 @@
  *
  * CVM has no parameter for a file's format: here the ending of the URL's path declares it. It is never guessed from the content.
  */
-import { diskFormats, type DiskFormat } from "../../core/image.ts";
+import { diskFormats, plainMachine, type DiskFormat } from "../../core/image.ts";
 import { action } from "./action.ts";
 import { Refusal } from "./error-codes.ts";
 import { boolean, check, id, idsToChange, ignored, line, oneOf, refused, text } from "./parameters.ts";
@@ -61,6 +61,9 @@ export const importImage = action("ImportImage")(
       osName: `${request.OsType} ${request.OsVersion}`.slice(0, 100),
       platform: request.OsType,
       minMemoryMiB: leastMemoryMiB,
+      // Windows 11 and Server 2025 ask for a TPM, every Windows runs better with the rest; CVM has no parameter for any of it.
+      machine:
+        request.OsType in windows ? { secureBoot: request.BootMode === "UEFI", tpm: true, hyperv: true } : plainMachine,
       from: { url: request.ImageUrl },
       isPublic: false,
       dryRun: request.DryRun ?? false,

@@ -10,6 +10,7 @@ import type { AddressInfo } from "node:net";
 import type { ImageManifest } from "../../core/image-manifest.ts";
 import { failure } from "../../core/failure-codes.ts";
 import { limitsOf } from "../../core/quotas.ts";
+import { plainMachine } from "../../core/image.ts";
 import { instanceTypes } from "../../core/instance-types.ts";
 import {
   newId,
@@ -79,6 +80,7 @@ export function fakeCloud() {
     osName: "Tiny 1",
     platform: "Linux",
     boot: "bios",
+    machine: plainMachine,
     minMemoryMiB: 512,
     manifest,
     sizeBytes: 0,

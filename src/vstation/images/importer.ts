@@ -14,7 +14,7 @@ import { createReadStream } from "node:fs";
 import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { ImageManifest } from "../../core/image-manifest.ts";
-import { importProgress, ImportRefusal, type ImportStep } from "../../core/image.ts";
+import { importProgress, ImportRefusal, plainMachine, type ImportStep } from "../../core/image.ts";
 import { makeDurableDirectory, syncDirectory, writeDurably } from "../../lib/durable.ts";
 import { formatError, isFailure, isNoSpace, unreachable } from "../../lib/errors.ts";
 import { parseId, type ImageId } from "../../lib/ids.ts";
@@ -297,12 +297,17 @@ export class Importer {
 
 function manifestOf(row: ImageRow, virtualBytes: number, digest: string): ImageManifest {
   const { request } = row;
+  const machine = request.machine ?? plainMachine;
   return {
     id: row.id,
     name: row.name,
     format: 1,
     architecture: "x86_64",
-    boot: { kind: "disk", firmware: request.bootMode },
+    boot:
+      request.bootMode === "bios"
+        ? { kind: "disk", firmware: "bios" }
+        : { kind: "disk", firmware: "uefi", secureBoot: machine.secureBoot },
+    machine: { tpm: machine.tpm, hyperv: machine.hyperv },
     disk: { file: "disk.qcow2", format: "qcow2", virtualSizeGiB: Math.max(1, Math.ceil(virtualBytes / gib)) },
     minMemoryMiB: request.minMemoryMiB,
     osName: request.osName,

@@ -4,6 +4,7 @@
  */
 import type { Inventory, Readiness } from "../../api/agent.ts";
 import { failure } from "../../core/failure-codes.ts";
+import { plainMachine } from "../../core/image.ts";
 import { instanceType, instanceTypes } from "../../core/instance-types.ts";
 import { limitsOf } from "../../core/quotas.ts";
 import type { OperationKind } from "../../core/instance.ts";
@@ -445,6 +446,7 @@ const tinyImage: ImageView = {
   osName: "Debian 12 (tiny)",
   platform: "Debian",
   boot: "direct",
+  machine: plainMachine,
   minMemoryMiB: 64,
   sizeBytes: 0,
   createdAt: start,

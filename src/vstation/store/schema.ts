@@ -1,7 +1,7 @@
 /** The tables as Kysely types; the columns' meaning stands in the migrations and in the core types they are read into. */
 import type { ColumnType, Generated, Insertable, Selectable } from "kysely";
 import type { Inventory, Readiness } from "../../api/agent.ts";
-import type { BootMode, DiskFormat, ImageSource, ImageState, ImportStep } from "../../core/image.ts";
+import type { BootMode, DiskFormat, GuestMachine, ImageSource, ImageState, ImportStep } from "../../core/image.ts";
 import type { ImageManifest } from "../../core/image-manifest.ts";
 import type { OperationKind, OperationState, RestartPolicy, StopMode } from "../../core/instance.ts";
 import type { Promised } from "../../core/machine.ts";
@@ -284,6 +284,8 @@ export interface ImageRequest {
   osName: string;
   platform: string;
   minMemoryMiB: number;
+  /** Absent in rows of a release that knew none. */
+  machine?: GuestMachine;
   /** A file that the client sends, of so many bytes, or one that is fetched. */
   from: { upload: number } | { url: string };
 }

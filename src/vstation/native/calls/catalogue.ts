@@ -36,9 +36,15 @@ export const catalogueCalls: Calls<
   },
 
   async imageImport({ cloud }, { request, owner }) {
-    const { url, bytes, public: isPublic, ...asked } = request;
+    const { url, bytes, public: isPublic, secureBoot, tpm, hyperv, ...asked } = request;
     const from = url === undefined ? { upload: bytes ?? 0 } : { url };
-    const image = await cloud.images.import(owner, { ...asked, from, isPublic, dryRun: false });
+    const image = await cloud.images.import(owner, {
+      ...asked,
+      machine: { secureBoot, tpm, hyperv },
+      from,
+      isPublic,
+      dryRun: false,
+    });
     if (image === undefined) throw new Error("an import that was no dry run made nothing");
     return imageAnswer(image);
   },
