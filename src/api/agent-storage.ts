@@ -80,6 +80,8 @@ export const jobSpecSchema = z.discriminatedUnion("kind", [
     snapshot: snapshotRefSchema,
   }),
   z.strictObject({ kind: z.literal("snapshot.delete"), snapshot: snapshotRefSchema }),
+  /** A copy as for a snapshot, sent to VStation as that image's file (PUT /images/ID/content on its listener) and kept nowhere here. */
+  z.strictObject({ kind: z.literal("image.create"), disk: diskRefSchema, imageId: idSchema("image") }),
   /** Only of a disk that no instance has. */
   z.strictObject({ kind: z.literal("disk.delete"), disk: diskRefSchema }),
 ]);

@@ -27,6 +27,7 @@ import { Machines } from "./machine/machines.ts";
 import { readNodes, readPlaces } from "./machine/places.ts";
 import { probeDisk } from "./storage/probe.ts";
 import { JobRunner } from "./jobs/runner.ts";
+import { imageSender } from "./jobs/send-image.ts";
 import { jobWork } from "./jobs/work.ts";
 import { Limit } from "./limit.ts";
 import { joinVstation, loadIdentity, type Identity } from "./link/identity.ts";
@@ -35,7 +36,7 @@ import { Outbox } from "./link/outbox.ts";
 import { documentFor } from "./metadata/document.ts";
 import { Metadata } from "./metadata/metadata.ts";
 import { Network } from "./network/network.ts";
-import { pathsOf } from "./paths.ts";
+import { jobDiskFile, pathsOf } from "./paths.ts";
 import { run } from "./process.ts";
 import { buildSeed } from "./seed.ts";
 import { makeDurableDirectory } from "../lib/durable.ts";
@@ -145,7 +146,13 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     paths,
     write: reserve.write,
     wanted: () => store.jobs(),
-    work: jobWork({ disks, libvirt, instances: fleet }),
+    work: jobWork({
+      disks,
+      libvirt,
+      instances: fleet,
+      copyFor: (id) => jobDiskFile(paths, id),
+      sendImage: imageSender({ servers: config.vstation.servers, identity: () => identity }),
+    }),
     publish: (id, seen) => outbox.setJob(id, seen),
     log,
   });

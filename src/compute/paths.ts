@@ -51,6 +51,11 @@ export function diskFile(paths: Paths, id: InstanceId, disk: DiskId): string {
   return join(paths.instances, id, `${disk}.qcow2`);
 }
 
+/** What a job makes that has no other place. */
+export function jobDiskFile(paths: Paths, id: JobId): string {
+  return join(paths.jobs, `${id}.qcow2`);
+}
+
 export function jobFile(paths: Paths, id: JobId): string {
   return join(paths.jobs, `${id}.json`);
 }

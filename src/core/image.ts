@@ -27,7 +27,7 @@ export const plainMachine: GuestMachine = { secureBoot: false, tpm: false, hyper
 
 /** The named steps of an import; each is written down before it begins, and is made again from its beginning after a crash. */
 export const importSteps = [
-  /** The file is awaited from the client. */
+  /** The file is awaited from the client, or from the host of the instance that it is made of. */
   "receive",
   /** The file is fetched from its URL. */
   "fetch",
@@ -49,6 +49,7 @@ export const importFailureCodes = [
   "UrlRefused",
   "DownloadFailed",
   "UploadMissing",
+  "CopyFailed",
   "ConversionFailed",
   "TookTooLong",
   "OutOfSpace",

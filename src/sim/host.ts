@@ -17,10 +17,11 @@ import {
   type ToCompute,
   type WantedInstance,
 } from "../api/agent.ts";
-import type { SeenJob } from "../api/agent-storage.ts";
-import { unreachable } from "../lib/errors.ts";
+import type { JobSpec, SeenJob } from "../api/agent-storage.ts";
+import { formatError, unreachable } from "../lib/errors.ts";
 import type { InstanceId, JobId } from "../lib/ids.ts";
 import { backoff, sleep } from "../lib/retry.ts";
+import { simDisk, simSendImage } from "./image.ts";
 import type { SimIdentity } from "./join.ts";
 import { noFaults, SimMachine, type Faults } from "./machine.ts";
 
@@ -308,8 +309,9 @@ export class SimHost {
       this.#machineOf(wanted).order(wanted, wanted.generation);
     }
     if (message.full) this.jobs.clear();
-    for (const { id, gone } of message.jobs) {
+    for (const { id, gone, spec } of message.jobs) {
       if (gone) this.jobs.delete(id);
+      else if (spec.kind === "image.create") this.#createImage(id, spec);
       else this.jobs.set(id, { id, state: { is: "done", result: { bytes: 0 } } });
     }
     this.#jobsDue ||= this.jobs.size > 0;
@@ -326,6 +328,24 @@ export class SimHost {
     this.#wantedGeneration = message.generation;
     this.report();
     this.move();
+  }
+
+  /** The only job that is more than a word: VStation waits for the file. */
+  #createImage(id: JobId, { imageId, disk }: Extract<JobSpec, { kind: "image.create" }>): void {
+    if (this.jobs.has(id)) return;
+    this.jobs.set(id, { id, state: { is: "running", percent: 0 } });
+    const [server = ""] = this.options.servers;
+    const content = simDisk(disk.sizeGiB);
+    const end = (state: SeenJob["state"]): void => {
+      if (!this.jobs.has(id)) return;
+      this.jobs.set(id, { id, state });
+      this.#jobsDue = true;
+      this.report();
+    };
+    simSendImage(server, this.options.identity, imageId, content).then(
+      () => end({ is: "done", result: { bytes: content.length } }),
+      (error: unknown) => end({ is: "failed", reason: "io_error", message: formatError(error).slice(0, 1000) }),
+    );
   }
 
   #machineOf({ id }: WantedInstance): SimMachine {

@@ -13,6 +13,7 @@ import { tokenHash } from "./agents/join.ts";
 import { AgentListener } from "./agents/listener.ts";
 import { Pki } from "./agents/pki.ts";
 import { SeenWriter } from "./agents/seen-writer.ts";
+import { ImagesFromHosts } from "./images/from-host.ts";
 import { Importer } from "./images/importer.ts";
 import { createCloud } from "./app/create-cloud.ts";
 import { EventTail } from "./app/event-tail.ts";
@@ -75,7 +76,10 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
   const pki = await Pki.open(config.pkiDir, !(await anyHostJoined(store)));
   const seen = new SeenWriter(store, log, (outcome) => countSeen(metrics, log, outcome));
   const folder = new ImageFolder(config.imageDir, log);
-  const agents = await AgentListener.start({ store, pki, config, log, seen, images: folder });
+  let importer: Importer | undefined;
+  const onWhole = (): void => importer?.nudge();
+  const incoming = new ImagesFromHosts({ store, directory: folder.directory, limits: config.imports, onWhole });
+  const agents = await AgentListener.start({ store, pki, config, log, seen, images: folder, incoming });
   const events = new EventTail(store, log);
   const audit = new Audit(store, log, metrics.auditLost);
   let reconciler: Reconciler | undefined;
@@ -110,7 +114,6 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     },
   });
 
-  let importer: Importer | undefined;
   const endings: Promise<void>[] = [];
   const lease = new Lease({
     store,

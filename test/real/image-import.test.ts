@@ -180,7 +180,13 @@ describe("an image from outside", () => {
     execFileSync("qemu-img", ["convert", "-c", "-f", "raw", "-O", "qcow2", join(work, "plain"), join(work, "source")]);
     rmSync(join(work, "plain"));
     const growth = { times: honestGrowth.times, free: 16 << 20 };
-    const bounds = { maxVirtualBytes: 2 ** 40, maxMs: 120_000, growth, signal: AbortSignal.timeout(120_000) };
+    const bounds = {
+      maxVirtualBytes: 2 ** 40,
+      maxMs: 120_000,
+      partitioned: true,
+      growth,
+      signal: AbortSignal.timeout(120_000),
+    };
     const bomb = convertDisk({ format: "qcow2", work, diskName: "out", onProgress: () => undefined, ...bounds });
     await expect(bomb).rejects.toMatchObject({ code: "TooLarge" });
     expect(statSync(join(work, "out")).size).toBeLessThan(64 << 20);

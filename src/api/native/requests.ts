@@ -215,6 +215,14 @@ export const imageImportRequest = z
   .refine(({ url, bytes }) => (url === undefined) !== (bytes === undefined), "give `url` or `bytes`")
   .meta({ id: "ImageImportRequest" });
 
+export const imageCreateRequest = z
+  .strictObject({
+    instanceId: idSchema("instance").describe("Running or stopped; its system disk is copied."),
+    name: imageName,
+    description: imageDescription.default(""),
+  })
+  .meta({ id: "ImageCreateRequest" });
+
 export const imageChangeRequest = z
   .strictObject({ name: imageName.optional(), description: imageDescription.optional() })
   .meta({ id: "ImageChangeRequest" });

@@ -198,6 +198,16 @@ const catalogue = {
     status: 202,
     errors: ["conflict", "limit"],
   }),
+  imageCreate: route({
+    method: "POST",
+    path: "/v1/images:create",
+    tag: "catalogue",
+    summary: "Makes an image of an instance's system disk",
+    request: ask.imageCreateRequest,
+    response: answer.imageSchema,
+    status: 202,
+    errors: ["not_found", "conflict", "limit", "unavailable"],
+  }),
   imageModify: route({
     method: "PATCH",
     path: "/v1/images/{id}",

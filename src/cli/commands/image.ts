@@ -9,15 +9,20 @@ import type { Context } from "../context.ts";
 import { Exit, exitCodes, usageError } from "../exit.ts";
 import { sendImage, waitForImage } from "../image-import.ts";
 import { paint, type Io } from "../io.ts";
-import { allImages, imageId } from "../resolve.ts";
+import { allImages, imageId, instanceId } from "../resolve.ts";
 import { age, facts, printable, table } from "../table.ts";
 import { confirmed, contextOf, oneOf, wholeNumber } from "./shared.ts";
 
 const gib = 2 ** 30;
 
-interface ImportFlags {
-  name?: string;
+interface CreateFlags {
   description?: string;
+  wait?: boolean;
+  timeout: number;
+}
+
+interface ImportFlags extends CreateFlags {
+  name?: string;
   format: DiskFormat;
   bootMode: BootMode;
   secureBoot?: boolean;
@@ -27,8 +32,6 @@ interface ImportFlags {
   platform?: string;
   memory?: number;
   public?: boolean;
-  wait?: boolean;
-  timeout: number;
 }
 
 export function addImage(program: Command, io: Io): void {
@@ -109,12 +112,23 @@ export function addImage(program: Command, io: Io): void {
         },
       });
       if (file !== undefined) await sendImage(context, made, file);
-      if (flags.wait !== true) return context.print(made, () => `${made.id}\n`);
-      const ended = await waitForImage(context, made.id, flags.timeout * 1000);
-      context.print(ended, () => `${ended.id}\n`);
-      if (ended.error === null) return undefined;
-      context.say(printable(`${ended.id}: ${ended.error.message} (${ended.error.code})`));
-      throw new Exit(exitCodes.failed);
+      await printWhenEnded(context, made, flags);
+    });
+
+  image
+    .command("create")
+    .argument("<instance>", "id or name; it may run")
+    .argument("<name>", "name of the new image")
+    .description("make an image of an instance's system disk")
+    .option("--description <text>", "up to 256 characters")
+    .option("-w, --wait", "wait for the end, showing its progress")
+    .option("--timeout <seconds>", "how long --wait waits", wholeNumber(1, 86_400), 3_600)
+    .action(async (given: string, name: string, flags: CreateFlags, command: Command) => {
+      const context = contextOf(io, command);
+      const id = await instanceId(context.client, given);
+      const description = flags.description === undefined ? {} : { description: flags.description };
+      const made = await context.client.call("imageCreate", { request: { instanceId: id, name, ...description } });
+      await printWhenEnded(context, made, flags);
     });
 
   image
@@ -143,6 +157,16 @@ export function addImage(program: Command, io: Io): void {
       for (const id of ids) await context.client.call("imageDelete", { params: { id } });
       context.print({ deleted: ids }, () => `deleted ${ids.join(", ")}\n`);
     });
+}
+
+/** The image's id, at once or when it has come to its end; one that failed is told with its reason. */
+async function printWhenEnded(context: Context, made: ImageWire, flags: CreateFlags): Promise<void> {
+  if (flags.wait !== true) return context.print(made, () => `${made.id}\n`);
+  const ended = await waitForImage(context, made.id, flags.timeout * 1000);
+  context.print(ended, () => `${ended.id}\n`);
+  if (ended.error === null) return undefined;
+  context.say(printable(`${ended.id}: ${ended.error.message} (${ended.error.code})`));
+  throw new Exit(exitCodes.failed);
 }
 
 function show(context: Context, image: ImageWire): void {

@@ -1,5 +1,5 @@
 /** The readiness report: named checks, each with what was found and, where something is missing, what to do next. */
-import { readFile, readdir, statfs } from "node:fs/promises";
+import { access, readFile, readdir, statfs } from "node:fs/promises";
 import * as z from "zod";
 import type { Readiness, ReadinessCheck } from "../../api/agent.ts";
 import { formatError } from "../../lib/errors.ts";
@@ -10,6 +10,7 @@ import type { ComputeConfig } from "../config.ts";
 import { isReal } from "../machine/places.ts";
 import { bridgeFilterMissing, canFilterBridges } from "../network/host.ts";
 import { run } from "../process.ts";
+import { ovmfFiles } from "../vm/domain-xml/firmware.ts";
 import type { DiskAccess } from "../storage/probe.ts";
 import type { AcceleratorProof } from "./accelerator.ts";
 
@@ -96,13 +97,19 @@ const checks: Readonly<Record<string, Check>> = {
             `(cpuBaseline), or take this host out of it`,
         );
   },
+  firmware: async () => {
+    const needed = [ovmfFiles.plain, ovmfFiles.secure].flatMap(({ code, variables }) => [code, variables]);
+    const missing = (await Promise.all(needed.map(async (file) => ((await isThere(file)) ? [] : [file])))).flat();
+    const tpm = await isThere("/usr/bin/swtpm");
+    if (missing.length === 0 && tpm) return ok("UEFI with and without secure boot, TPM 2.0");
+    const lacks = [...(missing.length === 0 ? [] : ["ovmf"]), ...(tpm ? [] : ["swtpm, swtpm-tools"])].join(", ");
+    return warning(`images that start by UEFI or have a TPM cannot run here: install ${lacks}`);
+  },
   images: async ({ config }) => {
     const found = (await readdir(config.imageDir).catch(() => [])).filter(
       (name) => parseId("image", name) !== undefined,
     );
-    return found.length > 0
-      ? ok(`${found.length} found`)
-      : warning(`no image in ${config.imageDir}: import one, or let the hosts share VStation's image folder`);
+    return ok(found.length > 0 ? `${found.length} found` : "none yet: each is fetched when an instance needs it");
   },
   clock: async () => {
     const year = new Date().getFullYear();
@@ -166,4 +173,11 @@ export async function readReadiness(input: ReadinessInput): Promise<Readiness> {
     }),
   );
   return { accelerator: input.proof.accelerator, checks: found };
+}
+
+function isThere(file: string): Promise<boolean> {
+  return access(file).then(
+    () => true,
+    () => false,
+  );
 }

@@ -12,7 +12,7 @@ import type { DiskRef, JobSpec, SnapshotRef } from "../../api/agent-storage.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { makeDurableDirectory, syncDirectory, temporaryEnding } from "../../lib/durable.ts";
 import { Failure, unreachable } from "../../lib/errors.ts";
-import type { InstanceId, JobId } from "../../lib/ids.ts";
+import type { ImageId, InstanceId, JobId } from "../../lib/ids.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
 import type { Hypervisor } from "../hypervisor.ts";
 import { diskMissing, exists, grow, type DiskFiles } from "../storage/disk-files.ts";
@@ -29,13 +29,22 @@ export interface WorkOptions {
     hold(id: InstanceId, why: string): () => void;
     atRest(id: InstanceId): Promise<DomainRef | "off" | null>;
   };
+  /** Where the copy for an image lies until it is sent. */
+  readonly copyFor: (id: JobId) => string;
+  /** Sends a file to VStation as an image's, from where it was; returns its size. */
+  readonly sendImage: (id: ImageId, file: string, tools: JobTools) => Promise<number>;
 }
 
 const gib = 2 ** 30;
 /** What an instance that waits for it says. */
-const beingCopied = "a snapshot of its disk is made";
+const beingCopied = "a copy of its disk is made";
 
-export function jobWork({ disks, libvirt, instances }: WorkOptions): JobWork {
+export function jobWork({ disks, libvirt, instances, copyFor, sendImage }: WorkOptions): JobWork {
+  const placeOf = (spec: JobSpec, id: JobId): string => {
+    if (spec.kind === "image.create") return copyFor(id);
+    return "snapshot" in spec && spec.kind !== "snapshot.apply" ? disks.snapshot(spec.snapshot) : disks.disk(spec.disk);
+  };
+
   const rest = async (disk: DiskRef): Promise<DomainRef | "off"> => {
     if (disk.instanceId === null) return "off";
     const found = await instances.atRest(disk.instanceId);
@@ -43,8 +52,8 @@ export function jobWork({ disks, libvirt, instances }: WorkOptions): JobWork {
     return found;
   };
 
-  const createSnapshot = async (id: JobId, disk: DiskRef, snapshot: SnapshotRef, tools: JobTools) => {
-    const place = disks.snapshot(snapshot);
+  /** A copy of the disk as it is at one moment, whole under its name. */
+  const copyTo = async (place: string, id: JobId, disk: DiskRef, tools: JobTools): Promise<void> => {
     if (!(await exists(place))) {
       await makeDurableDirectory(dirname(place));
       const temporary = temporaryOf(place, id);
@@ -66,7 +75,23 @@ export function jobWork({ disks, libvirt, instances }: WorkOptions): JobWork {
       tools.signal.throwIfAborted();
       await putInPlace(temporary, place);
     }
+  };
+
+  const createSnapshot = async (id: JobId, disk: DiskRef, snapshot: SnapshotRef, tools: JobTools) => {
+    const place = disks.snapshot(snapshot);
+    await copyTo(place, id, disk, tools);
     return { bytes: await takenBy(place) };
+  };
+
+  const createImage = async (id: JobId, disk: DiskRef, imageId: ImageId, tools: JobTools) => {
+    const place = copyFor(id);
+    await copyTo(place, id, disk, { ...tools, progress: (percent) => tools.progress(percent / 2) });
+    const bytes = await sendImage(imageId, place, {
+      ...tools,
+      progress: (percent) => tools.progress(50 + percent / 2),
+    });
+    await rm(place, { force: true });
+    return { bytes };
   };
 
   const copyRunning = async (id: JobId, disk: DiskRef, domain: DomainRef, to: string, tools: JobTools) => {
@@ -120,6 +145,8 @@ export function jobWork({ disks, libvirt, instances }: WorkOptions): JobWork {
       switch (spec.kind) {
         case "snapshot.create":
           return await createSnapshot(id, spec.disk, spec.snapshot, tools);
+        case "image.create":
+          return await createImage(id, spec.disk, spec.imageId, tools);
         case "snapshot.apply":
           return await applySnapshot(id, spec.disk, spec.snapshot, tools);
         case "snapshot.delete":
@@ -132,20 +159,16 @@ export function jobWork({ disks, libvirt, instances }: WorkOptions): JobWork {
     },
 
     async clean(id, spec) {
-      if (spec.kind === "snapshot.create" && spec.disk.instanceId !== null) {
+      const copies = spec.kind === "snapshot.create" || spec.kind === "image.create";
+      if (copies && spec.disk.instanceId !== null) {
         const state = await instances.atRest(spec.disk.instanceId);
         if (state === null) throw jobMustWait("whether its instance runs is not known now");
         if (state !== "off") await endBackup(libvirt, state, id);
       }
-      await rm(temporaryOf(placeOf(disks, spec), id), { force: true });
+      await rm(temporaryOf(placeOf(spec, id), id), { force: true });
+      if (spec.kind === "image.create") await rm(copyFor(id), { force: true });
     },
   };
-}
-
-function placeOf(disks: DiskFiles, spec: JobSpec): string {
-  return spec.kind === "snapshot.create" || spec.kind === "snapshot.delete"
-    ? disks.snapshot(spec.snapshot)
-    : disks.disk(spec.disk);
 }
 
 function temporaryOf(place: string, id: JobId): string {

@@ -14,6 +14,7 @@ import { imageFiles } from "../../core/image-manifest.ts";
 import { formatError } from "../../lib/errors.ts";
 import { parseId, type HostId, type ImageId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
+import type { ImagesFromHosts } from "../images/from-host.ts";
 import type { ImageFolder } from "../app/image-folder.ts";
 
 export interface ImageFilesContext {
@@ -21,6 +22,7 @@ export interface ImageFilesContext {
   log: Log;
   /** Has this host an instance of this image? */
   mayHave: (hostId: HostId, imageId: ImageId) => Promise<boolean>;
+  incoming: ImagesFromHosts;
 }
 
 const most = 8;
@@ -40,9 +42,13 @@ export class ImageFiles {
 
   /** Answers in any case; what goes wrong on the way cuts the connection, and the host goes on where it was. */
   async answer(hostId: HostId | undefined, request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const [, , imageText = "", name = "", ...rest] = (request.url ?? "").split("/");
+    const [path = "", query = ""] = (request.url ?? "").split("?", 2);
+    const [, , imageText = "", name = "", ...rest] = path.split("/");
     const imageId = parseId("image", imageText);
     if (hostId === undefined) return end(response, 403);
+    if (imageId !== undefined && name === "content" && request.method !== "GET") {
+      return this.#take(hostId, imageId, new URLSearchParams(query), request, response);
+    }
     if (request.method !== "GET" || imageId === undefined || rest.length > 0) return end(response, 404);
     if (this.#serving >= most) return end(response, 503, { "retry-after": String(retrySeconds) });
     this.#serving++;
@@ -53,6 +59,31 @@ export class ImageFiles {
       response.destroy();
     } finally {
       this.#serving--;
+    }
+  }
+
+  /** HEAD asks how much is here, PUT brings the next part; `x-received` answers both. */
+  async #take(
+    hostId: HostId,
+    imageId: ImageId,
+    query: URLSearchParams,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const { incoming, log } = this.#context;
+    const [offset, total] = [Number(query.get("offset") ?? Number.NaN), Number(query.get("total") ?? Number.NaN)];
+    const wellFormed = Number.isSafeInteger(offset) && Number.isSafeInteger(total) && offset >= 0 && total > 0;
+    if (!wellFormed || (request.method !== "PUT" && request.method !== "HEAD")) return end(response, 400);
+    try {
+      const received =
+        request.method === "HEAD"
+          ? await incoming.received(hostId, imageId, total)
+          : await incoming.take(hostId, imageId, { offset, total, content: request });
+      if (received === undefined) return end(response, 404);
+      return end(response, 200, { "x-received": String(received) });
+    } catch (error) {
+      log.info({ chain: formatError(error), hostId, imageId }, "a part of an image was not taken");
+      return end(response, 503, { "retry-after": String(retrySeconds), connection: "close" });
     }
   }
 

@@ -14,6 +14,7 @@ import { formatError } from "../../lib/errors.ts";
 import { parseId, type HostId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import type { ImageFolder } from "../app/image-folder.ts";
+import type { ImagesFromHosts } from "../images/from-host.ts";
 import type { VStationConfig } from "../config.ts";
 import { logRetry, type Store } from "../store/database.ts";
 import { hostCertificateSerial, hostsHeard, hostUsesImage } from "../store/hosts.ts";
@@ -31,6 +32,7 @@ export interface AgentListenerOptions {
   log: Log;
   seen: SeenWriter;
   images: ImageFolder;
+  incoming: ImagesFromHosts;
 }
 
 /** Largest message of a host: a report of everything it has. */
@@ -67,6 +69,7 @@ export class AgentListener {
     this.#server = server;
     const imageFiles = new ImageFiles({
       folder: options.images,
+      incoming: options.incoming,
       log,
       mayHave: (hostId, imageId) => store.read((db) => hostUsesImage(db, hostId, imageId)),
     });

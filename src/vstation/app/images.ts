@@ -7,7 +7,7 @@ import type { AnyCaller } from "../cloud.ts";
 import type { Images, ImageView } from "../cloud/images.ts";
 import { checkUrl } from "../images/download.ts";
 import { Receiver, receivedOf } from "../images/receive.ts";
-import { violatedConstraint, type Reader } from "../store/database.ts";
+import { violatedConstraint, type Reader, type Tx } from "../store/database.ts";
 import {
   imageDelete,
   imageInsert,
@@ -20,6 +20,7 @@ import {
 } from "../store/images.ts";
 import { quotaLimits, quotaTake, quotaUsed } from "../store/quotas.ts";
 import type { AppContext } from "./context.ts";
+import { imageCreate } from "./image-create.ts";
 import type { FolderImage, ImageFolder } from "./image-folder.ts";
 
 /** How long the next part of an upload may keep us waiting. */
@@ -61,6 +62,28 @@ export function images({ store, folder, config, imports }: Parts): Images {
     return found;
   };
 
+  /** One transaction that begins an image; a dry run goes all the way and takes it back. */
+  const begun = async (
+    name: string,
+    dryRun: boolean,
+    body: (tx: Tx) => Promise<ImageId>,
+  ): Promise<ImageId | undefined> => {
+    const dry = new Error("a dry run makes nothing");
+    try {
+      const once = async (tx: Tx): Promise<ImageId> => {
+        const id = await body(tx);
+        if (dryRun) throw dry;
+        return id;
+      };
+      return await named(() => store.transaction(once), name);
+    } catch (error) {
+      if (error === dry) return undefined;
+      throw error;
+    } finally {
+      imports.nudge();
+    }
+  };
+
   return {
     get,
     async list(caller, query, page) {
@@ -89,29 +112,24 @@ export function images({ store, folder, config, imports }: Parts): Images {
       const step = "url" in from ? "fetch" : "receive";
       const deadline = new Date(Date.now() + ("url" in from ? minutes : uploadMs));
       const row = { id, accountId, name, description, state: "IMPORTING", source: "EXTERNAL_IMPORT", step } as const;
-      const dry = new Error("a dry run makes nothing");
-      try {
-        await named(
-          () =>
-            store.transaction(async (tx) => {
-              await quotaTake(tx, caller.accountId, { images: 1 });
-              await imageInsert(tx, { ...row, request: { ...asked, from }, deadline });
-              if (dryRun) throw dry;
-            }),
-          name,
-        );
-      } catch (error) {
-        if (error === dry) return undefined;
-        throw error;
-      }
-      imports.nudge();
-      return get(caller, id);
+      const made = await begun(name, dryRun, async (tx) => {
+        await quotaTake(tx, caller.accountId, { images: 1 });
+        await imageInsert(tx, { ...row, request: { ...asked, from }, deadline });
+        return id;
+      });
+      return made && get(caller, made);
+    },
+
+    async create(caller, request) {
+      const { name, dryRun } = request;
+      const made = await begun(name, dryRun, (tx) => imageCreate(tx, { folder, config }, caller, request));
+      return made && get(caller, made);
     },
 
     async receive(caller, id, offset, content) {
       const [row] = await store.read((db) => own(db, caller, [id]));
       const from = row?.request.from;
-      if (row === undefined || row.step !== "receive" || from === undefined || "url" in from) {
+      if (row === undefined || row.step !== "receive" || from === undefined || !("upload" in from)) {
         throw failure("ImageNotReceiving", `image ${id} awaits no file`, { detail: { state: row?.state } });
       }
       const extend = new Date(Date.now() + uploadMs);

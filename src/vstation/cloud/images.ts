@@ -1,7 +1,7 @@
 /** The use cases of images, as both edges call them; a part of {@link Cloud} in cloud.ts, whose head says what holds for all. */
 import type { ImageManifest } from "../../core/image-manifest.ts";
 import type { BootMode, DiskFormat, GuestMachine, ImageSource, ImageState, ImportStep } from "../../core/image.ts";
-import type { AccountId, ImageId } from "../../lib/ids.ts";
+import type { AccountId, ImageId, InstanceId } from "../../lib/ids.ts";
 import type { AnyCaller, Caller, Listed, Page } from "../cloud.ts";
 
 export interface ImageView {
@@ -49,6 +49,13 @@ export interface ImageImportRequest {
   dryRun: boolean;
 }
 
+export interface ImageCreateRequest {
+  instanceId: InstanceId;
+  name: string;
+  description: string;
+  dryRun: boolean;
+}
+
 export interface ImageQuery {
   ids?: ImageId[];
   name?: string;
@@ -60,6 +67,8 @@ export interface Images {
   get(caller: AnyCaller, id: ImageId): Promise<ImageView>;
   /** Accepted when it returns; ends as NORMAL, or as IMPORTFAILED with a sentence. undefined for a dry run. */
   import(caller: Caller, request: ImageImportRequest): Promise<ImageView | undefined>;
+  /** Of an instance's system disk, running or stopped; ends as NORMAL or CREATEFAILED. undefined for a dry run. */
+  create(caller: Caller, request: ImageCreateRequest): Promise<ImageView | undefined>;
   /** Appends to the file of an import that awaits it; `offset` must be what is there. Returns what is there then. */
   receive(
     caller: AnyCaller,

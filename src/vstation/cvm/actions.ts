@@ -29,6 +29,7 @@ import {
 } from "./disaster-recover-groups.ts";
 import { associateSecurityGroups, disassociateSecurityGroups } from "./instance-security-groups.ts";
 import {
+  createImage,
   deleteImages,
   describeImageQuota,
   describeImportImageOs,
@@ -71,6 +72,7 @@ const cvmOffered: readonly Action[] = [
   describeImages,
 
   importImage,
+  createImage,
   modifyImageAttribute,
   deleteImages,
   describeImageQuota,

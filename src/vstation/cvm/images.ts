@@ -72,6 +72,41 @@ export const importImage = action("ImportImage")(
   },
 );
 
+export const createImage = action("CreateImage")(
+  {
+    ImageName,
+    InstanceId: id("instance"),
+    ImageDescription: line(256).optional(),
+    // A running guest's disk is copied while it runs; who wants it shut down first stops it.
+    ForcePoweroff: falseText("asks for a shutdown first: stop the instance, then make the image"),
+    Sysprep: falseText("asks for Sysprep, which runs inside Windows: run it there first"),
+    DataDiskIds: refused("UnsupportedOperation", "asks for data disks; an image here is one disk"),
+    SnapshotIds: refused("UnsupportedOperation", "asks for snapshots; an image is made of an instance here"),
+    DryRun: boolean().optional(),
+    TagSpecification,
+    ImageFamily: refused(),
+  },
+  async ({ cloud, caller }, request) => {
+    const image = await cloud.images.create(caller, {
+      instanceId: request.InstanceId,
+      name: request.ImageName,
+      description: request.ImageDescription ?? "",
+      dryRun: request.DryRun ?? false,
+    });
+    return image === undefined ? {} : { ImageId: image.id };
+  },
+);
+
+/** A flag that CVM writes as text, of which only "false" is offered. */
+function falseText(why: string) {
+  return check(
+    oneOf(["true", "false", "TRUE", "FALSE"]),
+    "UnsupportedOperation",
+    why,
+    (value) => value.toLowerCase() === "false",
+  ).optional();
+}
+
 /** What the smallest instance type has is enough to try. */
 const leastMemoryMiB = 256;
 

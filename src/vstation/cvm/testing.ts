@@ -310,6 +310,11 @@ export function fakeCloud() {
         enter("images.import", caller, request);
         return request.dryRun ? undefined : { ...testImageView, id: newId("image") };
       },
+      async create(caller, request) {
+        enter("images.create", caller, request);
+        if (!instances.has(request.instanceId)) throw failure("InstanceNotFound", `There is no ${request.instanceId}.`);
+        return request.dryRun ? undefined : { ...testImageView, id: newId("image") };
+      },
       async receive(caller, id, offset) {
         enter("images.receive", caller, id, offset);
         return { received: offset };

@@ -22,6 +22,8 @@ export interface Conversion {
   readonly maxMs: number;
   /** What is written may be so many times the source, and `free` bytes in any case. */
   readonly growth: { readonly times: number; readonly free: number };
+  /** The disk starts by itself, so it must have a partition table. */
+  readonly partitioned: boolean;
   readonly signal: AbortSignal;
   /** From 0 to 1. */
   readonly onProgress: (share: number) => void;
@@ -64,7 +66,7 @@ export async function convertDisk(it: Conversion): Promise<{ virtualBytes: numbe
     ...["-t", "writeback", "-T", "writeback", sourceName, it.diskName],
   ]);
   judge(outcome, it, fileBytes, size);
-  await checkTable(it, limits);
+  if (it.partitioned) await checkTable(it, limits);
   // From here on it is nobody's but ours, and never written to.
   await chown(disk, 0, 0);
   await chmod(disk, 0o644);

@@ -11,7 +11,7 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
+import { copyFile, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { ImageManifest } from "../../core/image-manifest.ts";
 import { importProgress, ImportRefusal, plainMachine, type ImportStep } from "../../core/image.ts";
@@ -24,6 +24,7 @@ import type { ImageFolder } from "../app/image-folder.ts";
 import type { VStationConfig } from "../config.ts";
 import { isAway, logRetry, type Store } from "../store/database.ts";
 import {
+  imageCopies,
   imageEnd,
   imageProgress,
   imagesDue,
@@ -33,6 +34,7 @@ import {
   imagesUnused,
   type ImageRow,
 } from "../store/images.ts";
+import { jobEnd } from "../store/jobs.ts";
 import { AddressPolicy } from "./addresses.ts";
 import { convertDisk, honestGrowth, sourceName } from "./convert.ts";
 import { download } from "./download.ts";
@@ -97,6 +99,7 @@ export class Importer {
       this.#woken = Promise.withResolvers();
       try {
         await this.#sweep();
+        await this.#lookAtCopies();
         for (const row of await store.read(imagesDue)) this.#begin(row);
         failures = 0;
       } catch (error) {
@@ -165,7 +168,7 @@ export class Importer {
   async #fetch(row: ImageRow, leftMs: number): Promise<void> {
     const { store, folder, limits } = this.#options;
     const { from } = row.request;
-    if ("upload" in from) throw new Error(`${row.id} is at the step "fetch" and has no URL`);
+    if (!("url" in from)) throw new Error(`${row.id} is at the step "fetch" and has no URL`);
     const work = importFolder(folder.directory, row.id);
     await makeDurableDirectory(work, 0o700);
     const watch = this.#watch(row.id, "fetch", leftMs);
@@ -197,6 +200,8 @@ export class Importer {
   async #convert(row: ImageRow, leftMs: number): Promise<void> {
     const { store, folder, limits } = this.#options;
     const { id } = row;
+    const { from } = row.request;
+    const kernelOf = "instance" in from ? from.kernelOf : undefined;
     const work = importFolder(folder.directory, id);
     const there = await folder.find(id);
     if (there !== undefined) return await this.#end(there.manifest, work);
@@ -212,13 +217,15 @@ export class Importer {
         maxVirtualBytes: limits.maxVirtualGiB * gib,
         maxMs: leftMs,
         growth: honestGrowth,
+        partitioned: kernelOf === undefined,
         signal: watch.signal,
         onProgress: watch.tell,
       });
       const image = join(work, attempt);
       await mkdir(image, { mode: 0o755 });
       await rename(join(work, diskName), join(image, "disk.qcow2"));
-      const manifest = manifestOf(row, virtualBytes, await digestOf(join(image, "disk.qcow2")));
+      const digest = await digestOf(join(image, "disk.qcow2"));
+      const manifest = await withKernel(folder, image, manifestOf(row, virtualBytes, digest), kernelOf);
       await writeDurably(join(image, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`, 0o644);
       // Deleted meanwhile: then it is not put where only a sweep would find it.
       if (watch.signal.aborted || !(await imageProgress(store, id, "convert", 99))) return;
@@ -270,6 +277,26 @@ export class Importer {
     };
   }
 
+  /** What hosts say of the copies that they make of instances' disks; each order is ended here, once. */
+  async #lookAtCopies(): Promise<void> {
+    const { store, log } = this.#options;
+    for (const { jobId, imageId, step, seen } of await store.read(imageCopies)) {
+      if (step === "receive" && seen?.is === "running") {
+        await imageProgress(store, imageId, step, importProgress(step, seen.percent / 100));
+      }
+      // Its file is here before it says that it is done; without one it never will be.
+      const failed = step === "receive" && (seen?.is === "failed" || seen?.is === "done");
+      if (failed) {
+        const why = seen.is === "failed" ? seen.message : "its host says that it has sent it, and it is not here";
+        log.info({ imageId, reason: why }, "an instance's disk could not be copied");
+        const message = `the instance's disk could not be copied: ${why}`;
+        await imageEnd(store, imageId, { failure: { code: "CopyFailed", message } });
+      }
+      // One whose file is here is ended when its host has said so: until then the host may ask again.
+      if (failed || step === null || seen?.is === "done") await store.transaction((tx) => jobEnd(tx, jobId));
+    }
+  }
+
   /** Clears away what belongs to no open import, and the files of deleted images that no instance uses any more. */
   async #sweep(): Promise<void> {
     const { store, folder } = this.#options;
@@ -315,6 +342,25 @@ function manifestOf(row: ImageRow, virtualBytes: number, digest: string): ImageM
     sha256: { "disk.qcow2": digest },
     ...(row.accountId === null ? {} : { private: true }),
   };
+}
+
+/** An image of a guest whose kernel the host gives it takes that kernel along. */
+async function withKernel(
+  folder: ImageFolder,
+  image: string,
+  manifest: ImageManifest,
+  kernelOf: ImageId | undefined,
+): Promise<ImageManifest> {
+  if (kernelOf === undefined) return manifest;
+  const base = (await folder.find(kernelOf))?.manifest;
+  if (base?.boot.kind !== "direct") throw new Error(`the image ${kernelOf} has no kernel of its own`);
+  const { kernel, initrd } = base.boot;
+  const sha256 = { ...manifest.sha256 };
+  for (const name of [kernel, initrd]) {
+    await copyFile(join(folder.directory, kernelOf, name), join(image, name));
+    sha256[name] = base.sha256[name] ?? (await digestOf(join(image, name)));
+  }
+  return { ...manifest, boot: base.boot, sha256 };
 }
 
 /** What an attempt that died has left beside the source. */

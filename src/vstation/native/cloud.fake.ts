@@ -4,21 +4,20 @@
  */
 import type { Inventory, Readiness } from "../../api/agent.ts";
 import { failure } from "../../core/failure-codes.ts";
-import { plainMachine } from "../../core/image.ts";
 import { instanceType, instanceTypes } from "../../core/instance-types.ts";
 import { limitsOf } from "../../core/quotas.ts";
 import type { OperationKind } from "../../core/instance.ts";
-import type { AccountId, DiskId, GroupId, HostId, ImageId, InstanceId, KeyId, OperationId } from "../../lib/ids.ts";
+import type { AccountId, DiskId, GroupId, HostId, InstanceId, KeyId, OperationId } from "../../lib/ids.ts";
 import type * as use from "../cloud.ts";
 import { fakeNetwork } from "../cloud/network.fake.ts";
 import { fakeAccounts } from "./accounts.fake.ts";
+import { fakeImage, fakeImages } from "./images.fake.ts";
 import { FakeDisks, FakeSnapshots } from "./storage.fake.ts";
-import type { Images, ImageView } from "../cloud/images.ts";
+import type { Images } from "../cloud/images.ts";
 
 export const fakeToken = "operator-token-of-a-test-only";
 export const fakeAccount = "acct-00000001" as AccountId;
 export const fakeHost = "host-aaaaaaa1" as HostId;
-export const fakeImage = "img-aaaaaaa1" as ImageId;
 const start = new Date("2026-01-02T03:04:05.000Z");
 
 const inventory: Inventory = {
@@ -364,34 +363,7 @@ export class FakeCloud implements use.Cloud {
     this.#act("quotas", [caller], () => ({ limits: limitsOf({}), used: {} }));
   readonly audit: use.Cloud["audit"] = { list: (query) => this.#act("audit.list", [query], () => []) };
 
-  readonly images: Images = {
-    list: (caller, query, page) =>
-      this.#act("images.list", [caller, query, page], () =>
-        slice(
-          [tinyImage].filter((image) => query.name === undefined || image.name === query.name),
-          page,
-        ),
-      ),
-    get: (caller, id) => this.#act("images.get", [caller, id], () => imageOf(id)),
-    import: (caller, request) =>
-      this.#act("images.import", [caller, request], () => (request.dryRun ? undefined : tinyImage)),
-    receive: async (caller, id, offset, content) => {
-      let received = offset;
-      for await (const part of content) received += part.byteLength;
-      return this.#act("images.receive", [caller, id, offset], () => ({ received }));
-    },
-    modify: (caller, id, change) => this.#act("images.modify", [caller, id, change], () => imageOf(id)),
-    delete: (caller, ids, options) =>
-      this.#act("images.delete", [caller, ids, options], () => {
-        for (const id of ids) imageOf(id);
-      }),
-    quota: (caller) => this.#act("images.quota", [caller], () => ({ limit: 100, used: 1 })),
-  };
-}
-
-function imageOf(id: ImageId): ImageView {
-  if (id !== fakeImage) throw failure("ImageNotFound", `there is no image ${id}`);
-  return tinyImage;
+  readonly images: Images = fakeImages((call, args, work) => this.#act(call, args, work));
 }
 
 /** Echoes what is typed, and hands out what the test pushes. */
@@ -431,38 +403,6 @@ export class FakeConsole implements use.ConsoleSession {
 function slice<T>(items: readonly T[], page: use.Page): use.Listed<T> {
   return { total: items.length, items: items.slice(page.offset, page.offset + page.limit) };
 }
-
-const tinyImage: ImageView = {
-  id: fakeImage,
-  accountId: null,
-  name: "tiny",
-  description: "",
-  state: "NORMAL",
-  source: "OFFICIAL",
-  progress: 100,
-  step: null,
-  failure: null,
-  received: null,
-  osName: "Debian 12 (tiny)",
-  platform: "Debian",
-  boot: "direct",
-  machine: plainMachine,
-  minMemoryMiB: 64,
-  sizeBytes: 0,
-  createdAt: start,
-  manifest: {
-    id: fakeImage,
-    name: "tiny",
-    format: 1,
-    architecture: "x86_64",
-    boot: { kind: "direct", kernel: "vmlinuz", initrd: "initrd", cmdline: "console=ttyS0" },
-    disk: { file: "disk.qcow2", format: "qcow2", virtualSizeGiB: 1 },
-    minMemoryMiB: 64,
-    osName: "Debian 12 (tiny)",
-    platform: "Debian",
-    sha256: {},
-  },
-};
 
 const emptyInstance: use.InstanceView = {
   id: "ins-00000000" as InstanceId,

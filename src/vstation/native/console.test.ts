@@ -5,7 +5,8 @@ import { NativeClient } from "../../api/native/client.ts";
 import { openConsole, type ConsoleLink } from "../../api/native/console.ts";
 import { failure } from "../../core/failure-codes.ts";
 import type { InstanceId } from "../../lib/ids.ts";
-import { fakeImage, fakeToken, type FakeConsole } from "./cloud.fake.ts";
+import { fakeToken, type FakeConsole } from "./cloud.fake.ts";
+import { fakeImage } from "./images.fake.ts";
 import { served, type Served } from "./served.fake.ts";
 
 let api: Served;

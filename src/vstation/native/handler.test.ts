@@ -7,7 +7,8 @@ import { rawRoutes, routeNames, routes, type RouteName } from "../../api/native/
 import { failure, failureKinds, type FailureCode } from "../../core/failure-codes.ts";
 import type { DiskId } from "../../lib/ids.ts";
 import { Failure } from "../../lib/errors.ts";
-import { fakeAccount, fakeHost, fakeImage, fakeToken } from "./cloud.fake.ts";
+import { fakeAccount, fakeHost, fakeToken } from "./cloud.fake.ts";
+import { fakeImage } from "./images.fake.ts";
 import { maxBody } from "./request.ts";
 import { served, type Served } from "./served.fake.ts";
 
@@ -68,6 +69,7 @@ const samples: Record<RouteName, () => Promise<{ params?: object; query?: string
   imageList: async () => ({ query: "?name=tiny" }),
   imageGet: async () => ({ params: { id: fakeImage } }),
   imageImport: async () => ({ request: { name: "i", format: "qcow2", bytes: 5 } }),
+  imageCreate: async () => ({ request: { instanceId: (await anInstance()).id, name: "i" } }),
   imageModify: async () => ({ params: { id: fakeImage }, request: { name: "i" } }),
   imageDelete: async () => ({ params: { id: fakeImage } }),
   keyList: async () => ({}),

@@ -4,10 +4,11 @@
  * overtaken (by a deletion, by another importer after a lost lease) changes nothing and says so.
  */
 import { sql, type RawBuilder } from "kysely";
+import type { JobState } from "../../api/agent-storage.ts";
 import type { ImageManifest } from "../../core/image-manifest.ts";
 import type { ImageSource, ImageState, ImportStep } from "../../core/image.ts";
 import type { Failed } from "../../core/wanted.ts";
-import type { AccountId, ImageId } from "../../lib/ids.ts";
+import type { AccountId, HostId, ImageId, JobId } from "../../lib/ids.ts";
 import type { Reader, Store, Tx } from "./database.ts";
 import { toJson } from "./json.ts";
 import type { ImageRequest } from "./schema.ts";
@@ -162,4 +163,34 @@ export async function imageSwept(store: Store, id: ImageId): Promise<void> {
 export async function imagesKnown(db: Reader, ids: readonly ImageId[]): Promise<Set<ImageId>> {
   const { rows } = await sql<{ id: ImageId }>`select id from image where id = any(${[...ids]})`.execute(db);
   return new Set(rows.map(({ id }) => id));
+}
+
+/** The image that this host was ordered to make, and where it is; undefined when there is no such order (any more). */
+export async function imageOfJob(
+  db: Reader,
+  hostId: HostId,
+  id: ImageId,
+): Promise<{ step: ImportStep | null } | undefined> {
+  const { rows } = await sql<{ step: ImportStep | null }>`
+    select i.step from image i join host_job j on j.subject = i.id
+    where i.id = ${id} and i.deleted_at is null and j.host_id = ${hostId} and j.ended_at is null
+      and j.spec ->> 'kind' = 'image.create'`.execute(db);
+  return rows[0];
+}
+
+export interface ImageCopy {
+  jobId: JobId;
+  imageId: ImageId;
+  /** null: the image is deleted, or has ended. */
+  step: ImportStep | null;
+  seen: JobState | null;
+}
+
+/** Copies that hosts make, or that are still to be ended. */
+export async function imageCopies(db: Reader): Promise<ImageCopy[]> {
+  const { rows } = await sql<ImageCopy>`
+    select j.id as "jobId", j.subject as "imageId", j.seen,
+      (select i.step from image i where i.id = j.subject and i.deleted_at is null) as step
+    from host_job j where j.ended_at is null and j.spec ->> 'kind' = 'image.create'`.execute(db);
+  return rows;
 }

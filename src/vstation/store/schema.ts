@@ -286,8 +286,11 @@ export interface ImageRequest {
   minMemoryMiB: number;
   /** Absent in rows of a release that knew none. */
   machine?: GuestMachine;
-  /** A file that the client sends, of so many bytes, or one that is fetched. */
-  from: { upload: number } | { url: string };
+  /**
+   * A file that the client sends, of so many bytes; one that is fetched; or the copy of an instance's disk that its host sends.
+   * `kernelOf`: the image whose kernel and initrd it goes on to start from.
+   */
+  from: { upload: number } | { url: string } | { instance: InstanceId; kernelOf?: ImageId };
 }
 
 export interface ImageTable {

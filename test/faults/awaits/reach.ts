@@ -56,6 +56,7 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ["vstation/agents/image-files.ts#", "lab hosts share VStation's images: test/real/image-fetch.test.ts"],
   // An import is killed at moments of its whole way in test/real/image-import.test.ts, and must come to its end.
   ["vstation/images/", "imports: killed while sent, fetched and converted in test/real/image-import.test.ts"],
+  ["vstation/app/image-create.ts#", "images of instances: killed on the way in test/real/image-create.test.ts"],
   ["vstation/app/images.ts#images.", "imports and changes of images: test/real/image-import.test.ts"],
   ["vstation/app/images.ts#rowView", "imports and changes of images: test/real/image-import.test.ts"],
   ["vstation/cvm/images.ts#", "imports and changes of images: test/real/image-import.test.ts"],

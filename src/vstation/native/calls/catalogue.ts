@@ -7,6 +7,7 @@ export const catalogueCalls: Calls<
   | "instanceTypeList"
   | "imageGet"
   | "imageImport"
+  | "imageCreate"
   | "imageModify"
   | "imageDelete"
   | "keyList"
@@ -46,6 +47,12 @@ export const catalogueCalls: Calls<
       dryRun: false,
     });
     if (image === undefined) throw new Error("an import that was no dry run made nothing");
+    return imageAnswer(image);
+  },
+
+  async imageCreate({ cloud }, { request, owner }) {
+    const image = await cloud.images.create(owner, { ...request, dryRun: false });
+    if (image === undefined) throw new Error("a making that was no dry run made nothing");
     return imageAnswer(image);
   },
 
