@@ -8,9 +8,10 @@ import { parseArgs } from "node:util";
 import { formatError } from "../src/lib/errors.ts";
 import type { Bench } from "./bench.ts";
 import { delivery } from "./delivery/delivery.ts";
+import { machine as machineBench } from "./machine/machine.ts";
 import { asJson, asTable, machineOf } from "./report.ts";
 
-const benches: readonly Bench[] = [delivery];
+const benches: readonly Bench[] = [delivery, machineBench];
 
 const usage = `usage: npm run bench -- NAME [--quick] [--json] [--home DIR] [--rounds N]
 

@@ -69,7 +69,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   const [bootId, qemu, disk, nodes] = await Promise.all([
     readBootId(paths.runDir),
     qemuVersion(),
-    probeDisk(paths.stateDir),
+    probeDisk(paths.stateDir, config.diskIo ?? "auto"),
     readNodes(),
   ]);
   const reserve = new Reserve(paths.reserve);

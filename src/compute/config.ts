@@ -37,6 +37,8 @@ export const computeConfigSchema = z.strictObject({
     }),
   ]),
   overcommit: z.strictObject({ cpu: z.number().min(1).max(32), memory: z.number().min(1).max(4) }),
+  /** How QEMU waits for the storage of disks; `auto`: the best way that works here. */
+  diskIo: z.enum(["auto", "io_uring", "native", "threads"]).optional(),
   network: z.strictObject({
     /** This host's address in the underlay; VXLAN tunnels end here. */
     underlayAddress: z.ipv4(),

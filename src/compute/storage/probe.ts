@@ -13,10 +13,12 @@ export interface DiskAccess {
   readonly io: DiskIo;
 }
 
-export async function probeDisk(directory: string): Promise<DiskAccess> {
+/** `wish`: what the operator has decided; it is taken as it is. */
+export async function probeDisk(directory: string, wish: DiskIo | "auto"): Promise<DiskAccess> {
   const file = join(directory, ".direct-io");
   try {
     const cache = await probeCache(file);
+    if (wish !== "auto") return { cache, io: wish };
     await truncate(file, 65_536);
     if (await canBench(file, cache, "io_uring")) return { cache, io: "io_uring" };
     const native = cache === "none" && (await canBench(file, cache, "native"));

@@ -170,6 +170,11 @@ export class ComputeHost {
     });
   }
 
+  /** Runs a program inside the host until it ends or is killed. */
+  spawn(command: readonly string[]): ChildProcess {
+    return spawn("nsenter", [...this.#enter(), ...command], { stdio: "ignore" });
+  }
+
   async startLibvirtd(): Promise<void> {
     this.#libvirtd = spawn("nsenter", [...this.#enter(), "libvirtd"], { stdio: ["ignore", "ignore", "inherit"] });
     await until(() => answers(join(this.dir, "run/libvirt/libvirt-sock")), "libvirtd's socket", 60_000);
