@@ -37,6 +37,14 @@ export const nicSchema = z.strictObject({
   elasticIp: z.ipv4().nullable().default(null),
 });
 
+/** A password for the guest, from its next start on. */
+export const loginSchema = z.strictObject({
+  /** null: the user that the image names as its default. */
+  user: text(32).nullable(),
+  /** As in /etc/shadow. */
+  passwordHash: text(256),
+});
+
 export const instanceSpecSchema = z.strictObject({
   /** What the tenant calls it; goes into the libvirt title, never into a path. */
   name: text(256),
@@ -50,6 +58,7 @@ export const instanceSpecSchema = z.strictObject({
   /** Raw bytes in base64, handed to the guest as they are (NoCloud user-data). */
   userData: text(22_000).nullable(),
   publicKeys: z.array(text(4096)).max(20),
+  login: loginSchema.nullable().optional(),
   machine: machineSchema.default({ ...plainPromise, baseline: "host" }),
 });
 
@@ -314,6 +323,7 @@ export const fromComputeSchema = z.discriminatedUnion("type", [
 ]);
 
 export type Nic = z.infer<typeof nicSchema>;
+export type Login = z.infer<typeof loginSchema>;
 export type InstanceSpec = z.infer<typeof instanceSpecSchema>;
 export type Power = z.infer<typeof powerSchema>;
 export type WantedInstance = z.infer<typeof wantedInstanceSchema>;

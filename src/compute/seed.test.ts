@@ -11,6 +11,7 @@ const content: SeedContent = {
   hostname: "web-1",
   userData: Buffer.from("#!/bin/sh\necho hello\n"),
   publicKeys: ["ssh-ed25519 AAAA one", "ssh-rsa BBBB two\n"],
+  login: null,
 };
 
 const sector = 2048;
@@ -37,13 +38,13 @@ function readVolume(image: Buffer, descriptor: 16 | 17): { label: string; files:
 }
 
 describe("seedImage", () => {
-  test("holds both files under both kinds of names, labelled cidata", () => {
+  test("holds all files under both kinds of names, labelled cidata", () => {
     const image = seedImage(content);
     const joliet = readVolume(image, 17);
     const primary = readVolume(image, 16);
     expect([joliet.label, primary.label]).toEqual(["cidata", "cidata"]);
-    expect([...joliet.files.keys()]).toEqual(["meta-data;1", "user-data;1"]);
-    expect([...primary.files.keys()]).toEqual(["META-DATA.;1", "USER-DATA.;1"]);
+    expect([...joliet.files.keys()]).toEqual(["meta-data;1", "user-data;1", "vendor-data;1"]);
+    expect([...primary.files.keys()]).toEqual(["META-DATA.;1", "USER-DATA.;1", "VENDOR-DATA.;1"]);
     expect(joliet.files.get("user-data;1")?.toString()).toBe("#!/bin/sh\necho hello\n");
     expect(primary.files.get("META-DATA.;1")).toEqual(joliet.files.get("meta-data;1"));
     expect(joliet.files.get("meta-data;1")?.toString()).toBe(

@@ -73,6 +73,8 @@ export interface InstanceRunRequest {
     limits: DiskLimitsView;
   }[];
   keyIds: KeyId[];
+  /** user null: the image's default one. The password is hashed before anything is stored. */
+  login: { user: string | null; password: string } | null;
   groupId: GroupId | null;
   /** null: the account's default subnet in the zone. */
   network: { vpcId: VpcId | null; subnetId: SubnetId } | null;
@@ -197,6 +199,13 @@ export interface Instances {
   resize(caller: AnyCaller, id: InstanceId, to: { instanceType: string; mayStop: boolean }): Promise<OperationId[]>;
   terminate(caller: AnyCaller, ids: InstanceId[]): Promise<OperationId[]>;
   modify(caller: AnyCaller, ids: InstanceId[], change: InstanceChange): Promise<void>;
+  /** The guest has it from its next start on. Instances are stopped, or with `force` restarted for it. */
+  setPassword(
+    caller: AnyCaller,
+    ids: InstanceId[],
+    login: { user: string | null; password: string },
+    force: boolean,
+  ): Promise<void>;
   consoleLog(caller: AnyCaller, id: InstanceId, bytes: number): Promise<{ data: Buffer; truncated: boolean }>;
   /** The serial console as a two-way stream; closing either side closes the other. */
   consoleOpen(caller: AnyCaller, id: InstanceId): Promise<ConsoleSession>;

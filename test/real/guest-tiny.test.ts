@@ -50,6 +50,7 @@ describe("the tiny guest", () => {
       hostname: "web-1",
       userData: Buffer.from(`#!/bin/sh\n# tiny.beat=${bareHost}:${listener.port}\necho script of $(hostname) ran\n`),
       publicKeys: ["ssh-ed25519 AAAAC3 somebody", "ssh-rsa AAAAB3 another"],
+      login: null,
     });
   });
 

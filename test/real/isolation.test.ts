@@ -38,6 +38,12 @@ const moreIds: Readonly<Record<string, readonly [parameter: string, kind: IdKind
 /** Kinds of which there is one for everybody, until an action makes others. */
 const madeByNobody: ReadonlySet<IdKind> = new Set(["image", "vpc", "subnet", "securityGroup"]);
 
+/** Filters for what hangs on a thing, where a fresh thing has nothing that hangs on it: the empty list is the same for everybody. */
+const nothingOfOnesOwn: ReadonlySet<string> = new Set([
+  "DescribeDisks Filters snapshot-id",
+  "DescribeSnapshots Filters disk-id",
+]);
+
 const notFound = /NotFound|NotExist/;
 const isRead = (name: string): boolean => /^(Describe|Inquir)/.test(name);
 
@@ -71,7 +77,7 @@ async function victimsOf(kind: IdKind): Promise<string | undefined> {
 /** One that many requests may name; what is under test gets a fresh one each. */
 async function ownOf(kind: IdKind): Promise<string> {
   if (kind === "image") return imageId;
-  const id = owns.get(kind) ?? (await attacker.make(kind)) ?? "";
+  const id = owns.get(kind) ?? (kind === "vpc" ? await attacker.home() : await attacker.make(kind)) ?? "";
   owns.set(kind, id);
   return id;
 }
@@ -118,19 +124,29 @@ async function problemsWith(action: Action, place: Place & { is: "id" | "filter"
   const refused = await attacker.call(action.name, await requestWith(action, place, theirs));
   const after = await digestOf(vstation, victim.id);
   const changed = Object.keys(after).filter((table) => after[table] !== before[table]);
-  const mine = (await attacker.make(place.kind)) ?? "";
+  // A VPC that is named beside a subnet is the one that the subnet is in.
+  const besideSubnet = place.kind === "vpc" && placesOf(action).some((one) => one.is === "id" && one.kind === "subnet");
+  const mine = besideSubnet ? await attacker.home() : ((await attacker.make(place.kind)) ?? "");
   const allowed = await attacker.call(action.name, await requestWith(action, place, mine));
+
+  // Refused by another name is as good, if nobody's id is refused by the same.
+  const nobodys = `${theirs.split("-")[0] ?? ""}-zzzzzzzz`;
+  const nobody = await attacker.call(action.name, await requestWith(action, place, nobodys));
+  const likeNobodys =
+    refused.code !== "ok" && JSON.stringify(refused).replaceAll(theirs, nobodys) === JSON.stringify(nobody);
 
   const said = JSON.stringify(refused);
   const told = { theirs: said, mine: JSON.stringify(allowed) };
   const emptyRead = isRead(action.name) && refused.code === "ok" && isEmpty(refused) && !said.includes(theirs);
   return [
     ...changed.map((table) => `the victim's ${table} changed`),
-    ...(notFound.test(refused.code) || emptyRead
+    ...(notFound.test(refused.code) || emptyRead || likeNobodys
       ? []
       : [`another's id was not answered with "not found": ${told.theirs}`]),
     ...(notFound.test(allowed.code) ? [`one's own id was not found: ${told.mine}`] : []),
-    ...(told.theirs === told.mine ? [`one's own id is answered like another's: ${told.mine}`] : []),
+    ...(told.theirs === told.mine && !nothingOfOnesOwn.has(placeName(action, place))
+      ? [`one's own id is answered like another's: ${told.mine}`]
+      : []),
   ];
 }
 

@@ -7,7 +7,7 @@
  */
 import { readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname } from "node:path";
-import type { InstanceSpec } from "../../api/agent.ts";
+import type { InstanceSpec, Login } from "../../api/agent.ts";
 import type { Mark } from "../../core/ensure.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { Failure, isFailure, wrap } from "../../lib/errors.ts";
@@ -27,7 +27,13 @@ export interface Seeds {
   /** Writes the NoCloud seed to `file`, which does not exist yet. */
   build(
     file: string,
-    content: { instanceId: InstanceId; hostname: string; userData: Buffer | null; publicKeys: readonly string[] },
+    content: {
+      instanceId: InstanceId;
+      hostname: string;
+      userData: Buffer | null;
+      publicKeys: readonly string[];
+      login: Login | null;
+    },
   ): Promise<void>;
 }
 
@@ -147,7 +153,7 @@ export async function removeFormerDisks(context: Context, id: InstanceId, system
 
 /** Written anew for each start: it is cheap, and the spec may have changed. */
 async function ensureSeed(context: Context, it: Preparation): Promise<void> {
-  const { hostname, userData, publicKeys } = it.spec;
+  const { hostname, userData, publicKeys, login = null } = it.spec;
   const file = seedFile(context.paths, it.id);
   const temporary = temporaryName(file);
   try {
@@ -156,6 +162,7 @@ async function ensureSeed(context: Context, it: Preparation): Promise<void> {
       hostname,
       userData: userData === null ? null : Buffer.from(userData, "base64"),
       publicKeys,
+      login,
     });
     crashPoint("vm.seed.written");
     await rename(temporary, file);

@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { macOf } from "../../core/addresses.ts";
 import { operationLimit } from "../../core/deadlines.ts";
+import type { Login } from "../../api/agent.ts";
 import { failure } from "../../core/failure-codes.ts";
 import { instanceType, type InstanceType } from "../../core/instance-types.ts";
 import type { Promised } from "../../core/machine.ts";
@@ -19,6 +20,7 @@ import type { NewInstance } from "../store/instance-insert.ts";
 import { keyList, type KeyRead } from "../store/keys.ts";
 import type { Placed } from "../placement/placer.ts";
 import type { AppContext } from "./context.ts";
+import { loginOf } from "./instance-password.ts";
 import { networkOf, throwNetworkGone, type InstanceNetwork } from "./instance-network.ts";
 import { disksOfRun, localDataGiB, localSystemGiB } from "./instance-run-disks.ts";
 import { imageFind } from "./images.ts";
@@ -54,8 +56,9 @@ export function instanceRun(context: AppContext): Instances["run"] {
 
 async function runOnce(context: AppContext, caller: Caller, request: InstanceRunRequest): Promise<Answer> {
   const { store, config, placer } = context;
-  const { clientToken, dryRun: _dryRun, ...identity } = request;
-  const hash = requestHash(identity);
+  const { clientToken, dryRun: _dryRun, login, ...identity } = request;
+  // A password leaves no trace, not even in a hash of everything, by which it could be guessed at leisure.
+  const hash = requestHash(login === null ? identity : { ...identity, login: { user: login.user } });
   const earlier = (db: Reader): Promise<unknown> =>
     clientToken === null
       ? Promise.resolve(undefined)
@@ -123,6 +126,7 @@ interface Checked {
   diskGiB: number;
   promised: Promised;
   publicKeys: string[];
+  login: Login | null;
 }
 
 /** Everything about the request that does not depend on where it is placed. */
@@ -173,7 +177,14 @@ function check(
     });
   }
   const promised = promiseOf(type, request.cpuTopology);
-  return { vcpus: type.vcpus, memoryMiB, diskGiB, promised, publicKeys: keys.map((key) => key.publicKey) };
+  return {
+    vcpus: type.vcpus,
+    memoryMiB,
+    diskGiB,
+    promised,
+    publicKeys: keys.map((key) => key.publicKey),
+    login: loginOf(request.login),
+  };
 }
 
 /** Who owns cores may leave their second threads idle; who shares them has none to leave. */
@@ -252,6 +263,7 @@ function newInstance(
     group_id: request.groupId,
     user_data: request.userData,
     public_keys: checked.publicKeys,
+    login: checked.login,
     restart_policy: request.restartPolicy,
     termination_protection: request.terminationProtection,
     created_at: new Date(now),

@@ -7,6 +7,7 @@ import type { InstanceId } from "../../lib/ids.ts";
 import type { AppContext } from "./context.ts";
 import { consoleLog, consoleOpen } from "./instance-console.ts";
 import { instanceModify } from "./instance-modify.ts";
+import { instancePassword } from "./instance-password.ts";
 import { instancePower } from "./instance-power.ts";
 import { instanceResize } from "./instance-resize.ts";
 import { instanceRun } from "./instance-run.ts";
@@ -43,6 +44,7 @@ export function instances(context: AppContext): Instances {
     resize: (caller, id, to) => instanceResize(context, caller, id, to),
     terminate: (caller, ids) => instancePower(store, caller, ids, { action: "terminate" }),
     modify: (caller, ids, change) => instanceModify(store, caller, ids, change),
+    setPassword: instancePassword(store),
     consoleLog: async (caller, id, bytes) => consoleLog(context, await one(caller, id), bytes),
     consoleOpen: async (caller, id) => consoleOpen(context, await one(caller, id)),
   };

@@ -4,6 +4,7 @@ import type { Action } from "./action.ts";
 import {
   modifyInstancesAttribute,
   modifyInstancesProject,
+  resetInstancesPassword,
   rebootInstances,
   resetInstancesType,
   startInstances,
@@ -89,6 +90,7 @@ const cvmOffered: readonly Action[] = [
   terminateInstances,
   modifyInstancesAttribute,
   modifyInstancesProject,
+  resetInstancesPassword,
   describeInstancesModification,
   describeInstancesOperationLimit,
   associateSecurityGroups,

@@ -3,7 +3,7 @@ import type { StopMode } from "../../core/instance.ts";
 import type { InstanceChange } from "../cloud.ts";
 import { action } from "./action.ts";
 import { Refusal } from "./error-codes.ts";
-import { userData, hostName } from "./instance-values.ts";
+import { userData, guestUser, hostName, password } from "./instance-values.ts";
 import { instancesOf } from "./instances-of.ts";
 import { someSecurityGroups } from "./instance-security-groups.ts";
 import { boolean, check, idsToChange, ignored, integer, line, oneOf, refused, text } from "./parameters.ts";
@@ -59,6 +59,21 @@ export const terminateInstances = action("TerminateInstances")(
   { InstanceIds, ReleaseAddress: ignored(), ReleasePrepaidDataDisks: ignored() },
   async ({ cloud, caller }, request) => {
     await cloud.instances.terminate(caller, request.InstanceIds);
+    return {};
+  },
+);
+
+/** The guest has it from its next start on; without a name, it is that of the user whom the image lets in. */
+export const resetInstancesPassword = action("ResetInstancesPassword")(
+  {
+    InstanceIds,
+    Password: password(),
+    UserName: guestUser().optional(),
+    ForceStop: boolean().default(false),
+  },
+  async ({ cloud, caller }, request) => {
+    const login = { user: request.UserName ?? null, password: request.Password };
+    await cloud.instances.setPassword(caller, request.InstanceIds, login, request.ForceStop);
     return {};
   },
 );

@@ -71,7 +71,7 @@ export const cvmErrorCodes = {
   "InvalidParameter.InternetAccessibleNotSupported": ["cvm", "Bandwidth packages and the like are not offered."],
   "InvalidParameter.InvalidParameterCoexistImageIdsFilters": ["cvm", "Give `ImageIds` or `Filters`, not both."],
   "InvalidParameter.ParameterConflict": ["cvm", "Two login settings exclude each other."],
-  "InvalidParameter.PasswordNotSupported": ["cvm", "Passwords are not offered: use a key pair or user data."],
+  InvalidPassword: ["cvm", "A password has 8 to 30 characters of two kinds at least."],
   InvalidParameterCombination: [
     "cvm",
     "Two parameters exclude each other; or a client token came again with another request.",

@@ -99,3 +99,24 @@ export function instanceTags() {
     return new Set(keys).size === keys.length;
   });
 }
+
+const passwordKinds = [/[a-z]/, /[A-Z]/, /[0-9]/, /[()`~!@#$%^&*\-+=|{}[\]:;',.?/]/];
+
+/** A password for Linux by the API's own rule: 8 to 30 characters, two of four kinds, no slash at the start. */
+export function password() {
+  const known = /^[A-Za-z0-9()`~!@#$%^&*\-+=|{}[\]:;',.?/]{8,30}$/;
+  return check(
+    text(30, "InvalidPassword"),
+    "InvalidPassword",
+    "must have 8 to 30 letters, digits and signs of two kinds at least, and must not begin with a slash",
+    (value) =>
+      known.test(value) && !value.startsWith("/") && passwordKinds.filter((kind) => kind.test(value)).length >= 2,
+  );
+}
+
+/** The name of a user inside the guest. */
+export function guestUser() {
+  return check(text(32), "InvalidParameterValue.IncorrectFormat", "is no user name", (value) =>
+    /^[a-z_][a-z0-9_-]*$/.test(value),
+  );
+}

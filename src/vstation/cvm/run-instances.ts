@@ -23,7 +23,15 @@ import { parseId } from "../../lib/ids.ts";
 import type { InstanceRunRequest } from "../cloud.ts";
 import { diskName, diskSize, limitsOf, throughput } from "./cbs/values.ts";
 import { Refusal, type CvmCode } from "./error-codes.ts";
-import { clientToken, hostName, instanceTags, privateAddress, securityGroupIds, userData } from "./instance-values.ts";
+import {
+  clientToken,
+  hostName,
+  instanceTags,
+  password,
+  privateAddress,
+  securityGroupIds,
+  userData,
+} from "./instance-values.ts";
 import { boolean, check, id, ignored, integer, line, list, oneOf, refused, structure, text } from "./parameters.ts";
 
 const placement = structure<Placement>()({
@@ -96,14 +104,19 @@ const internet = structure<InternetAccessible>()({
 
 const login = check(
   structure<LoginSettings>()({
-    Password: refused("InvalidParameter.PasswordNotSupported", "asks for a password; use a key pair or user data"),
+    Password: password().optional(),
     KeyIds: list(id("key"), 16).optional(),
     // Without keys the image's own login settings are what there is.
     KeepImageLogin: oneOf(["TRUE", "FALSE", "true", "false"]).optional(),
   }),
   "InvalidParameter.ParameterConflict",
-  "has both KeyIds and KeepImageLogin",
-  (given) => given.KeepImageLogin?.toUpperCase() !== "TRUE" || (given.KeyIds ?? []).length === 0,
+  "has more than one of Password, KeyIds and KeepImageLogin",
+  (given) =>
+    [
+      given.Password !== undefined,
+      (given.KeyIds ?? []).length > 0,
+      given.KeepImageLogin?.toUpperCase() === "TRUE",
+    ].filter(Boolean).length <= 1,
 );
 
 const chargeType = check(
@@ -187,6 +200,7 @@ export const runInstances = action("RunInstances")(
         limits: limitsOf(disk.ThroughputPerformance),
       })),
       keyIds: request.LoginSettings?.KeyIds ?? [],
+      login: loginOf(request.LoginSettings?.Password),
       groupId: request.DisasterRecoverGroupIds?.[0] ?? null,
       ...networkOf(request.VirtualPrivateCloud, request.InstanceCount),
       securityGroupIds: request.SecurityGroupIds ?? [],
@@ -203,6 +217,11 @@ export const runInstances = action("RunInstances")(
     return request.DryRun ? {} : { InstanceIdSet: instanceIds };
   },
 );
+
+/** Of the user whom the image lets in. */
+function loginOf(given: string | undefined): InstanceRunRequest["login"] {
+  return given === undefined ? null : { user: null, password: given };
+}
 
 /** The network that is named, or the account's default one. */
 function networkOf(

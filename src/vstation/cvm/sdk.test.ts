@@ -198,6 +198,7 @@ describe("instances", () => {
         instanceType: "T1.SMALL1",
         imageId: testImage,
         count: 3,
+        login: null,
         minCount: 2,
         name: "web-{R:1,F:3} 🚀 世界",
         hostname: "web-{R:1}.example",

@@ -191,6 +191,7 @@ export function fakeCloud() {
         enter("instances.modify", caller, ids, change);
         for (const view of found(ids)) if (change.kind === "name") view.name = change.name;
       },
+      setPassword: async (caller, ids, login, force) => enter("instances.setPassword", caller, ids, login, force),
       consoleLog: () => Promise.reject(failure("HostUnreachable", "A fake has no console.")),
       consoleOpen: () => Promise.reject(failure("HostUnreachable", "A fake has no console.")),
     },

@@ -247,6 +247,7 @@ export class FakeCloud implements use.Cloud {
           if (change.kind === "terminationProtection") instance.terminationProtection = change.on;
         }
       }),
+    setPassword: (caller, ids) => this.#act("instances.setPassword", [caller, ids], () => undefined),
     consoleLog: (caller, id, bytes) =>
       this.#act("instances.consoleLog", [caller, id, bytes], () => {
         this.#find(id);

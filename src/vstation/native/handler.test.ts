@@ -271,6 +271,7 @@ describe("what reaches the use cases", () => {
   it("is a whole request, with what was left out filled in", async () => {
     await anInstance();
     expect(api.cloud.seen.find(({ call }) => call === "instances.run")?.args[1]).toEqual({
+      login: null,
       zone: "local-1",
       instanceType: "T1.SMALL1",
       imageId: fakeImage,

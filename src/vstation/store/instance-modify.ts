@@ -4,7 +4,7 @@ import { toJson } from "./json.ts";
 import type { InstanceRow } from "./schema.ts";
 
 export type InstanceColumns = Partial<
-  Pick<InstanceRow, "name" | "hostname" | "user_data" | "termination_protection" | "restart_policy">
+  Pick<InstanceRow, "name" | "hostname" | "login" | "user_data" | "termination_protection" | "restart_policy">
 >;
 
 /** The type and all that follows from it; the host hears of it by what is ordered beside it. */

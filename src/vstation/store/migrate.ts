@@ -12,6 +12,7 @@ import * as disks from "./migrations/0003-disks.ts";
 import * as network from "./migrations/0004-network.ts";
 import * as machine from "./migrations/0005-machine.ts";
 import * as tenants from "./migrations/0007-tenants.ts";
+import * as login from "./migrations/0007b-login.ts";
 
 /**
  * By their names; a released one is never edited. Kysely takes the advisory lock and keeps the list of those that ran. One may come
@@ -24,6 +25,7 @@ export const migrations: Record<string, Migration> = {
   "0004-network": network,
   "0005-machine": machine,
   "0007-tenants": tenants,
+  "0007b-login": login,
 };
 
 export async function migrate(store: Store, log: Log): Promise<void> {

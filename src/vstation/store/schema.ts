@@ -1,6 +1,6 @@
 /** The tables as Kysely types; the columns' meaning stands in the migrations and in the core types they are read into. */
 import type { ColumnType, Generated, Insertable, Selectable } from "kysely";
-import type { Inventory, Readiness } from "../../api/agent.ts";
+import type { Inventory, Login, Readiness } from "../../api/agent.ts";
 import type { BootMode, DiskFormat, GuestMachine, ImageSource, ImageState, ImportStep } from "../../core/image.ts";
 import type { ImageManifest } from "../../core/image-manifest.ts";
 import type { OperationKind, OperationState, RestartPolicy, StopMode } from "../../core/instance.ts";
@@ -137,6 +137,7 @@ export interface InstanceTable {
   group_id: GroupId | null;
   user_data: string | null;
   public_keys: Json<string[]>;
+  login: Json<Login | null>;
   restart_policy: RestartPolicy;
   termination_protection: boolean;
   created_at: Time;

@@ -86,6 +86,7 @@ function wantedInstance(row: WantedRow, baseline: CpuBaseline): WantedInstance {
       ],
       userData: row.user_data,
       publicKeys: row.public_keys,
+      login: row.login,
       machine: { ...promised, baseline },
     },
     power: wantedPower(row),

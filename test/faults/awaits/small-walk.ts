@@ -26,6 +26,7 @@ export async function smallActions(
   await insist(() => sdk.ModifyInstancesDisasterRecoverGroup({ InstanceIds, DisasterRecoverGroupIds }));
   expectThat((await insist(() => lab.cloud.instance(id))).groupId === groupId, "it is not in its group");
   await insist(() => sdk.ModifyInstancesAttribute({ InstanceIds, HostName: "walked", AutoReboot: false }));
+  await insist(() => sdk.ResetInstancesPassword({ InstanceIds, Password: "walked-Over-1" }));
   await insist(() => sdk.ModifyInstancesProject({ InstanceIds, ProjectId: 0 }));
 
   await insist(() => sdk.DescribeAccountQuota({}));

@@ -33,6 +33,7 @@ export const instanceCalls: Calls<
     const { subnetId, ips, publicMbps, ...rest } = request;
     return await cloud.instances.run(owner, {
       ...rest,
+      login: null,
       network: subnetId === null ? null : { vpcId: null, subnetId },
       addresses: ips,
       publicAddress: publicMbps === null ? null : { bandwidthMbps: publicMbps },

@@ -46,7 +46,8 @@ const noIds: ReadonlySet<string> = new Set([
   "ProjectIds",
 ]);
 
-function kindByName(name: string): IdKind | undefined {
+/** What an id of this name is the id of. */
+export function kindByName(name: string): IdKind | undefined {
   const bare = name.replace(/(-id|Ids?)$/, "");
   return (kindNames[bare] ?? kindNames[bare.toLowerCase()]) as IdKind | undefined;
 }

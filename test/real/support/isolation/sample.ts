@@ -6,12 +6,13 @@
 import type * as z from "zod";
 import type { IdKind } from "../../../../src/lib/ids.ts";
 import { idKindOf } from "../../../../src/vstation/cvm/parameters.ts";
-import type { Path } from "./places.ts";
+import { kindByName, type Path } from "./places.ts";
 
 export type Ids = (kind: IdKind) => string;
 
 /** Texts that only some values suit, by the parameter's name. */
 export const words: Readonly<Record<string, unknown>> = {
+  Password: "Correct-Horse-1",
   Zone: "ap-test-1",
   InstanceType: "T1.SMALL1",
   PublicKey: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8y7dL2k0m8h0m9mJ1Zb2m3m4m5m6m7m8m9m0mamb2c a",
@@ -45,8 +46,8 @@ function mended(
   ids: Ids,
 ): unknown {
   const name = path.findLast((step) => typeof step === "string") ?? "";
-  const kind = kindAt(schema, path);
-  if (kind !== undefined && now === undefined) return ids(kind);
+  const kind = kindAt(schema, path) ?? (/Ids?$/.test(name) ? kindByName(name) : undefined);
+  if (kind !== undefined && now === undefined && issueWantsText(issue)) return ids(kind);
   if (Object.hasOwn(words, name) && now !== words[name]) {
     const word = words[name];
     return issue.code === "invalid_type" && issue.expected === "array" ? [word] : word;
@@ -61,6 +62,10 @@ function mended(
     return [inner === undefined ? "a" : ids(inner)];
   }
   return now === "a1" ? undefined : "a1";
+}
+
+function issueWantsText(issue: z.core.$ZodIssue): boolean {
+  return issue.code !== "invalid_type" || issue.expected === "string";
 }
 
 function ofType(type: string): unknown {

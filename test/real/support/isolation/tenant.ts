@@ -53,9 +53,9 @@ const makers = {
   subnet: {
     action: "CreateSubnet",
     parameters: async (tenant, SubnetName) => ({
-      VpcId: await fresh(tenant, "vpc"),
+      VpcId: await tenant.home(),
       SubnetName,
-      CidrBlock: "10.77.1.0/24",
+      CidrBlock: `10.77.${/\d+$/.exec(SubnetName)?.[0] ?? "0"}.0/24`,
       Zone: tenant.vstation.config().zone,
     }),
     rest: { action: "DescribeSubnets", ids: "SubnetIds", is: /subnet-/ },
@@ -109,6 +109,7 @@ export class Tenant {
   readonly name: string;
   readonly #clients: Record<Service, CommonClient>;
   #made = 0;
+  #home: Promise<string> | undefined;
 
   private constructor(
     vstation: TestVstation,
@@ -146,6 +147,11 @@ export class Tenant {
       const { code, message } = error as { code?: string; message?: string };
       return { code: code ?? "no code", answer: { message } };
     }
+  }
+
+  /** The VPC in which all of the tenant's subnets are. */
+  home(): Promise<string> {
+    return (this.#home ??= fresh(this, "vpc"));
   }
 
   /** A new thing of this kind, at rest; undefined while there is no action that makes one: then nobody has one of his own. */
