@@ -17,6 +17,8 @@ type Wanted = Omit<WantedInstance, "generation">;
 const pagesFile = "/proc/sys/vm/nr_hugepages";
 const hugepagesMiB = 1024;
 const machineCpus = cpus().length;
+/** Several lives of Compute and guests of many vCPUs share two processors here. */
+const patienceMs = 240_000;
 
 let underlay: TestUnderlay;
 let vstation: FakeVstation;
@@ -35,7 +37,7 @@ beforeAll(async () => {
   session = vstation.session(host.name);
   session.network = testNetwork;
   host.startCompute();
-  await until(() => session.hello !== null, "hello");
+  await until(() => session.hello !== null, "hello", patienceMs);
 });
 
 afterAll(async () => {
@@ -63,13 +65,13 @@ echo "machine: cpus=$(nproc) nodes=$(ls -d /sys/devices/system/node/node* | wc -
 async function start(changes: Partial<Wanted["spec"]>): Promise<Wanted> {
   const wanted = tinyInstance(changes);
   session.want(wanted);
-  await session.untilPhase(wanted.id, "running");
+  await session.untilPhase(wanted.id, "running", patienceMs);
   return wanted;
 }
 
 async function end(...all: Wanted[]): Promise<void> {
   session.want(...all.map((wanted) => ({ ...wanted, power: { state: "gone" as const } })));
-  for (const { id } of all) await session.untilPhase(id, "gone");
+  for (const { id } of all) await session.untilPhase(id, "gone", patienceMs);
 }
 
 interface Thread {
@@ -99,7 +101,7 @@ function held(wanted: Wanted): number[] {
 async function said(wanted: Wanted): Promise<string> {
   const file = `${host.stateDir}/instances/${wanted.id}/console-1.log`;
   const line = (): string | undefined => /machine: (.*) end/.exec(readFileSync(file, "latin1"))?.[1];
-  await until(() => line() !== undefined, "the guest to describe its machine", 120_000);
+  await until(() => line() !== undefined, "the guest to describe its machine", patienceMs);
   return line() ?? "";
 }
 
@@ -149,27 +151,27 @@ test("no processor is given twice over kills of Compute, a stopped guest keeps i
     session.want(wanted);
     await host.killCompute();
     host.startCompute();
-    await session.untilPhase(wanted.id, "running");
+    await session.untilPhase(wanted.id, "running", patienceMs);
   }
   const places = all.map(held);
   expect(new Set(places.flat()).size).toBe(6);
   const [first] = all;
   if (first === undefined) throw new Error("nothing was started");
   session.want({ ...first, power: { state: "stopped", how: "hard" } });
-  await session.untilPhase(first.id, "stopped");
+  await session.untilPhase(first.id, "stopped", patienceMs);
   const late = tinyInstance({ vcpus: 2, memoryMiB: 128, machine: dedicated });
   session.want(late);
-  expect(await session.untilPhase(late.id, "failed")).toMatchObject({ reason: "machine_unavailable" });
+  expect(await session.untilPhase(late.id, "failed", patienceMs)).toMatchObject({ reason: "machine_unavailable" });
   expect(session.phase(late.id)).toHaveProperty(
     "message",
     "this host has not 2 processors left to give to one instance",
   );
   session.want({ ...first, power: { state: "running", incarnation: 2, resets: 0 } });
-  await session.untilPhase(first.id, "running");
+  await session.untilPhase(first.id, "running", patienceMs);
   expect(held(first)).toEqual(places[0]);
   // Once one is gone there is room.
   await end(first);
-  await session.untilPhase(late.id, "running");
+  await session.untilPhase(late.id, "running", patienceMs);
   await end(late, ...all.slice(1));
 });
 
@@ -181,7 +183,11 @@ test("running guests that share make way for a dedicated one, and get everything
   const large = await start({ vcpus: 7, memoryMiB: 256, machine: dedicated });
   const emulator = (wanted: Wanted): string | undefined =>
     threads(wanted).find(({ name }) => name.startsWith("qemu"))?.cpus;
-  await until(() => vcpusOf(threads(shared))[0] === "0" && emulator(shared) === "0", "the shared guest to make way");
+  await until(
+    () => vcpusOf(threads(shared))[0] === "0" && emulator(shared) === "0",
+    "the shared guest to make way",
+    patienceMs,
+  );
   expect(emulator(large)).toBe("0");
   expect(
     threads(large)
@@ -194,9 +200,13 @@ test("running guests that share make way for a dedicated one, and get everything
   host.sh(`virsh -c qemu:///system vcpupin ${shared.id} 0 ${everything} --live`);
   await host.killCompute();
   host.startCompute();
-  await until(() => vcpusOf(threads(shared))[0] === "0", "the shared guest to be put back", 120_000);
+  await until(() => vcpusOf(threads(shared))[0] === "0", "the shared guest to be put back", patienceMs);
   await end(large);
-  await until(() => vcpusOf(threads(later))[0] === everything, "the shared guests to have everything again");
+  await until(
+    () => vcpusOf(threads(later))[0] === everything,
+    "the shared guests to have everything again",
+    patienceMs,
+  );
   await end(shared, later);
 });
 
@@ -207,14 +217,14 @@ test("what cannot be read hides what is taken: nothing more is given, and guests
   await host.killCompute();
   session.hello = null;
   host.startCompute();
-  await until(() => session.hello !== null, "hello");
+  await until(() => session.hello !== null, "hello", patienceMs);
   expect(session.check("machine")).toBe("warning");
   const other = tinyInstance({ vcpus: 2, memoryMiB: 128, machine: dedicated });
   session.want(other);
-  expect(await session.untilPhase(other.id, "failed")).toMatchObject({ reason: "machine_unavailable" });
-  await session.untilPhase(one.id, "running");
+  expect(await session.untilPhase(other.id, "failed", patienceMs)).toMatchObject({ reason: "machine_unavailable" });
+  await session.untilPhase(one.id, "running", patienceMs);
   await end(one);
-  await session.untilPhase(other.id, "running");
+  await session.untilPhase(other.id, "running", patienceMs);
   await end(other);
 });
 
@@ -238,7 +248,7 @@ test("a zone's named processor is what the guest has, without what is taken from
   const beyond = { model: "Nehalem", features: [{ name: "avx512f", policy: "require" as const }] };
   const refused = tinyInstance({ memoryMiB: 128, machine: { ...plainPromise, baseline: beyond } });
   session.want(refused);
-  expect(await session.untilPhase(refused.id, "failed")).toMatchObject({ reason: "machine_unavailable" });
+  expect(await session.untilPhase(refused.id, "failed", patienceMs)).toMatchObject({ reason: "machine_unavailable" });
   expect(session.phase(refused.id)).toHaveProperty("message", expect.stringContaining("avx512f"));
   await end(refused);
 });
@@ -247,12 +257,12 @@ test("a host that cannot give the zone's processor says so, with the features th
   session.cpuBaseline = { model: "Nehalem", features: [{ name: "avx512f", policy: "require" }] };
   await host.killCompute();
   host.startCompute();
-  await until(() => session.check("processor") === "error", "the host to be not ready");
+  await until(() => session.check("processor") === "error", "the host to be not ready", patienceMs);
   const check = session.hello?.readiness.checks.find(({ name }) => name === "processor");
   expect(check?.message).toMatch(/^guests cannot have the zone's processor, Nehalem: .*avx512f/);
   session.cpuBaseline = { model: "Nehalem", features: [] };
   await host.killCompute();
   host.startCompute();
-  await until(() => session.check("processor") === "ok", "the host to be ready again");
+  await until(() => session.check("processor") === "ok", "the host to be ready again", patienceMs);
   session.cpuBaseline = "host";
 });
