@@ -9,7 +9,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: ["{src,lab,guest,bench}/**/*.test.ts", "test/{repository,faults}/**/*.test.ts"],
+          include: ["{src,lab,guest,bench,packaging}/**/*.test.ts", "test/{repository,faults}/**/*.test.ts"],
           // For a test that hangs, not for one on a busy machine.
           testTimeout: 60_000,
         },

@@ -11,7 +11,7 @@ const results = join(root, "test/results");
 
 /** @typedef {{ kind: string, passed: number, failed: number, skipped: number }} Count */
 
-const sourceFiles = ["src", "lab", "guest", "bench", "test", "setup", "*.json", "*.ts"];
+const sourceFiles = ["src", "lab", "guest", "bench", "test", "setup", "packaging", "*.json", "*.ts"];
 
 /** Types, lint, format: each counts as one test. Side by side, because each is mostly waiting for one core. */
 async function statics() {

@@ -76,10 +76,10 @@ function forbidCluster() {
   };
 }
 
-/** @param {boolean} maySource @param {boolean} images */
-function install(maySource, images) {
+/** @param {boolean} maySource @param {import("./packages.mjs").Purpose} purpose */
+function install(maySource, purpose) {
   const { version, codename } = debian();
-  const missing = missingPackages(images);
+  const missing = missingPackages(purpose);
   if (missing.length === 0) return;
   const backports = version === "12" && missing.some((each) => each.backports);
   if (backports && !hasBackports(codename)) {
@@ -123,9 +123,9 @@ function install(maySource, images) {
 }
 
 try {
-  const images = process.argv.includes("--images");
-  install(process.argv.includes("--source"), images);
-  const still = missingPackages(images).map((each) => each.name);
+  const purpose = process.argv.includes("--host") ? "host" : process.argv.includes("--images") ? "images" : "lab";
+  install(process.argv.includes("--source"), purpose);
+  const still = missingPackages(purpose).map((each) => each.name);
   if (still.length > 0)
     throw new Stop(`apt-get ended well, but these are still missing or too old: ${still.join(", ")}`);
 } catch (error) {

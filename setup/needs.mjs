@@ -13,7 +13,7 @@ import { say, step, Stop } from "./say.mjs";
  * `images`: debian-12 too; `repeat`: the command to give again with --yes */
 export async function provide({ repeat, lab, images = false, yes }) {
   const modules = missingModules();
-  const packages = lab ? missingPackages(images) : [];
+  const packages = lab ? missingPackages(images ? "images" : "lab") : [];
   const release = packages.length > 0 ? debian() : undefined;
   const source =
     release?.version === "12" && packages.some((each) => each.backports) && !hasBackports(release.codename);

@@ -1,13 +1,14 @@
-/** The Debian packages that a lab needs (and what more the image debian-12 takes), and which of them are missing or too old here. */
+/** The Debian packages that a host and a lab need (and what more the image debian-12 takes), and which of them are missing or too old here. */
 import { readFileSync } from "node:fs";
 import { output } from "./process.mjs";
 import { Stop } from "./say.mjs";
 
 /** @typedef {{ name: string, atLeast?: string, backports?: boolean }} Package */
 
-/** `backports`: on Debian 12 the release's own version is too old, so it comes from bookworm-backports.
+/** What a host of VStation needs, in a lab or by itself. `backports`: on Debian 12 the release's own version is too old, so it comes
+ * from bookworm-backports.
  * @type {readonly Package[]} */
-const needed = [
+const neededByHosts = [
   { name: "qemu-system-x86", atLeast: "1:10.0", backports: true },
   { name: "qemu-utils", atLeast: "1:10.0", backports: true },
   { name: "seabios", backports: true },
@@ -17,20 +18,31 @@ const needed = [
   { name: "swtpm-tools" },
   { name: "libvirt-daemon", atLeast: "11.3", backports: true },
   { name: "libvirt-daemon-driver-qemu", atLeast: "11.3", backports: true },
-  { name: "libvirt-clients", atLeast: "11.3", backports: true },
-  { name: "tini" },
-  { name: "busybox-static" },
   { name: "dnsmasq-base" },
   { name: "nftables" },
   { name: "iproute2" },
   { name: "procps" },
   { name: "util-linux" },
   { name: "kmod" },
+  { name: "e2fsprogs" },
+];
+
+/** A machine that is a host by itself: libvirtd's units and its unprivileged user for QEMU.
+ * @type {readonly Package[]} */
+const neededByMachines = [{ name: "libvirt-daemon-system", atLeast: "11.3", backports: true }];
+
+/** The lab itself, and the tiny image.
+ * @type {readonly Package[]} */
+const neededByLabs = [
+  { name: "libvirt-clients", atLeast: "11.3", backports: true },
+  { name: "tini" },
+  // Machines that tests make begin with it.
+  { name: "systemd" },
+  { name: "busybox-static" },
   { name: "postgresql" },
   { name: "gcc" },
   { name: "libc6-dev" },
   { name: "cpio" },
-  { name: "e2fsprogs" },
   { name: "xz-utils" },
   { name: "zstd" },
 ];
@@ -60,7 +72,7 @@ export function debian() {
   const { ID: id, VERSION_ID: version, VERSION_CODENAME: codename, PRETTY_NAME: name } = facts;
   if (id === "debian" && (version === "12" || version === "13") && codename !== undefined) return { version, codename };
   throw new Stop(
-    `The lab runs on Debian 12 and 13; this is ${name ?? "something else"}. \`npm run check\` works everywhere.`,
+    `Hosts and labs run on Debian 12 and 13; this is ${name ?? "something else"}. \`npm run check\` works everywhere.`,
   );
 }
 
@@ -72,9 +84,18 @@ function readOsRelease() {
   }
 }
 
+/** @typedef {"host" | "lab" | "images"} Purpose `host`: this machine alone; `images`: a lab, and building images */
+
+/** @type {Readonly<Record<Purpose, readonly Package[]>>} */
+const needed = {
+  host: [...neededByHosts, ...neededByMachines],
+  lab: [...neededByHosts, ...neededByLabs],
+  images: [...neededByHosts, ...neededByLabs, ...neededForImages],
+};
+
 /** Those that are not installed in the version needed. Reads dpkg's own records; takes some milliseconds.
- * @param {boolean} images with what building images takes */
-export function missingPackages(images) {
+ * @param {Purpose} purpose */
+export function missingPackages(purpose) {
   const text = output("dpkg-query", ["-W", "-f", "${Package}\\t${db:Status-Abbrev}\\t${Version}\\n"]) ?? "";
   const installed = new Map(
     text
@@ -83,7 +104,7 @@ export function missingPackages(images) {
       .filter((fields) => fields[1]?.startsWith("ii"))
       .map((fields) => [fields[0], fields[2] ?? ""]),
   );
-  return [...needed, ...(images ? neededForImages : [])].filter(({ name, atLeast }) => {
+  return needed[purpose].filter(({ name, atLeast }) => {
     const version = name === "postgresql" ? postgresServer(installed) : installed.get(name);
     if (version === undefined) return true;
     return atLeast !== undefined && output("dpkg", ["--compare-versions", version, "ge", atLeast]) === undefined;

@@ -29,6 +29,7 @@ import { probeDisk } from "./storage/probe.ts";
 import { JobRunner } from "./jobs/runner.ts";
 import { imageSender } from "./jobs/send-image.ts";
 import { jobWork } from "./jobs/work.ts";
+import { Membership } from "./joined.ts";
 import { Limit } from "./limit.ts";
 import { joinVstation, loadIdentity, type Identity } from "./link/identity.ts";
 import { Link } from "./link/link.ts";
@@ -94,6 +95,12 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     generation: () => store.generation,
     isWhole: () => fleet.isKnown,
     onReady: () => link?.flush(),
+  });
+  const membership = new Membership({
+    runDir: paths.runDir,
+    uninstall: config.uninstall,
+    isEmpty: () => fleet.isKnown && [...fleet.guests()].length === 0,
+    log,
   });
   let identity: Identity | undefined;
   const imageFetch = new ImageFetch({
@@ -254,6 +261,12 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
         if (isNew) tell();
       },
       onLost: () => desk.consoles.closeAll(),
+      onWelcome: () =>
+        void describe().then(
+          ({ readiness }) => membership.welcomed(readiness),
+          () => undefined,
+        ),
+      onRemoved: () => membership.removed(),
     });
     await link.run();
   })();

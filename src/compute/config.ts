@@ -46,6 +46,8 @@ export const computeConfigSchema = z.strictObject({
     /** Destinations that see guests' own addresses (no masquerading): the underlay itself. */
     direct: z.array(z.cidrv4()),
   }),
+  /** Run, detached, when VStation has taken this host out and nothing of an instance is left here: takes everything of ours away. */
+  uninstall: z.array(z.string()).min(1).optional(),
 });
 
 export type ComputeConfig = Readonly<z.output<typeof computeConfigSchema>>;

@@ -2,6 +2,7 @@
 import { parseArgs } from "node:util";
 import { loadConfig } from "../lib/config.ts";
 import { createLog } from "../lib/log.ts";
+import { notifyReady } from "../lib/systemd.ts";
 import { startAgent } from "./agent.ts";
 import { computeConfigSchema } from "./config.ts";
 
@@ -15,9 +16,11 @@ const log = createLog("compute", { host: config.name });
 
 try {
   const agent = await startAgent(config, log);
+  const quiet = notifyReady();
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
       log.info({ signal }, "ending; guests run on");
+      quiet();
       agent.stop().then(
         () => process.exit(0),
         (error: unknown) => {

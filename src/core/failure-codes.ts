@@ -111,6 +111,10 @@ export const failureKinds = {
   AccountNotEmpty: "conflict",
   AccountIsDefault: "conflict",
   ClientTokenMismatch: "conflict",
+  /** Instances, disks, snapshots or jobs are on it. detail.ids */
+  HostInUse: "conflict",
+  /** It cannot be told that it is removed. detail.hostId */
+  HostNotTold: "conflict",
   /** The host understood the question and refused it. detail.refusal: the host's own code */
   HostRefused: "conflict",
 

@@ -269,8 +269,10 @@ export interface Groups {
 export interface HostView {
   id: HostId;
   name: string;
-  /** ready: connected and takes instances; degraded: connected, an error in its readiness; unreachable: its state is unknown. */
-  state: "ready" | "degraded" | "unreachable";
+  /** joining: has a certificate, not heard of yet; ready: connected and takes instances; degraded: connected, an error in its readiness; unreachable: its state is unknown. */
+  state: "joining" | "ready" | "degraded" | "unreachable";
+  /** Takes no new instances. */
+  cordoned: boolean;
   underlayAddress: string;
   inventory: Inventory;
   readiness: Readiness;
@@ -285,6 +287,21 @@ export interface Hosts {
   list(page: Page): Promise<Listed<HostView>>;
   get(id: HostId): Promise<HostView>;
   ask(id: HostId, ask: Ask): Promise<unknown>;
+  /** A token with which one machine may join under this name within the hour; `again`: one that has joined before. */
+  invite(name: string, again: boolean): Promise<HostInvitation>;
+  cordon(id: HostId, cordoned: boolean): Promise<void>;
+  /** Refused while instances, disks or snapshots are on it, and, unless `dead`, while it cannot be told. */
+  remove(id: HostId, dead: boolean): Promise<{ told: boolean }>;
+}
+
+export interface HostInvitation {
+  name: string;
+  token: string;
+  expiresAt: Date;
+  /** Where hosts dial in, `address:port`. */
+  servers: string[];
+  /** VStation's CA certificate, PEM: what the machine believes at its first contact. */
+  ca: string;
 }
 
 export interface Operations {

@@ -20,6 +20,11 @@ export const vstationConfigSchema = z.strictObject({
     port: z.int().min(0).max(65535),
     /** Names and addresses hosts use to reach it, for the server certificate. */
     names: z.array(z.string()).min(1),
+    /** What hosts are told to dial, `address:port`, all replicas; when left out, this one's names. */
+    servers: z
+      .array(z.string().regex(/^.+:\d{1,5}$/))
+      .min(1)
+      .optional(),
   }),
   /** CA key and certificate; created at the first start, 0600. Replicas share it. */
   pkiDir: z.string(),

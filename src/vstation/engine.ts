@@ -182,6 +182,7 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     events,
     keyring,
     operatorToken: secrets.operatorToken,
+    caPem: pki.caPem,
     log,
   });
   return {

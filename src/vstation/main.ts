@@ -7,6 +7,7 @@ import { isNativePath } from "../api/native/routes.ts";
 import { loadConfig } from "../lib/config.ts";
 import { formatError } from "../lib/errors.ts";
 import { createLog, type Log } from "../lib/log.ts";
+import { notifyReady } from "../lib/systemd.ts";
 import { vstationConfigSchema, type VStationConfig } from "./config.ts";
 import { writeCredentials } from "./credentials.ts";
 import { createCvmHandler, cvmServerOptions } from "./cvm/handler.ts";
@@ -69,6 +70,7 @@ async function main(): Promise<void> {
   const config = loadConfig(values.config, vstationConfigSchema);
   const log = createLog("vstation");
   const close = await start(config, log);
+  notifyReady();
   let ending = false;
   const end = (signal: string): void => {
     if (ending) return;

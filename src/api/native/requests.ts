@@ -249,6 +249,23 @@ export const groupCreateRequest = z
 
 export const changeSubjects = ["instance", "operation", "host", "disk", "snapshot"] as const;
 
+export const hostName = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/);
+export const hostInviteRequest = z
+  .strictObject({
+    name: hostName,
+    again: z.boolean().default(false).describe("For a host that has joined before and lost its certificate."),
+  })
+  .meta({ id: "HostInviteRequest" });
+export const hostChangeRequest = z
+  .strictObject({ cordoned: z.boolean().describe("A cordoned host takes no new instances.") })
+  .meta({ id: "HostChangeRequest" });
+export const hostRemoveQuery = z.strictObject({
+  dead: z
+    .enum(["true", "false"])
+    .default("false")
+    .describe("Also when it is out of reach: it will never run anything of ours again."),
+});
+
 export const eventQuery = z.strictObject({
   subject: several(z.enum(changeSubjects)),
   subjectId: several(z.string().regex(/^[a-z]{2,6}-[a-z0-9]{8}$/)),

@@ -86,8 +86,11 @@ export const hostSchema = z
     id: idSchema("host"),
     name: z.string(),
     state: z
-      .enum(["ready", "degraded", "unreachable"])
-      .describe("`degraded`: connected, with an error in its readiness; `unreachable`: its state is unknown."),
+      .enum(["joining", "ready", "degraded", "unreachable"])
+      .describe(
+        "`joining`: has a certificate, not heard of yet; `degraded`: connected, with an error in its readiness; `unreachable`: its state is unknown.",
+      ),
+    cordoned: z.boolean().describe("Takes no new instances."),
     underlayAddress: z.string(),
     inventory,
     readiness: readinessAnswer,
@@ -191,6 +194,18 @@ export const keyCreatedAnswer = z.object({
 export const consoleLogAnswer = z.object({
   data: z.base64(),
   truncated: z.boolean().describe("There is more before it."),
+});
+export const hostInvitation = z
+  .object({
+    name: z.string(),
+    token: z.string().describe("Shown this once; good for one machine."),
+    expiresAt: time,
+    servers: z.array(z.string()),
+    ca: z.string().describe("PEM."),
+  })
+  .meta({ id: "HostInvitation" });
+export const hostRemovedAnswer = z.object({
+  told: z.boolean().describe("It was connected and clears itself away; else it is told when it comes back."),
 });
 export const aboutAnswer = z.object({ version: z.string(), region: z.string(), zones: z.array(z.string()) });
 export const doneAnswer = z.object({});

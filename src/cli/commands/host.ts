@@ -5,6 +5,7 @@ import type { Io } from "../io.ts";
 import { paint } from "../io.ts";
 import { allHosts, hostId } from "../resolve.ts";
 import { age, facts, pad, printable, table } from "../table.ts";
+import { addHostMembership } from "./host-membership.ts";
 import { contextOf, paintState } from "./shared.ts";
 
 export function addHost(program: Command, io: Io): void {
@@ -23,7 +24,11 @@ export function addHost(program: Command, io: Io): void {
           [
             { title: "ID", value: ({ id }) => id },
             { title: "NAME", value: ({ name }) => name },
-            { title: "STATE", value: (one) => one.state, paint: paintState(io) },
+            {
+              title: "STATE",
+              value: (one) => (one.cordoned ? `${one.state}, cordoned` : one.state),
+              paint: paintState(io),
+            },
             { title: "ACCEL", value: ({ readiness }) => readiness.accelerator },
             { title: "INSTANCES", value: ({ used }) => used.instances },
             { title: "VCPUS", value: (one) => `${one.used.vcpus}/${offered(one).vcpus}` },
@@ -49,6 +54,8 @@ export function addHost(program: Command, io: Io): void {
       const shown = checked === undefined ? found : { ...found, readiness: checked };
       context.print(shown, () => hostText(io, shown));
     });
+
+  addHostMembership(host, io);
 }
 
 function offered(host: HostWire): { vcpus: number; memoryMiB: number } {
@@ -66,7 +73,7 @@ function hostText(io: Io, host: HostWire): string {
   const text = facts([
     ["id", host.id],
     ["name", host.name],
-    ["state", host.state],
+    ["state", host.cordoned ? `${host.state}, cordoned` : host.state],
     ["hostname", inventory.hostname],
     ["underlay", host.underlayAddress],
     ["accelerator", readiness.accelerator],

@@ -31,6 +31,8 @@ export interface Connection {
 }
 
 const connectDeadlineMs = 8_000;
+/** What a host that was taken out is answered, and nothing else. */
+const removedStatus = 410;
 const firstHeartbeatMs = 5_000;
 /** Longest message: a whole host's wanted documents with user data. */
 const maxPayload = 64 * 2 ** 20;
@@ -107,6 +109,16 @@ export function dial(options: DialOptions): Promise<Connection> {
     socket.on("error", (error) => {
       reason ||= formatError(error);
       reject(new Failure("unavailable", "ServerAway", `${server} is not reachable`, { cause: error }));
+    });
+    socket.on("unexpected-response", (request, response) => {
+      request.destroy();
+      const { statusCode } = response;
+      reason ||= `refused with ${statusCode}`;
+      reject(
+        statusCode === removedStatus
+          ? new Failure("forbidden", "HostRemoved", "VStation has taken this host out")
+          : new Failure("unavailable", "ServerRefused", `${server} refused the connection with ${statusCode}`),
+      );
     });
     socket.on("open", () => {
       beat();

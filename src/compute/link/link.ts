@@ -44,6 +44,10 @@ export interface LinkOptions {
   readonly welcomed: (welcome: { cpuBaseline: CpuBaseline; place: Place }) => void;
   /** The connection went: what belonged to it ends. */
   readonly onLost: () => void;
+  /** VStation knows this host and takes its reports. */
+  readonly onWelcome: () => void;
+  /** This host was taken out; called again at each try to connect. */
+  readonly onRemoved: () => void;
 }
 
 /** Where the answers to a question that goes on (a console) are sent: the connection that asked. */
@@ -94,7 +98,8 @@ export class Link {
         log.warn({ server, reason }, "the connection to VStation was lost");
       } catch (error) {
         // Away is the common case and says no more than its message; anything else deserves the whole chain.
-        if (isFailure(error, "unavailable"))
+        if (isFailure(error, "forbidden") && error.code === "HostRemoved") this.#options.onRemoved();
+        else if (isFailure(error, "unavailable"))
           log.warn({ server, reason: formatError(error) }, "VStation is not reachable");
         else log.error({ err: error, server }, "the connection to VStation failed");
       }
@@ -173,6 +178,7 @@ export class Link {
         log.info({ hostId: message.hostId }, "connected to VStation");
         this.#greeted = true;
         this.#options.welcomed(message);
+        this.#options.onWelcome();
         outbox.reset();
         if (this.#reportDue) this.#options.tell();
         return undefined;

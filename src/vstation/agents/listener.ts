@@ -1,5 +1,6 @@
 /**
- * Where hosts dial in: TLS by our own CA, POST /join without a client certificate, /agent only with a host's own one. A host is who
+ * Where hosts dial in: TLS by our own CA; what a machine needs to become one (programs.ts) and POST /join without a client
+ * certificate, /agent only with a host's own one. A host is who
  * its certificate says, and only while the certificate is the one it was given last; nothing it says in a message changes that.
  */
 import { createServer, type Server } from "node:https";
@@ -17,11 +18,13 @@ import type { ImageFolder } from "../app/image-folder.ts";
 import type { ImagesFromHosts } from "../images/from-host.ts";
 import type { VStationConfig } from "../config.ts";
 import { logRetry, type Store } from "../store/database.ts";
-import { hostCertificateSerial, hostsHeard, hostUsesImage } from "../store/hosts.ts";
+import { hostCertificate, hostsHeard, hostUsesImage } from "../store/hosts.ts";
+import { joinTokenValid } from "../store/join-tokens.ts";
 import type { Wake } from "../store/wake.ts";
-import { answerJoin } from "./join.ts";
+import { answerJoin, tokenHash } from "./join.ts";
 import { sameSerial, type Pki } from "./pki.ts";
 import { ImageFiles } from "./image-files.ts";
+import { Programs } from "./programs.ts";
 import { HostSession, type SessionContext } from "./session.ts";
 import type { SeenWriter } from "./seen-writer.ts";
 
@@ -73,12 +76,18 @@ export class AgentListener {
       log,
       mayHave: (hostId, imageId) => store.read((db) => hostUsesImage(db, hostId, imageId)),
     });
+    const programs = new Programs({
+      log,
+      mayHave: (token) => store.read((db) => joinTokenValid(db, tokenHash(token))),
+    });
     server.on("request", (request, response) => {
       if (request.method === "POST" && request.url === "/join") {
         void answerJoin({ store, pki, zone: config.zone, log }, request, response);
+      } else if (Programs.is(request.url)) {
+        void programs.answer(request, response);
       } else if (ImageFiles.is(request.url)) {
         this.#hostOf(request.socket)
-          .then((hostId) => imageFiles.answer(hostId, request, response))
+          .then((host) => imageFiles.answer(host?.removed === false ? host.id : undefined, request, response))
           .catch((error: unknown) => {
             logRetry(log, error, "an image file could not be served");
             response.destroy();
@@ -162,8 +171,11 @@ export class AgentListener {
 
   async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     if (request.url !== "/agent") return refuse(socket, 404, "Not Found");
-    const hostId = await this.#hostOf(socket);
-    if (hostId === undefined) return refuse(socket, 403, "Forbidden");
+    const host = await this.#hostOf(socket);
+    if (host === undefined) return refuse(socket, 403, "Forbidden");
+    // The only thing that a removed host is still told: it may clear itself away.
+    if (host.removed) return refuse(socket, 410, "Gone");
+    const hostId = host.id;
     this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
       const older = this.#sessions.get(hostId);
       const session = new HostSession(hostId, webSocket, this.#context);
@@ -173,7 +185,7 @@ export class AgentListener {
   }
 
   /** Who the certificate says it is, if it is one of ours and the last one given to that host. */
-  async #hostOf(socket: Duplex): Promise<HostId | undefined> {
+  async #hostOf(socket: Duplex): Promise<{ id: HostId; removed: boolean } | undefined> {
     const { log, store } = this.#options;
     if (!(socket instanceof TLSSocket) || !socket.authorized) {
       log.warn("refused a connection without a certificate of ours");
@@ -183,8 +195,8 @@ export class AgentListener {
     const commonName = subject?.CN;
     const hostId = typeof commonName === "string" ? parseId("host", commonName) : undefined;
     if (hostId === undefined) return undefined;
-    const serial = await store.read((db) => hostCertificateSerial(db, hostId));
-    if (serial !== undefined && sameSerial(serial, serialNumber)) return hostId;
+    const known = await store.read((db) => hostCertificate(db, hostId));
+    if (known !== undefined && sameSerial(known.serial, serialNumber)) return { id: hostId, removed: known.removed };
     log.warn({ hostId }, "refused a host whose certificate was replaced");
     return undefined;
   }

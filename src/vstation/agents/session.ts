@@ -268,6 +268,7 @@ export class HostSession {
     const { cpuBaseline } = this.#context;
     const read = await this.#context.store.read((db) => wantedSince(db, this.hostId, since, cpuBaseline));
     if (this.#ended.signal.aborted) return;
+    if (read?.removed === true) return this.close(4003, "this host was removed");
     if (read === undefined || read.session !== this.id) return this.close(4001, "a newer session took over");
     if (!first && !whole && read.generation === this.#wantedSent) return;
     const { generation, network, instances, jobs } = read;

@@ -19,5 +19,7 @@ export interface AppContext {
   events: EventTail;
   keyring: Keyring;
   operatorToken: string;
+  /** VStation's CA certificate. */
+  caPem: string;
   log: Log;
 }

@@ -134,6 +134,8 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   AccountNotEmpty: "FailedOperation",
   AccountIsDefault: "FailedOperation",
   ClientTokenMismatch: "InvalidParameterCombination",
+  HostInUse: "FailedOperation",
+  HostNotTold: "ResourceUnavailable",
   HostRefused: "FailedOperation",
 
   InsufficientCapacity: { by: "reason", of: noCapacity, otherwise: "ResourceInsufficient.SpecifiedInstanceType" },

@@ -29,6 +29,8 @@ import type { ImageView } from "../cloud/images.ts";
 import { serviceOf, services } from "./known-actions/known-actions.ts";
 import { createCvmHandler, cvmServerOptions, type CvmOptions } from "./handler.ts";
 
+const noHost = (id: string): Promise<never> => Promise.reject(failure("HostNotFound", id));
+
 export const testKey = {
   secretId: "AKIDtest0123456789",
   secretKey: "test/secret+key",
@@ -336,8 +338,7 @@ export function fakeCloud() {
     },
     hosts: {
       list: () => Promise.resolve({ total: 0, items: [] }),
-      get: (id) => Promise.reject(failure("HostNotFound", id)),
-      ask: (id) => Promise.reject(failure("HostNotFound", id)),
+      ...{ get: noHost, ask: noHost, invite: noHost, cordon: noHost, remove: noHost },
     },
     operations: {
       list: () => Promise.resolve({ total: 0, items: [] }),

@@ -74,11 +74,12 @@ export function instanceAnswer(view: InstanceView): wire.InstanceWire {
 }
 
 export function hostAnswer(view: HostView): wire.HostWire {
-  const { id, name, state, underlayAddress, inventory, readiness, overcommit, used } = view;
+  const { id, name, state, cordoned, underlayAddress, inventory, readiness, overcommit, used } = view;
   return {
     id,
     name,
     state,
+    cordoned,
     underlayAddress,
     inventory,
     readiness,

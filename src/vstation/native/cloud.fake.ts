@@ -60,6 +60,7 @@ export class FakeCloud implements use.Cloud {
       id: fakeHost,
       name: "host1",
       state: "ready",
+      cordoned: false,
       underlayAddress: "10.96.0.11",
       inventory,
       readiness,
@@ -272,6 +273,16 @@ export class FakeCloud implements use.Cloud {
         return host;
       }),
     ask: (id, ask) => this.#act("hosts.ask", [id, ask], () => readiness),
+    invite: (name, again) =>
+      this.#act("hosts.invite", [name, again], () => ({
+        name,
+        token: "a".repeat(48),
+        expiresAt: new Date(0),
+        servers: ["10.96.0.1:7443"],
+        ca: "-----BEGIN CERTIFICATE-----",
+      })),
+    cordon: (id, cordoned) => this.#act("hosts.cordon", [id, cordoned], () => undefined),
+    remove: (id, dead) => this.#act("hosts.remove", [id, dead], () => ({ told: true })),
   };
 
   readonly operations: use.Operations = {

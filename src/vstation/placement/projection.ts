@@ -83,7 +83,12 @@ export class Projection {
     for (const { row, connected, dataDiskGiB } of hosts) {
       const host = this.#host(row.id);
       host.zone = row.zone;
-      host.open = connected && row.readiness !== null && row.readiness.checks.every(({ level }) => level !== "error");
+      host.open =
+        connected &&
+        !row.cordoned &&
+        row.removed_at === null &&
+        row.readiness !== null &&
+        row.readiness.checks.every(({ level }) => level !== "error");
       if (row.inventory === null) continue;
       host.capacity = {
         overcommit: row.overcommit_cpu ?? 1,

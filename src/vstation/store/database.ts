@@ -209,9 +209,11 @@ export async function hostGenerationBump(tx: Tx, hosts: Iterable<HostId>): Promi
   const ids = [...new Set(hosts)].toSorted();
   if (ids.length === 0) return new Map();
   const rows = await sql<{ id: HostId; wanted_generation: number }>`
-    with locked as (select id from host where id = any(${ids}) order by id for no key update)
+    with locked as (select id from host where id = any(${ids}) and removed_at is null order by id for no key update)
     update host set wanted_generation = wanted_generation + 1 from locked where host.id = locked.id
     returning host.id, host.wanted_generation`.execute(tx.db);
+  // Taken out since it was chosen: whoever placed there knows hosts that are no more.
+  if (rows.rows.length < ids.length) throw failure("PlacementUnavailable", "a host was removed meanwhile; ask again");
   for (const id of ids) tx.wake.host(id);
   return new Map(rows.rows.map((row) => [row.id, row.wanted_generation]));
 }

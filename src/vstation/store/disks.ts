@@ -190,7 +190,7 @@ export function diskRef(row: DiskRow): DiskRef {
 /** A host of the zone for work in the shared folder: one that is connected, if any is. */
 export async function anyHost(db: Reader, zone: string): Promise<HostId | undefined> {
   const { rows } = await sql<{ id: HostId }>`
-    select id from host where zone = ${zone}
+    select id from host where zone = ${zone} and removed_at is null
     order by (session is not null and seen_at > now() - make_interval(secs => ${hostSilenceSeconds})) desc, random()
     limit 1`.execute(db);
   return rows[0]?.id;

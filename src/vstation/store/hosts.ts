@@ -42,6 +42,7 @@ export async function hostHello(tx: Tx, zone: string, hostId: HostId, hello: Hos
       seen_at: sql<Date>`clock_timestamp()`,
     })
     .where("id", "=", hostId)
+    .where("removed_at", "is", null)
     .returningAll()
     .executeTakeFirst();
   announceHost(tx, hostId);
@@ -187,9 +188,74 @@ export async function hostRead(db: Reader, filter: { id?: HostId; zone?: string 
   });
 }
 
-export async function hostCertificateSerial(db: Reader, hostId: HostId): Promise<string | undefined> {
-  const row = await db.selectFrom("host").select("certificate_serial").where("id", "=", hostId).executeTakeFirst();
-  return row?.certificate_serial;
+export async function hostCertificate(
+  db: Reader,
+  hostId: HostId,
+): Promise<{ serial: string; removed: boolean } | undefined> {
+  const row = await db
+    .selectFrom("host")
+    .select(["certificate_serial", "removed_at"])
+    .where("id", "=", hostId)
+    .executeTakeFirst();
+  return row && { serial: row.certificate_serial, removed: row.removed_at !== null };
+}
+
+/** Is there a host of this name that was not taken out? */
+export async function hostNamed(db: Reader, zone: string, name: string): Promise<boolean> {
+  const found = await db
+    .selectFrom("host")
+    .select("id")
+    .where("zone", "=", zone)
+    .where("name", "=", name)
+    .where("removed_at", "is", null)
+    .executeTakeFirst();
+  return found !== undefined;
+}
+
+/** False: there is no such host. */
+export async function hostCordon(tx: Tx, hostId: HostId, cordoned: boolean): Promise<boolean> {
+  const changed = await tx.db
+    .updateTable("host")
+    .set({ cordoned })
+    .where("id", "=", hostId)
+    .where("removed_at", "is", null)
+    .returning("id")
+    .executeTakeFirst();
+  if (changed !== undefined) announceHost(tx, hostId);
+  return changed !== undefined;
+}
+
+export type HostRemoval =
+  | { outcome: "removed"; wasConnected: boolean }
+  | { outcome: "unknown" | "unreachable" }
+  /** Instances placed there; disks, snapshots and jobs that have a file or an end only there. */
+  | { outcome: "occupied"; ids: string[] };
+
+/**
+ * Takes a host out, unless something lies on it. Its row is locked first, as every placement locks it before it inserts
+ * (hostGenerationBump): one of the two sees the other. Ending its session makes whichever replica has it look again and say so.
+ */
+export async function hostRemove(tx: Tx, hostId: HostId, unreachableToo: boolean): Promise<HostRemoval> {
+  const { rows } = await sql<{ connected: boolean }>`
+    select coalesce(session is not null and seen_at > now() - make_interval(secs => ${hostSilenceSeconds}), false) as connected
+    from host where id = ${hostId} and removed_at is null for update`.execute(tx.db);
+  const host = rows[0];
+  if (host === undefined) return { outcome: "unknown" };
+  const placed = await sql<{ id: string }>`
+    select id from instance where host_id = ${hostId} and deleted_at is null
+    union all select id from disk where host_id = ${hostId} and deleted_at is null
+    union all select id from snapshot where host_id = ${hostId} and deleted_at is null
+    union all select id from host_job where host_id = ${hostId} and ended_at is null
+    order by id`.execute(tx.db);
+  if (placed.rows.length > 0) return { outcome: "occupied", ids: placed.rows.map(({ id }) => id) };
+  if (!host.connected && !unreachableToo) return { outcome: "unreachable" };
+  await tx.db
+    .updateTable("host")
+    .set({ removed_at: sql<Date>`clock_timestamp()`, session: null, replica: null, cordoned: false })
+    .where("id", "=", hostId)
+    .execute();
+  announceHost(tx, hostId);
+  return { outcome: "removed", wasConnected: host.connected };
 }
 
 /** Is an instance of this image placed on this host? */

@@ -2,9 +2,10 @@
  * Join tokens: known only by their hash, valid once and for a time. "Once" means one key pair: a host whose answer was lost asks
  * again with the same request and gets the same host, anybody else with the same token gets nothing.
  */
+import { sql } from "kysely";
 import { newId, type HostId } from "../../lib/ids.ts";
 import type { JoinFailureCode } from "../../core/failure-codes.ts";
-import type { Store, Tx } from "./database.ts";
+import type { Reader, Store, Tx } from "./database.ts";
 
 export async function joinTokenEnsure(
   store: Store,
@@ -19,6 +20,13 @@ export async function joinTokenEnsure(
       .onConflict((conflict) => conflict.column("hash").doNothing())
       .execute(),
   );
+}
+
+/** May whoever shows it have the programs of a host? As long as it has not expired, used or not: a machine may begin again. */
+export async function joinTokenValid(db: Reader, hash: string): Promise<boolean> {
+  const { rows } = await sql`
+    select 1 from join_token where hash = ${hash} and expires_at > clock_timestamp()`.execute(db);
+  return rows.length > 0;
 }
 
 export interface JoinUse {
@@ -46,7 +54,7 @@ export async function joinTokenUse(tx: Tx, use: JoinUse): Promise<{ hostId: Host
     .insertInto("host")
     .values({ id: newId("host"), zone: use.zone, name: use.name, certificate_serial: use.certificateSerial })
     .onConflict((conflict) =>
-      conflict.columns(["zone", "name"]).doUpdateSet({ certificate_serial: use.certificateSerial }),
+      conflict.columns(["zone", "name"]).doUpdateSet({ certificate_serial: use.certificateSerial, removed_at: null }),
     )
     .returning("id")
     .executeTakeFirstOrThrow();

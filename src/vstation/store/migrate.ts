@@ -11,6 +11,7 @@ import * as images from "./migrations/0002-images.ts";
 import * as disks from "./migrations/0003-disks.ts";
 import * as network from "./migrations/0004-network.ts";
 import * as machine from "./migrations/0005-machine.ts";
+import * as hosts from "./migrations/0006-hosts.ts";
 import * as tenants from "./migrations/0007-tenants.ts";
 import * as login from "./migrations/0007b-login.ts";
 
@@ -24,6 +25,7 @@ export const migrations: Record<string, Migration> = {
   "0003-disks": disks,
   "0004-network": network,
   "0005-machine": machine,
+  "0006-hosts": hosts,
   "0007-tenants": tenants,
   "0007b-login": login,
 };

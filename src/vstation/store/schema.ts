@@ -84,6 +84,10 @@ export interface HostTable {
   overcommit_cpu: number | null;
   overcommit_memory: number | null;
   seen_at: MaybeTime;
+  /** Takes no new instances. */
+  cordoned: Generated<boolean>;
+  /** Taken out of the zone; its certificate is good for nothing but to be told so. */
+  removed_at: MaybeTime;
 }
 
 export interface JoinTokenTable {

@@ -19,6 +19,8 @@ export interface WantedRead {
   /** The Compute process that is this host's newest; another one's connection is over. */
   session: string | null;
   network: WantedNetworkRead;
+  /** The host was taken out. */
+  removed: boolean;
   instances: WantedInstance[];
   jobs: WantedJob[];
 }
@@ -31,7 +33,7 @@ export async function wantedSince(
   baseline: CpuBaseline,
 ): Promise<WantedRead | undefined> {
   const { rows } = await sql<Head & WantedRow>`
-    select h.wanted_generation as host_generation, h.session as host_session,
+    select h.wanted_generation as host_generation, h.session as host_session, h.removed_at is not null as host_removed,
       case when row_number() over (order by i.generation, i.id) = 1 then ${networkExpression(hostId)} end as network,
       i.*, ${groupsColumn("i.id")} as security_group_ids, ${elasticColumn("i.id")} as elastic_ip,
       (select coalesce(jsonb_agg(d order by d.slot), '[]') from disk d
@@ -47,6 +49,7 @@ export async function wantedSince(
   return {
     generation: first.host_generation,
     session: first.host_session,
+    removed: first.host_removed,
     network: first.network ?? noNetwork,
     instances: rows.filter((row) => row.id !== null).map((row) => wantedInstance(row, baseline)),
     jobs,
@@ -56,6 +59,7 @@ export async function wantedSince(
 interface Head {
   host_generation: number;
   host_session: string | null;
+  host_removed: boolean;
   /** In the first row. */
   network: WantedNetworkRead | null;
 }

@@ -36,8 +36,12 @@ export async function nativeLife(lab: LabSession): Promise<void> {
     const mine = groups.filter(({ name }) => name === tag);
     await insist(() => native.call("instanceTypeList", {}));
     await insist(() => native.call("imageList", { query: {} }));
+    await insist(() => native.call("hostInvite", { request: { name: `${tag}h` } }));
     for (const { id } of await insist(() => lab.cloud.hosts())) {
       await insist(() => native.call("hostGet", { params: { id } }));
+      for (const cordoned of [true, false]) {
+        await insist(() => native.call("hostModify", { params: { id }, request: { cordoned } }));
+      }
     }
     const request = { name: tag, imageId, instanceType, clientToken: tag, keyIds, groupId: mine[0]?.id ?? null };
     const { instanceIds } = await insist(() => native.call("instanceRun", { request }));

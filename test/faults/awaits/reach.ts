@@ -54,6 +54,14 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ["vstation/agents/seen-writer.ts#SeenWriter.#oneByOne", "only where one host's report cannot be written at all"],
   ["vstation/agents/session.ts#HostSession.#stream", "the wait before what is wanted is read again"],
   ["vstation/agents/image-files.ts#", "lab hosts share VStation's images: test/real/image-fetch.test.ts"],
+  // A machine that becomes a host, and one that is none any more.
+  [
+    "vstation/agents/programs.ts#",
+    "asked once in a machine's life, and again when cut off: test/real/host-add.test.ts",
+  ],
+  ["vstation/store/join-tokens.ts#joinTokenValid", "a read, for the same: test/real/host-add.test.ts"],
+  ["vstation/app/hosts.ts#hosts.remove", "one transaction; no walk takes a host out: test/real/host-add.test.ts"],
+  ["vstation/store/hosts.ts#hostRemove", "one transaction; no walk takes a host out: test/real/host-add.test.ts"],
   // An import is killed at moments of its whole way in test/real/image-import.test.ts, and must come to its end.
   ["vstation/images/", "imports: killed while sent, fetched and converted in test/real/image-import.test.ts"],
   ["vstation/app/image-create.ts#", "images of instances: killed on the way in test/real/image-create.test.ts"],

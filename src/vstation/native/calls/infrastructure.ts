@@ -5,7 +5,15 @@ import { defined, type Call, type Calls, type Service } from "../call.ts";
 import type { OperationView } from "../../cloud.ts";
 
 export const infrastructureCalls: Calls<
-  "hostList" | "hostGet" | "hostReadiness" | "operationList" | "operationGet" | "about"
+  | "hostList"
+  | "hostGet"
+  | "hostReadiness"
+  | "hostInvite"
+  | "hostModify"
+  | "hostRemove"
+  | "operationList"
+  | "operationGet"
+  | "about"
 > = {
   async hostList({ cloud }, { query }) {
     const { total, items } = await cloud.hosts.list(query);
@@ -18,6 +26,20 @@ export const infrastructureCalls: Calls<
 
   async hostReadiness({ cloud }, { params }) {
     return readinessSchema.parse(await cloud.hosts.ask(params.id, { kind: "readiness" }));
+  },
+
+  async hostInvite({ cloud }, { request }) {
+    const invitation = await cloud.hosts.invite(request.name, request.again);
+    return { ...invitation, expiresAt: invitation.expiresAt.toISOString() };
+  },
+
+  async hostModify({ cloud }, { params, request }) {
+    await cloud.hosts.cordon(params.id, request.cordoned);
+    return hostAnswer(await cloud.hosts.get(params.id));
+  },
+
+  hostRemove({ cloud }, { params, query }) {
+    return cloud.hosts.remove(params.id, query.dead === "true");
   },
 
   async operationList({ cloud }, { query, operator }) {

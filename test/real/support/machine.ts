@@ -1,0 +1,103 @@
+/** A machine of its own for tests of installing (machine.sh), plugged into a lab's underlay. Nothing in it is the lab's. */
+import { execFile, spawn, type ChildProcess } from "node:child_process";
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { edgeFlood } from "../../../lab/edge.ts";
+import { hostPlanOf } from "../../../lab/plan.ts";
+import { initOf } from "../../../lab/processes.ts";
+import type { TestLab } from "../../../lab/testing.ts";
+import { until } from "./until.ts";
+
+const root = join(import.meta.dirname, "../../..");
+
+export interface Said {
+  readonly code: number;
+  /** Standard output and error together. */
+  readonly text: string;
+}
+
+export class Machine {
+  readonly name: string;
+  readonly address: string;
+  readonly #dir: string;
+  readonly #handle: ChildProcess;
+
+  private constructor(name: string, address: string, dir: string, handle: ChildProcess) {
+    this.name = name;
+    this.address = address;
+    this.#dir = dir;
+    this.#handle = handle;
+  }
+
+  /** `index`: beyond the lab's own hosts. */
+  static async start(lab: TestLab, name: string, index: number): Promise<Machine> {
+    const { address, port, mac } = hostPlanOf(lab.plan, index);
+    // Not below what is hidden from it.
+    const dir = mkdtempSync("/var/tmp/vstation-machine-");
+    const log = openSync(join(dir, "log"), "a");
+    const boot = join(import.meta.dirname, "machine.sh");
+    const handle = spawn(
+      "sh",
+      [
+        ...[
+          "-c",
+          'exec 4</proc/self/ns/net; exec "$@"',
+          "sh",
+          "unshare",
+          "--net",
+          "--uts",
+          "--mount",
+          "--cgroup",
+          "--ipc",
+        ],
+        ...["--propagation", "private", "--pid", "--fork", "--kill-child=SIGKILL", "sh", boot],
+      ],
+      {
+        stdio: ["ignore", log, log],
+        env: {
+          PATH: process.env["PATH"],
+          MACHINE_DIR: dir,
+          MACHINE_NAME: name,
+          MACHINE_ADDRESS: address,
+          MACHINE_PORT: port,
+          MACHINE_MAC: mac,
+          MACHINE_BRIDGE: lab.plan.underlay.bridge,
+          MACHINE_GATEWAY: lab.plan.underlay.address,
+          MACHINE_HIDES: `${root} ${lab.home.path}`,
+        },
+      },
+    );
+    closeSync(log);
+    const machine = new Machine(name, address, dir, handle);
+    await until(() => {
+      if (handle.exitCode !== null) throw new Error(readFileSync(join(dir, "log"), "utf8"));
+      return existsSync(join(dir, "up"));
+    }, "the machine to be up");
+    // The lab's own end of the guests' network does not know a host that it did not make.
+    await edgeFlood(lab.plan, address);
+    return machine;
+  }
+
+  /** Runs a shell command in it to its end. */
+  run(command: string, timeoutMs = 240_000): Promise<Said> {
+    return new Promise((resolve) => {
+      execFile("nsenter", this.#enter(command), { timeout: timeoutMs, killSignal: "SIGKILL" }, (error, out, err) => {
+        const code = error === null ? 0 : typeof error.code === "number" ? error.code : 255;
+        resolve({ code, text: `${out}${err}` });
+      });
+    });
+  }
+
+  /** Pulls the plug and throws it away. */
+  async destroy(): Promise<void> {
+    const gone = new Promise((resolve) => this.#handle.once("exit", resolve));
+    if (this.#handle.exitCode === null && this.#handle.kill("SIGKILL")) await gone;
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+
+  #enter(command: string): string[] {
+    const init = this.#handle.pid === undefined ? undefined : initOf(this.#handle.pid);
+    if (init === undefined) throw new Error(`${this.name} is off`);
+    return ["-t", String(init), "-n", "-u", "-m", "-p", "-C", "-i", "-r", "-w", "sh", "-c", `cd /; ${command}`];
+  }
+}
