@@ -37,6 +37,8 @@ export class Home {
     }
     for (const dir of ["run", "run/life", "log", "hosts", "images", "shared", "pki"])
       mkdirSync(join(this.path, dir), { recursive: true, mode: 0o700 });
+    // What tells it from an empty mount point (src/compute/storage/disk-files.ts).
+    keep(join(this.sharedDir, "vstation-shared"), () => "");
   }
 
   get runDir(): string {

@@ -78,7 +78,9 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   const libvirt: Hypervisor = openLibvirt({ socketPath: config.libvirtSocket, log });
   const proof = await proveAccelerator({ runDir: paths.runDir, bootId, qemuVersion: qemu, emulator, log });
 
-  const space = new SpaceWatch(paths.instances, (id) => fleet.worker(id)?.room());
+  const space = new SpaceWatch([paths.instances, ...(config.sharedDir === undefined ? [] : [config.sharedDir])], (id) =>
+    fleet.worker(id)?.room(),
+  );
   const network = new Network({
     directory: paths.network,
     underlayAddress: config.network.underlayAddress,

@@ -54,6 +54,7 @@ function transition(open: Exclude<OperationKind, "instance.resize">): InstanceSt
     case "instance.stop":
       return "STOPPING";
     case "instance.reboot":
+    case "instance.reinstall":
       return "REBOOTING";
     case "instance.terminate":
       return "TERMINATING";

@@ -19,7 +19,7 @@ export const instanceStates = [
 ] as const;
 export type InstanceState = (typeof instanceStates)[number];
 
-export const instanceActions = ["start", "stop", "reboot", "resize", "terminate", "modify"] as const;
+export const instanceActions = ["start", "stop", "reboot", "resize", "terminate", "modify", "reinstall"] as const;
 export type InstanceAction = (typeof instanceActions)[number];
 
 /** The states in which each action is accepted; the server enforces this table, the CLI and the console explain from it. */
@@ -30,6 +30,7 @@ export const allowedStates: Record<InstanceAction, readonly InstanceState[]> = {
   /** One that runs must be allowed to be stopped for it. */
   resize: ["RUNNING", "STOPPED"],
   terminate: ["PENDING", "LAUNCH_FAILED", "RUNNING", "STOPPED", "STARTING", "STOPPING", "REBOOTING"],
+  reinstall: ["RUNNING", "STOPPED"],
   modify: ["PENDING", "RUNNING", "STOPPED", "STARTING", "STOPPING", "REBOOTING"],
 };
 
@@ -50,6 +51,8 @@ export const operationKinds = [
   /** Another type: at once if it is off, else over a stop and a start. */
   "instance.resize",
   "instance.terminate",
+  /** A new system disk, and a start from it. */
+  "instance.reinstall",
   /** VStation's own: a guest that ended by itself is started again. */
   "instance.recover",
 ] as const;

@@ -290,6 +290,7 @@ const requests = fc.oneof(
   fc.constant<PowerRequest>({ action: "start" }),
   fc.record({ action: fc.constant("stop" as const), how }),
   fc.record({ action: fc.constant("reboot" as const), how }),
+  fc.constant<PowerRequest>({ action: "reinstall" }),
 );
 const actions = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant("request" as const), request: requests }) },

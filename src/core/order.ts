@@ -25,6 +25,8 @@ function change(facts: Instance, request: PowerRequest): Partial<Instance> {
       return { power: { is: "stopped", how: request.how }, failure: null, quickEnds: 0 };
     case "reboot":
       return reboot(facts, request.how);
+    case "reinstall":
+      return { power: { is: "stopped", how: "hard" }, failure: null, quickEnds: 0 };
     case "terminate":
       return { power: { is: "gone", purpose: "terminate" } };
     default:

@@ -304,7 +304,8 @@ function reconcileStopped(context: Context, how: "soft" | "soft_first" | "hard")
 
 /** It was stopped only on the way to its next start; a resize of one that was off has no way to stop by. */
 function startsAgain({ kind, how }: OpenOperation): boolean {
-  return kind === "instance.reboot" || (kind === "instance.resize" && how !== null);
+  if (kind === "instance.resize") return how !== null;
+  return kind === "instance.reboot" || kind === "instance.reinstall";
 }
 
 /** No guest of it runs, and none will: the host has seen this order, or the last start is over for good. */

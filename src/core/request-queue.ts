@@ -21,13 +21,16 @@ export type PowerRequest =
   | { action: "start" }
   | { action: "stop"; how: StopMode }
   | { action: "reboot"; how: StopMode }
-  | { action: "terminate" };
+  | { action: "terminate" }
+  /** Off, and then a start from a new system disk. */
+  | { action: "reinstall" };
 
 const kindOf = {
   start: "instance.start",
   stop: "instance.stop",
   reboot: "instance.reboot",
   terminate: "instance.terminate",
+  reinstall: "instance.reinstall",
 } as const satisfies Record<PowerRequest["action"], OperationKind>;
 
 const strength: Record<StopMode, number> = { soft: 0, soft_first: 1, hard: 2 };

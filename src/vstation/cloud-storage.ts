@@ -61,7 +61,8 @@ export interface DiskQuery {
 export interface DiskChange {
   name?: string;
   deleteWithInstance?: boolean;
-  limits?: DiskLimitsView;
+  /** What is left out stays. */
+  limits?: Partial<DiskLimitsView>;
 }
 
 export interface Disks {

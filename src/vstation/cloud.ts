@@ -188,6 +188,15 @@ export type InstanceChange =
   | { kind: "terminationProtection"; on: boolean }
   | { kind: "restartPolicy"; policy: RestartPolicy };
 
+export interface InstanceReinstallRequest {
+  /** null everywhere: as it is. */
+  imageId: ImageId | null;
+  systemDiskGiB: number | null;
+  keyIds: KeyId[] | null;
+  hostname: string | null;
+  userData: string | null;
+}
+
 export interface Instances {
   run(caller: Caller, request: InstanceRunRequest): Promise<{ instanceIds: InstanceId[]; operationIds: OperationId[] }>;
   list(caller: AnyCaller, query: InstanceQuery, page: Page): Promise<Listed<InstanceView>>;
@@ -198,6 +207,8 @@ export interface Instances {
   /** One that runs is stopped for it and started again, if `mayStop`; else it must be off. Empty: it is of that type already. */
   resize(caller: AnyCaller, id: InstanceId, to: { instanceType: string; mayStop: boolean }): Promise<OperationId[]>;
   terminate(caller: AnyCaller, ids: InstanceId[]): Promise<OperationId[]>;
+  /** A new system disk from an image, and a start from it; addresses and data disks stay. What was on the former one is lost. */
+  reinstall(caller: AnyCaller, id: InstanceId, request: InstanceReinstallRequest): Promise<OperationId>;
   modify(caller: AnyCaller, ids: InstanceId[], change: InstanceChange): Promise<void>;
   /** The guest has it from its next start on. Instances are stopped, or with `force` restarted for it. */
   setPassword(

@@ -1,10 +1,11 @@
 /** Disks and snapshots on real hosts, as their guests see them: two hosts with one shared folder. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { noLimits, type DataDisk, type DiskRef, type SeenDisk, type SnapshotRef } from "../../src/api/agent-storage.ts";
 import type { WantedInstance } from "../../src/api/agent.ts";
+import { sharedMark } from "../../src/compute/storage/disk-files.ts";
 import { newId } from "../../src/lib/ids.ts";
 import { UndoStack } from "../../src/lib/undo.ts";
 import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
@@ -21,6 +22,7 @@ let shared = "";
 
 beforeAll(async () => {
   shared = mkdtempSync(join(tmpdir(), "vstation-shared-"));
+  writeFileSync(join(shared, sharedMark), "");
   undo.push("shared", () => rmSync(shared, { recursive: true }));
   const underlay = new TestUnderlay();
   undo.push("underlay", () => underlay.remove());
@@ -157,6 +159,20 @@ test("a running guest sees a disk come, with its id, grow, be limited, and go", 
   await end(wanted);
 }, 400_000);
 
+test("a shared folder that is not mounted is said to be, and no disk is made in its place", async () => {
+  const { wanted } = await boot([]);
+  const [session] = sessions as [FakeHostSession];
+  renameSync(join(shared, sharedMark), join(shared, "away"));
+  const disk = dataDisk();
+  session.want(withDisks(wanted, [disk]));
+  await seenDisk(session, wanted, disk, (seen) => seen?.sizeGiB === 0 && /not mounted/.test(seen.problem ?? ""));
+  expect(existsSync(join(shared, "disks", `${disk.id}.qcow2`))).toBe(false);
+  renameSync(join(shared, "away"), join(shared, sharedMark));
+  await seenDisk(session, wanted, disk, (seen) => seen?.sizeGiB === 1);
+  await end(withDisks(wanted, [disk]));
+  await job(0, { kind: "disk.delete", disk: refOf({ ...disk, made: true }, null) });
+}, 300_000);
+
 test("what was written is there on another host; a snapshot of a running disk, put back, undoes damage", async () => {
   const disk = dataDisk({ slot: 3 });
   const { wanted, shell } = await boot([disk]);
@@ -193,3 +209,113 @@ test("what was written is there on another host; a snapshot of a running disk, p
   expect(readdirSync(join(shared, "snapshots"))).toEqual([]);
   expect(readdirSync(join(shared, "disks"))).toEqual([]);
 }, 600_000);
+
+test("an instance that is reinstalled starts from a new system disk; the data disk stays, and nothing is left of the former one", async () => {
+  const disk = dataDisk({ driver: "local" });
+  const { wanted, shell } = await boot([disk]);
+  const [host, session] = [hosts[0]!, sessions[0]!];
+  await write(shell, await deviceOf(shell, disk), "precious");
+  await shell.run("echo kept >/disk/note; sync");
+  const spec = { ...wanted.spec, systemDisk: { ...wanted.spec.systemDisk, id: newId("disk"), sizeGiB: 3 } };
+  const renewed: Wanted = { ...wanted, spec: { ...spec, dataDisks: [{ ...disk, made: true }] } };
+  session.want({ ...renewed, power: { state: "stopped", how: "hard" } });
+  await session.untilPhase(wanted.id, "stopped", patience);
+  session.want({ ...renewed, power: { state: "running", incarnation: 2, resets: 0 } });
+  await session.untilPhase(wanted.id, "running", patience);
+  const again = await shellOf(host, session, wanted, 2);
+  expect((await again.run("cat /disk/note 2>&1")).trim()).toContain("No such file");
+  expect(await deviceOf(again, spec.systemDisk)).toBe("/dev/vda");
+  expect((await again.run("cat /sys/block/vda/size")).trim()).toBe(sectors(3));
+  expect(await read(again, await deviceOf(again, disk))).toBe("precious");
+  const files = readdirSync(`${host.stateDir}/instances/${wanted.id}`).filter((name) => name.startsWith("disk-"));
+  expect(files).toEqual([`${spec.systemDisk.id}.qcow2`]);
+  await end(renewed);
+  await job(0, { kind: "disk.delete", disk: refOf({ ...disk, made: true }, null) });
+  expect(readdirSync(join(host.stateDir, "disks"))).toEqual([]);
+}, 400_000);
+
+test("a snapshot of a disk at rest holds its guest off until it is made, and one that is called off leaves nothing", async () => {
+  const { wanted } = await boot([]);
+  const [host, session] = [hosts[0]!, sessions[0]!];
+  session.want({ ...wanted, power: { state: "stopped", how: "hard" } });
+  await session.untilPhase(wanted.id, "stopped", patience);
+  const system: DiskRef = {
+    id: wanted.spec.systemDisk.id,
+    driver: "local",
+    usage: "system",
+    sizeGiB: 2,
+    made: true,
+    instanceId: wanted.id,
+  };
+  const kept: SnapshotRef = { id: newId("snapshot"), driver: "local" };
+  const dropped: SnapshotRef = { id: newId("snapshot"), driver: "local" };
+  const first = session.wantJob({ kind: "snapshot.create", disk: system, snapshot: kept });
+  const second = session.wantJob({ kind: "snapshot.create", disk: system, snapshot: dropped });
+  session.want({ ...wanted, power: { state: "running", incarnation: 2, resets: 0 } });
+  session.endJob(second);
+  await session.untilJob(first, "done", patience);
+  await session.untilPhase(wanted.id, "running", patience);
+  session.endJob(first);
+  await job(0, { kind: "snapshot.delete", snapshot: dropped });
+  const folder = join(host.stateDir, "snapshots");
+  const left = (): string[] => readdirSync(folder).filter((name) => !name.startsWith(kept.id));
+  await until(() => left().length === 0, "nothing of the snapshot that was called off", patience);
+  expect(readdirSync(folder)).toEqual([`${kept.id}.qcow2`]);
+  expect(host.sh(`qemu-img check ${join(folder, `${kept.id}.qcow2`)}`)).toContain("No errors");
+  await job(0, { kind: "snapshot.delete", snapshot: kept });
+  await end(wanted);
+}, 300_000);
+
+test("Compute, QEMU and libvirtd may die in the middle of a copy, of a plug and of an unplug: it all comes about, once", async () => {
+  const disk = dataDisk();
+  const { wanted, shell } = await boot([]);
+  const [host, session] = [hosts[0]!, sessions[0]!];
+  const killsAt = async (point: string, work: () => Promise<void>): Promise<void> => {
+    await host.killCompute("SIGTERM");
+    const marker = join(host.dir, `crashed-${point}`);
+    const supervised = host.superviseCompute({ VSTATION_CRASH_AT: point, VSTATION_CRASH_ONCE: marker });
+    await work();
+    expect(existsSync(marker), `${point} was not come by`).toBe(true);
+    await supervised.stop();
+    host.startCompute();
+  };
+  const pid = host.qemuPid(wanted.id);
+  await killsAt("vm.disk-plug.done", async () => {
+    session.want(withDisks(wanted, [disk]));
+    await seenDisk(session, wanted, disk, (seen) => seen?.sizeGiB === 1);
+  });
+  await write(shell, await deviceOf(shell, disk), "precious");
+  const made = { ...disk, made: true };
+  const snapshot: SnapshotRef = { id: newId("snapshot"), driver: "shared" };
+  await killsAt("job.backup.begun", async () => {
+    await job(0, { kind: "snapshot.create", disk: refOf(made, wanted), snapshot });
+  });
+  expect(readdirSync(join(shared, "snapshots"))).toEqual([`${snapshot.id}.qcow2`]);
+  expect(host.sh(`virsh qemu-monitor-command ${wanted.id} '{"execute":"query-named-block-nodes"}'`)).not.toContain(
+    "copy-job",
+  );
+  await killsAt("vm.disk-unplug.asked", async () => {
+    session.want(withDisks(wanted, []));
+    await seenDisk(session, wanted, disk, (seen) => seen === undefined);
+  });
+  expect(host.qemuPid(wanted.id)).toBe(pid);
+  for (const point of ["job.apply.written", "job.place.renamed", "job.run.worked", "job.run.end-recorded"]) {
+    await killsAt(point, () => job(0, { kind: "snapshot.apply", disk: refOf(made, null), snapshot }));
+  }
+  expect(readdirSync(join(shared, "disks"))).toEqual([`${disk.id}.qcow2`]);
+  session.want(withDisks(wanted, [made]));
+  await seenDisk(session, wanted, disk, (seen) => seen?.sizeGiB === 1);
+  expect(await read(shell, await deviceOf(shell, disk))).toBe("precious");
+
+  // The guest goes while QEMU copies its disk: the copy is made again, at rest.
+  const second: SnapshotRef = { id: newId("snapshot"), driver: "shared" };
+  const copying = session.wantJob({ kind: "snapshot.create", disk: refOf(made, wanted), snapshot: second });
+  host.sh(`kill -9 ${host.qemuPid(wanted.id)}`);
+  await session.untilJob(copying, "done", patience);
+  session.endJob(copying);
+  expect(host.sh(`qemu-img check ${join(shared, "snapshots", `${second.id}.qcow2`)}`)).toContain("No errors");
+  await end(withDisks(wanted, [made]));
+  for (const each of [snapshot, second]) await job(0, { kind: "snapshot.delete", snapshot: each });
+  await job(0, { kind: "disk.delete", disk: refOf(made, null) });
+  expect([...readdirSync(join(shared, "disks")), ...readdirSync(join(shared, "snapshots"))]).toEqual([]);
+}, 900_000);

@@ -1,6 +1,7 @@
 /** Disks and snapshots as VStation keeps them: states, refusals, what becomes of them with their instances. Hosts are simulated. */
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { cbs } from "tencentcloud-sdk-nodejs/tencentcloud/services/cbs/index.js";
+import { cvm } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/index.js";
 import type { Disk } from "tencentcloud-sdk-nodejs/tencentcloud/services/cbs/v20170312/cbs_models.js";
 import type { DiskId, InstanceId } from "../../src/lib/ids.ts";
 import { areGone, inState, list, run, show, stop, terminate } from "./support/cloud.ts";
@@ -194,4 +195,37 @@ it("a guest that holds on to its disk keeps it, and the disk says so; a host tha
   host.reportFull();
   await sdk.DetachDisks({ DiskIds: [id] });
   await inDiskState(id, "UNATTACHED");
+});
+
+it("ResetInstance gives a new system disk from the image, keeps the data disks, and starts the guest; a system disk grows while it runs", async () => {
+  const instance = await one({ dataDisks: [{ type: "CLOUD_BASIC", sizeGiB: 10 }] });
+  const before = await show(vstation.native, instance);
+  await inDiskState(before.dataDisks[0]?.id ?? "", "ATTACHED");
+  const cvmSdk = new cvm.v20170312.Client({
+    credential: { secretId: vstation.credentials.secretId, secretKey: vstation.credentials.secretKey },
+    region: vstation.credentials.region,
+    profile: { httpProfile: { endpoint: new URL(vstation.credentials.endpoint).host, protocol: "http://" } },
+  });
+  await cvmSdk.ResizeInstanceDisks({ InstanceId: instance, SystemDisk: { DiskSize: 5 }, ResizeOnline: true });
+  await inDiskState(before.systemDisk.id, "ATTACHED");
+  expect((await show(vstation.native, instance)).systemDisk.sizeGiB).toBe(5);
+  const [host] = (await vstation.native.call("hostList", {})).hosts.filter(({ id }) => id === before.hostId);
+  expect(host?.used.diskGiB).toBe(5);
+
+  const tooSmall = { InstanceId: instance, SystemDisk: { DiskSize: 4 } };
+  expect(await cvmSdk.ResetInstance(tooSmall).catch(code)).toBe("InvalidParameterValue.Range");
+  await cvmSdk.ResetInstance({ InstanceId: instance, SystemDisk: { DiskSize: 6 } });
+  expect(await cvmSdk.ResetInstance({ InstanceId: instance }).catch(code)).toBe(
+    "OperationDenied.InstanceOperationInProgress",
+  );
+  const [after] = await inState(vstation, [instance], "RUNNING");
+  expect(after).toMatchObject({
+    ip: before.ip,
+    incarnation: before.incarnation + 1,
+    dataDisks: before.dataDisks,
+    latestOperation: { kind: "instance.reinstall", state: "SUCCEEDED" },
+  });
+  expect(after?.systemDisk).toMatchObject({ sizeGiB: 6 });
+  expect(after?.systemDisk.id).not.toBe(before.systemDisk.id);
+  expect(await described(before.systemDisk.id)).toBeUndefined();
 });

@@ -145,6 +145,16 @@ export const instanceResizeRequest = z
 
 export const instancesPowerRequest = z.strictObject({ ids, how }).meta({ id: "InstancesPowerRequest" });
 
+export const instanceReinstallRequest = z
+  .strictObject({
+    imageId: idSchema("image").nullable().default(null).describe("null: the image that it has."),
+    systemDiskGiB: z.int().min(1).max(65_536).nullable().default(null).describe("No smaller than the present one."),
+    keyIds: z.array(idSchema("key")).max(20).nullable().default(null),
+    hostname: z.string().min(1).max(64).nullable().default(null),
+    userData: userData.nullable().default(null),
+  })
+  .meta({ id: "InstanceReinstallRequest" });
+
 /** One change at a time: a request that is half done has no good answer. */
 export const instanceChangeRequest = z
   .union([

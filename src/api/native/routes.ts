@@ -87,6 +87,17 @@ const instances = {
     status: 202,
     errors: ["not_found", "conflict", "no_capacity", "limit"],
   }),
+  instanceReinstall: route({
+    method: "POST",
+    path: "/v1/instances/{id}/reinstall",
+    tag: "instances",
+    summary: "Gives an instance a new system disk and starts it from that; what was on the former one is lost",
+    params: ask.instanceParams,
+    request: ask.instanceReinstallRequest,
+    response: answer.startedAnswer,
+    status: 202,
+    errors: ["not_found", "conflict"],
+  }),
   instanceTerminate: route({
     method: "POST",
     path: "/v1/instances:terminate",

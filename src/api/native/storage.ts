@@ -11,12 +11,15 @@ const sizeGiB = z.int().min(1).max(65_536);
 const diskParams = z.strictObject({ id: idSchema("disk") });
 const snapshotParams = z.strictObject({ id: idSchema("snapshot") });
 
-export const limitsRequest = z
-  .strictObject({
-    bytesPerSecond: z.int().min(1_000_000).max(1e12).nullable().default(null),
-    iops: z.int().min(10).max(10_000_000).nullable().default(null),
-  })
-  .describe("What the disk may move in a second, reads and writes together; null: as much as there is.");
+const bytesPerSecond = z.int().min(1_000_000).max(1e12).nullable();
+const iops = z.int().min(10).max(10_000_000).nullable();
+const limitsText = "What the disk may move in a second, reads and writes together; null: as much as there is.";
+const limitsRequest = z
+  .strictObject({ bytesPerSecond: bytesPerSecond.default(null), iops: iops.default(null) })
+  .describe(limitsText);
+const limitsChange = z
+  .strictObject({ bytesPerSecond: bytesPerSecond.optional(), iops: iops.optional() })
+  .describe(`${limitsText} What is left out stays.`);
 
 export const diskQuery = z.strictObject({
   ...pageFields,
@@ -58,7 +61,7 @@ export const diskChangeRequest = z
     name: name.optional(),
     sizeGiB: sizeGiB.optional().describe("Larger only; a guest that runs sees it at once."),
     deleteWithInstance: z.boolean().optional(),
-    limits: limitsRequest.optional(),
+    limits: limitsChange.optional(),
   })
   .meta({ id: "DiskChangeRequest" });
 

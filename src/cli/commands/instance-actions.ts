@@ -92,6 +92,28 @@ export function addInstanceActions(instance: Command, io: Io): void {
       await report(context, { instanceIds: ids, operationIds }, flags);
     });
 
+  waitOptions(instance.command("reinstall"))
+    .argument("<instance>", "id or name")
+    .description("start over from an image: a new system disk; addresses and data disks stay")
+    .option("--image <image>", "id or name of another image than it has")
+    .option("--disk <GiB>", "size of the new system disk", wholeNumber(1, 65_536))
+    .option("--key <key>", "id or name of a key pair instead of those it has (repeatable)", collect)
+    .option("--user-data <file>", "new user data; - reads standard input")
+    .option("-y, --yes", "do not ask")
+    .action(async (given: string, flags: ReinstallFlags, command: Command) => {
+      const context = contextOf(io, command);
+      const id = await instanceId(context.client, given);
+      const request = {
+        imageId: flags.image === undefined ? null : await imageId(context.client, flags.image),
+        systemDiskGiB: flags.disk ?? null,
+        keyIds: flags.key === undefined ? null : await keyIds(context.client, flags.key),
+        userData: flags.userData === undefined ? null : userData(flags.userData),
+      };
+      await confirmed(context, flags.yes, `Reinstall ${id}? What is on its system disk is lost.`);
+      const { operationIds } = await context.client.call("instanceReinstall", { params: { id }, request });
+      await report(context, { instanceIds: [id], operationIds }, flags);
+    });
+
   instance
     .command("set")
     .argument("<instance>", "id or name")
@@ -141,6 +163,14 @@ async function call(
   if (verb === "start") return await client.call("instanceStart", { request: { ids } });
   if (verb === "stop") return await client.call("instanceStop", { request: { ids, how } });
   return await client.call("instanceReboot", { request: { ids, how } });
+}
+
+interface ReinstallFlags extends WaitFlags {
+  image?: string;
+  disk?: number;
+  key?: string[];
+  userData?: string;
+  yes?: boolean;
 }
 
 interface DataDiskFlag {

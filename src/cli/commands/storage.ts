@@ -122,7 +122,14 @@ function addDisk(program: Command, io: Io): void {
     .action(async (given: string, flags: SetFlags, command: Command) => {
       const context = contextOf(io, command);
       const { name, deleteWithInstance, mbps, iops } = flags;
-      const limits = mbps === undefined && iops === undefined ? undefined : limitsOf(flags);
+      const both = limitsOf(flags);
+      const limits =
+        mbps === undefined && iops === undefined
+          ? undefined
+          : {
+              bytesPerSecond: mbps === undefined ? undefined : both.bytesPerSecond,
+              iops: iops === undefined ? undefined : both.iops,
+            };
       const request = { name, deleteWithInstance, limits };
       if (Object.values(request).every((value) => value === undefined)) throw usageError("say what to change");
       const id = await diskId(context.client, given);

@@ -9,7 +9,9 @@ import { parseId, type InstanceId } from "../../lib/ids.ts";
 import type { ComputeConfig } from "../config.ts";
 import { isReal } from "../machine/places.ts";
 import { bridgeFilterMissing, canFilterBridges } from "../network/host.ts";
+import { pathsOf } from "../paths.ts";
 import { run } from "../process.ts";
+import { DiskFiles, sharedMark } from "../storage/disk-files.ts";
 import { ovmfFiles } from "../vm/domain-xml/firmware.ts";
 import type { DiskAccess } from "../storage/probe.ts";
 import type { AcceleratorProof } from "./accelerator.ts";
@@ -62,6 +64,17 @@ const checks: Readonly<Record<string, Check>> = {
       return error(`${gib} GiB free for disks: guests will be paused; free space at ${config.stateDir}`);
     if (share < 0.1) return warning(`${gib} GiB free for disks; free space at ${config.stateDir}`);
     return ok(`${gib} GiB free for disks`);
+  },
+  shared: async ({ config }) => {
+    if (config.sharedDir === undefined) return ok("no folder is shared by the hosts: cloud disks stay on one host");
+    const room = await new DiskFiles(pathsOf(config), config.sharedDir).shared();
+    if (room === null) {
+      return error(
+        `the shared folder is not mounted at ${config.sharedDir} (it would hold a file ${sharedMark}); mount it`,
+      );
+    }
+    const text = `${room.freeGiB} of ${room.totalGiB} GiB free in the shared folder`;
+    return room.freeGiB < room.totalGiB * 0.05 ? warning(`${text}; guests are paused when it is full`) : ok(text);
   },
   machine: async ({ places, damagedAllotments, disk }) => {
     if (damagedAllotments.length > 0) {

@@ -8,7 +8,7 @@
  */
 import { rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
-import type { DiskRef, JobSpec, SnapshotRef } from "../../api/agent-storage.ts";
+import type { DiskRef, JobSpec, SnapshotRef, StorageDriver } from "../../api/agent-storage.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { makeDurableDirectory, syncDirectory, temporaryEnding } from "../../lib/durable.ts";
 import { Failure, unreachable } from "../../lib/errors.ts";
@@ -142,6 +142,7 @@ export function jobWork({ disks, libvirt, instances, copyFor, sendImage }: WorkO
     },
 
     async run(id, spec, tools) {
+      for (const driver of driversOf(spec)) await disks.reach(driver);
       switch (spec.kind) {
         case "snapshot.create":
           return await createSnapshot(id, spec.disk, spec.snapshot, tools);
@@ -169,6 +170,10 @@ export function jobWork({ disks, libvirt, instances, copyFor, sendImage }: WorkO
       if (spec.kind === "image.create") await rm(copyFor(id), { force: true });
     },
   };
+}
+
+function driversOf(spec: JobSpec): StorageDriver[] {
+  return [...("disk" in spec ? [spec.disk.driver] : []), ...("snapshot" in spec ? [spec.snapshot.driver] : [])];
 }
 
 function temporaryOf(place: string, id: JobId): string {

@@ -15,6 +15,9 @@ import { diskFile, type Paths } from "../paths.ts";
 import { run } from "../process.ts";
 import { qcow2Size, writeOverlay } from "./qcow2.ts";
 
+/** Lies in the shared folder itself, so that an empty mount point is not taken for it: disks made there would lie on one host only. */
+export const sharedMark = "vstation-shared";
+
 const gib = 2 ** 30;
 const resizeMs = 60_000;
 
@@ -39,8 +42,19 @@ export class DiskFiles {
     return join(this.#folder(ref.driver, "snapshots"), `${ref.id}.qcow2`);
   }
 
+  /** Throws unless what is of this driver can be reached now. */
+  async reach(driver: StorageDriver): Promise<void> {
+    if (driver === "local" || (this.#sharedDir !== null && (await exists(join(this.#sharedDir, sharedMark))))) return;
+    const message =
+      this.#sharedDir === null
+        ? "this host has no shared folder; set sharedDir in its configuration and mount it there"
+        : `the zone's shared folder is not mounted on this host (it would hold a file ${sharedMark}); mount it`;
+    throw new Failure("unavailable", "SharedFolderMissing", message);
+  }
+
   /** Makes the file of a data disk if it is missing and may be made, and grows it; nothing may have it open. */
   async ensureData(ref: DiskRef): Promise<string> {
+    await this.reach(ref.driver);
     const file = this.disk(ref);
     if (!(await exists(file))) {
       if (ref.made) throw diskMissing(ref.id, file);
@@ -50,9 +64,9 @@ export class DiskFiles {
     return file;
   }
 
-  /** What the shared folder's file system has, and what is free of it; null without one. */
+  /** What the shared folder's file system has, and what is free of it; null when it is not there. */
   async shared(): Promise<{ totalGiB: number; freeGiB: number } | null> {
-    if (this.#sharedDir === null) return null;
+    if (this.#sharedDir === null || !(await exists(join(this.#sharedDir, sharedMark)))) return null;
     const { blocks, bavail, bsize } = await statfs(this.#sharedDir);
     return { totalGiB: Math.floor((blocks * bsize) / gib), freeGiB: Math.floor((bavail * bsize) / gib) };
   }
@@ -60,8 +74,7 @@ export class DiskFiles {
   #folder(driver: StorageDriver, kind: "disks" | "snapshots"): string {
     if (driver === "local") return this.#paths[kind];
     if (this.#sharedDir !== null) return join(this.#sharedDir, kind);
-    const message = "this host has no shared folder; set sharedDir in its configuration and mount it there";
-    throw new Failure("conflict", "SharedFolderMissing", message);
+    throw new Failure("unavailable", "SharedFolderMissing", "this host has no shared folder");
   }
 
   async #makeEmpty(file: string, sizeGiB: number): Promise<void> {

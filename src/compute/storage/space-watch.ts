@@ -1,5 +1,5 @@
 /**
- * Tells when there is room again for guests that were paused because the file system was full. Nobody announces freed space, so
+ * Tells when there is room again for guests that were paused because a file system was full: that of this host or the shared one. Nobody announces freed space, so
  * the free blocks are read every two seconds, and only while a guest waits. A guest that runs full again at once waits longer.
  */
 import { statfs } from "node:fs/promises";
@@ -12,15 +12,15 @@ const enoughBytes = 16 * 2 ** 20;
 const enoughShare = 0.005;
 
 export class SpaceWatch {
-  readonly #directory: string;
+  readonly #directories: readonly string[];
   readonly #onRoom: (id: InstanceId) => void;
   /** When each was told last, to space out a guest that fills what it gets. */
   readonly #told = new Map<InstanceId, { atMs: number; delayMs: number }>();
   readonly #waiting = new Map<InstanceId, number>();
   #timer: NodeJS.Timeout | null = null;
 
-  constructor(directory: string, onRoom: (id: InstanceId) => void) {
-    this.#directory = directory;
+  constructor(directories: readonly string[], onRoom: (id: InstanceId) => void) {
+    this.#directories = directories;
     this.#onRoom = onRoom;
   }
 
@@ -43,8 +43,8 @@ export class SpaceWatch {
   }
 
   async #look(): Promise<void> {
-    const { bavail, blocks, bsize } = await statfs(this.#directory).catch(() => ({ bavail: 0, blocks: 1, bsize: 1 }));
-    if (bavail * bsize < Math.max(enoughBytes, blocks * bsize * enoughShare)) return;
+    // Which of them a guest waits for is not known; it goes on when there is room in all.
+    for (const directory of this.#directories) if (!(await hasRoom(directory))) return;
     const now = performance.now();
     for (const [id, notBefore] of this.#waiting) {
       if (now < notBefore) continue;
@@ -53,4 +53,9 @@ export class SpaceWatch {
     }
     if (this.#waiting.size === 0) this.close();
   }
+}
+
+async function hasRoom(directory: string): Promise<boolean> {
+  const { bavail, blocks, bsize } = await statfs(directory).catch(() => ({ bavail: 0, blocks: 1, bsize: 1 }));
+  return bavail * bsize >= Math.max(enoughBytes, blocks * bsize * enoughShare);
 }

@@ -70,7 +70,7 @@ export class LiveDisks {
       this.#context.log.warn({ err: error, instance: this.#id }, "QEMU did not say which disks it has");
       return { moved: false, untilMs: now + firstRetryMs };
     }
-    // Another machine than the one that is wanted now (its owner has just reset it): not ours to change.
+    // Another machine than the one that is wanted now (it is being reinstalled): not ours to change.
     if (!this.#machine.some(({ id }) => id === spec.systemDisk.id)) return { moved: false, untilMs: null };
     const { step, untilMs } = decideDisks(wantedOf(spec), this.#machine, this.#held, now);
     if (step === null) return { moved: false, untilMs };

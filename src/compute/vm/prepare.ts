@@ -115,8 +115,9 @@ function systemDiskFile(context: Context, { id, spec }: Preparation): string {
 }
 
 async function ensureSystemDisk(context: Context, it: Preparation, image: Image): Promise<void> {
-  const file = systemDiskFile(context, it);
   const { id, sizeGiB, driver } = it.spec.systemDisk;
+  await context.disks.reach(driver);
+  const file = systemDiskFile(context, it);
   if (await exists(file)) return await grow(file, sizeGiB);
   if (it.diskMade) throw diskMissing(id, file);
   const size = sizeGiB * gib;
@@ -142,7 +143,7 @@ async function ensureSystemDisk(context: Context, it: Preparation, image: Image)
   }
 }
 
-/** An instance that was reset has a new system disk: nothing is left of the former one once the new one is there. */
+/** An instance that was reinstalled has a new system disk: nothing is left of the former one once the new one is there. */
 export async function removeFormerDisks(context: Context, id: InstanceId, systemDisk: DiskId): Promise<void> {
   const directory = instanceDirectory(context.paths, id);
   for (const name of await readdir(directory)) {

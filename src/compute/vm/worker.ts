@@ -421,7 +421,7 @@ export class Worker {
     const mark = { epoch: entry.doc.epoch, incarnation, resets: 0 };
     const { spec } = entry.doc;
     const former = this.#record;
-    // A reset gives the instance another system disk: that one has not been made yet.
+    // A reinstalled instance has another system disk, which has not been made yet.
     const diskMade = former !== null && former.run.diskMade && former.spec.systemDisk.id === spec.systemDisk.id;
     this.#disks.forget();
     this.#domain = await prepareInstance(this.#context, { id: this.id, spec, mark, diskMade });

@@ -188,7 +188,7 @@ async function detach(tx: Tx, caller: AnyCaller, ids: readonly DiskId[], instanc
   // Which instances have them is read first without a lock: instances are locked before disks, and then it is looked at again.
   const { items } = await diskList(tx.db, { ids, ...ownerOf(caller) }, null);
   const holders = [...new Set(items.flatMap(({ row }) => row.instance_id ?? []))];
-  const locked = await lockAll(tx, caller, holders);
+  const locked = await lockAll(tx, caller, instanceId === null ? holders : [...holders, instanceId]);
   const rows = await lockDisks(tx, caller, ids);
   for (const instance of locked) {
     const own = rows.filter((row) => row.instance_id === instance.row.id);
@@ -291,7 +291,8 @@ async function modify(tx: Tx, caller: AnyCaller, ids: readonly DiskId[], change:
     await diskSave(tx, row.id, {
       ...(name === undefined ? {} : { name }),
       ...(deleteWithInstance === undefined ? {} : { delete_with_instance: deleteWithInstance }),
-      ...(limits === undefined ? {} : { limit_bytes: limits.bytes, limit_iops: limits.iops }),
+      ...(limits?.bytes === undefined ? {} : { limit_bytes: limits.bytes }),
+      ...(limits?.iops === undefined ? {} : { limit_iops: limits.iops }),
     });
   }
 }

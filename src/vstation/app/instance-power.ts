@@ -72,7 +72,7 @@ export function stateOf({ facts }: LockedInstance) {
   });
 }
 
-function verdictOn(one: LockedInstance, request: PowerRequest): Verdict {
+export function verdictOn(one: LockedInstance, request: PowerRequest): Verdict {
   const { row, facts } = one;
   return decideRequest(request, {
     state: stateOf(one),
@@ -138,6 +138,7 @@ const kinds = {
   stop: "instance.stop",
   reboot: "instance.reboot",
   terminate: "instance.terminate",
+  reinstall: "instance.reinstall",
 } as const satisfies Record<PowerRequest["action"], OperationKind>;
 
 async function order(

@@ -10,6 +10,7 @@ import { instanceModify } from "./instance-modify.ts";
 import { instancePassword } from "./instance-password.ts";
 import { instancePower } from "./instance-power.ts";
 import { instanceResize } from "./instance-resize.ts";
+import { instanceReinstall } from "./instance-reinstall.ts";
 import { instanceRun } from "./instance-run.ts";
 import { instanceView } from "./instance-view.ts";
 import { operationView } from "./operations.ts";
@@ -43,6 +44,7 @@ export function instances(context: AppContext): Instances {
     reboot: (caller, ids, how) => instancePower(store, caller, ids, { action: "reboot", how }),
     resize: (caller, id, to) => instanceResize(context, caller, id, to),
     terminate: (caller, ids) => instancePower(store, caller, ids, { action: "terminate" }),
+    reinstall: (caller, id, request) => instanceReinstall(context, caller, id, request),
     modify: (caller, ids, change) => instanceModify(store, caller, ids, change),
     setPassword: instancePassword(store),
     consoleLog: async (caller, id, bytes) => consoleLog(context, await one(caller, id), bytes),

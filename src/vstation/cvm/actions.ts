@@ -11,6 +11,7 @@ import {
   stopInstances,
   terminateInstances,
 } from "./change-instances.ts";
+import { resetInstance, resizeInstanceDisks } from "./change-disks.ts";
 import { describeImages } from "./describe-images.ts";
 import { describeInstances, describeInstancesAttributes, describeInstancesStatus } from "./describe-instances.ts";
 import { describeRegions, describeZones } from "./describe-places.ts";
@@ -95,6 +96,8 @@ const cvmOffered: readonly Action[] = [
   describeInstancesOperationLimit,
   associateSecurityGroups,
   disassociateSecurityGroups,
+  resizeInstanceDisks,
+  resetInstance,
 
   createKeyPair,
   importKeyPair,

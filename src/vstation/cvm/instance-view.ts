@@ -12,6 +12,7 @@ const operationNames: Readonly<Record<OperationKind, ActionName>> = {
   "instance.stop": "StopInstances",
   "instance.reboot": "RebootInstances",
   "instance.resize": "ResetInstancesType",
+  "instance.reinstall": "ResetInstance",
   "instance.terminate": "TerminateInstances",
   // What CVM's words come nearest to: VStation started it again by itself.
   "instance.recover": "StartInstances",

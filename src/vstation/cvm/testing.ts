@@ -189,6 +189,11 @@ export function fakeCloud() {
         for (const view of found(ids)) instances.delete(view.id);
         return ids.map(() => newId("operation"));
       },
+      async reinstall(caller, id, request) {
+        enter("instances.reinstall", caller, id, request);
+        found([id]);
+        return newId("operation");
+      },
       async modify(caller, ids, change) {
         enter("instances.modify", caller, ids, change);
         for (const view of found(ids)) if (change.kind === "name") view.name = change.name;

@@ -238,6 +238,12 @@ export class FakeCloud implements use.Cloud {
       this.#act("instances.reboot", [caller, ids, how], () => this.#operate("instance.reboot", ids, caller.requestId)),
     resize: (caller, id, to) =>
       this.#act("instances.resize", [caller, id, to], () => this.#operate("instance.resize", [id], caller.requestId)),
+    reinstall: (caller, id, request) =>
+      this.#act("instances.reinstall", [caller, id, request], () => {
+        const [operation] = this.#operate("instance.reinstall", [id], caller.requestId);
+        if (operation === undefined) throw failure("InstanceNotFound", `there is no instance ${id}`);
+        return operation;
+      }),
     terminate: (caller, ids) =>
       this.#act("instances.terminate", [caller, ids], () => this.#operate("instance.terminate", ids, caller.requestId)),
     modify: (caller, ids, change) =>

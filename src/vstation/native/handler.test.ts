@@ -47,6 +47,7 @@ const samples: Record<RouteName, () => Promise<{ params?: object; query?: string
   instanceStop: async () => ({ request: { ids: [(await anInstance()).id], how: "hard" } }),
   instanceReboot: async () => ({ request: { ids: [(await anInstance()).id] } }),
   instanceResize: async () => ({ request: { id: (await anInstance()).id, instanceType: "T1.MEDIUM2" } }),
+  instanceReinstall: async () => ({ params: await anInstance(), request: { systemDiskGiB: 60 } }),
   instanceTerminate: async () => ({ request: { ids: [(await anInstance()).id] } }),
   instanceConsoleLog: async () => ({ params: await anInstance(), query: "?bytes=5" }),
   diskList: async () => ({ query: "?state=ATTACHED&usage=DATA_DISK&name=a" }),

@@ -65,7 +65,11 @@ export class FakeDisks implements use.Disks {
 
   modify: use.Disks["modify"] = async (caller, ids, change) => {
     this.#told("disks.modify", [caller, ids, change]);
-    for (const id of ids) Object.assign(this.#one(id), change);
+    const { limits, ...rest } = change;
+    for (const id of ids) {
+      const disk = this.#one(id);
+      Object.assign(disk, rest, { limits: { ...disk.limits, ...limits } });
+    }
   };
 
   delete: use.Disks["delete"] = async (caller, ids) => {

@@ -26,6 +26,7 @@ export const stateExpression = sql<InstanceState>`
         when 'instance.recover' then 'STARTING'
         when 'instance.stop' then 'STOPPING'
         when 'instance.reboot' then 'REBOOTING'
+        when 'instance.reinstall' then 'REBOOTING'
         else 'TERMINATING' end
     when i.power = 'stopped' then
       case when ${seenIs} in ('starting', 'running', 'paused', 'stopping', 'failed', 'stranger')

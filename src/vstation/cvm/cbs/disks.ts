@@ -139,7 +139,8 @@ export const modifyDiskAttributes = action("ModifyDiskAttributes")(
 export const modifyDiskExtraPerformance = action("ModifyDiskExtraPerformance")(
   { DiskId: diskId(), ThroughputPerformance: throughput() },
   async ({ cloud, caller }, request) => {
-    await cloud.disks.modify(caller, [request.DiskId], { limits: limitsOf(request.ThroughputPerformance) });
+    const { bytes } = limitsOf(request.ThroughputPerformance);
+    await cloud.disks.modify(caller, [request.DiskId], { limits: { bytes } });
     return {};
   },
 );

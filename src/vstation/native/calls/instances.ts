@@ -16,6 +16,7 @@ export const instanceCalls: Calls<
   | "instanceStop"
   | "instanceReboot"
   | "instanceResize"
+  | "instanceReinstall"
   | "instanceTerminate"
   | "instanceConsoleLog"
 > = {
@@ -63,6 +64,10 @@ export const instanceCalls: Calls<
   async instanceResize({ cloud }, { request, operator }) {
     const { id, instanceType, mayStop } = request;
     return { operationIds: await cloud.instances.resize(operator, id, { instanceType, mayStop }) };
+  },
+
+  async instanceReinstall({ cloud }, { params, request, operator }) {
+    return { operationIds: [await cloud.instances.reinstall(operator, params.id, request)] };
   },
 
   async instanceTerminate({ cloud }, { request, operator }) {

@@ -44,7 +44,8 @@ export const storageCalls: Calls<
   async diskModify({ cloud }, { params, request, operator }) {
     const { sizeGiB, limits, ...rest } = request;
     if (sizeGiB !== undefined) await cloud.disks.resize(operator, params.id, sizeGiB);
-    const change = defined({ ...rest, limits: limits === undefined ? undefined : limitsOf(limits) });
+    const limited = limits && defined({ bytes: limits.bytesPerSecond, iops: limits.iops });
+    const change = defined({ ...rest, limits: limited });
     if (Object.keys(change).length > 0) await cloud.disks.modify(operator, [params.id], change);
     const { items } = await cloud.disks.list(operator, { ids: [params.id] }, { offset: 0, limit: 1 });
     const [view] = items;
