@@ -221,7 +221,31 @@ async function storage(lab: LabSession, begin: () => Promise<void>): Promise<voi
   await begin();
   await storageLife(lab, subject.id);
   expectThat((await bootIdOf(subject.ip)) === subject.bootId, `${subject.id} was started again`);
+  await reinstall(lab, subject.id, subject.ip, subject.bootId);
   await removeSubject(lab, subject.id);
+}
+
+/** A larger system disk, and then another one, from which the guest starts. */
+async function reinstall(lab: LabSession, id: InstanceId, ip: string, bootId: string): Promise<void> {
+  const { sdk, native } = lab.cloud;
+  const systemDisk = async () => (await insist(() => native.call("instanceGet", { params: { id } }))).systemDisk;
+  const former = await systemDisk();
+  const larger = { InstanceId: id, SystemDisk: { DiskSize: former.sizeGiB + 10 } };
+  await insist(async () => {
+    if ((await systemDisk()).sizeGiB === former.sizeGiB) await sdk.ResizeInstanceDisks(larger);
+  });
+  await until(`${former.id} is larger`, patienceMs, async () => {
+    const { disks } = await insist(() => native.call("diskList", { query: { id: [former.id] } }));
+    expectThat(disks[0]?.state === "ATTACHED", `it is ${disks[0]?.state}: ${disks[0]?.problem ?? ""}`);
+  });
+  await insist(async () => {
+    if ((await systemDisk()).id === former.id) await sdk.ResetInstance({ InstanceId: id });
+  });
+  await until(`${id} has booted from another disk`, patienceMs, async () => {
+    const now = await insist(() => lab.cloud.instance(id));
+    expectThat(now.state === "RUNNING", `it is ${now.state}: ${now.attention ?? ""}`);
+    expectThat((await bootIdOf(ip)) !== bootId, "it is the same boot");
+  });
 }
 
 /** No host can make the instance's files: the launch fails, with the reason, and is cleared away. */
