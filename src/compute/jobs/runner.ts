@@ -97,7 +97,7 @@ export class JobRunner {
         const record = await readDurable(jobFile(paths, id), recordSchema);
         if (record !== undefined) this.#found.set(id, record.spec);
       } catch (error) {
-        log.error({ err: error, job: id }, "the record of a job cannot be read; what it left is not cleared away");
+        log.error({ err: error, job: id }, "the record of a job cannot be read");
       }
     }
     this.changed();
@@ -165,7 +165,8 @@ export class JobRunner {
 
   async #run(id: JobId, spec: JobSpec, signal: AbortSignal): Promise<void> {
     const { paths } = this.#options;
-    const record = await readDurable(jobFile(paths, id), recordSchema);
+    // One that cannot be read says as little as none: whatever was done is found by its file, and done again at the worst.
+    const record = await readDurable(jobFile(paths, id), recordSchema).catch(() => undefined);
     if (record === undefined) await this.#record(id, spec, null);
     else if (record.end !== null) return this.#say(id, record.end);
     crashPoint("job.run.recorded");

@@ -6,7 +6,7 @@
  * while a snapshot is put into its disk: held off from before this process lets any guest start until the job has ended, because
  * a job whose end was not written down is done again, and must not be done over what a guest has written since. A guest ends while QEMU copies its disk: the copy fails, and the next attempt is made at rest.
  */
-import { rename, rm, stat } from "node:fs/promises";
+import { chown, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { DiskRef, JobSpec, SnapshotRef, StorageDriver } from "../../api/agent-storage.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
@@ -96,7 +96,11 @@ export function jobWork({ disks, libvirt, instances, copyFor, sendImage }: WorkO
 
   const copyRunning = async (id: JobId, disk: DiskRef, domain: DomainRef, to: string, tools: JobTools) => {
     await endBackup(libvirt, domain, id);
-    await writeOverlay(to, { size: await qcow2Size(disks.disk(disk)), backing: null });
+    const source = disks.disk(disk);
+    await writeOverlay(to, { size: await qcow2Size(source), backing: null });
+    // QEMU writes it, perhaps as a user of its own: the one whom libvirt has given the disk to.
+    const { uid, gid } = await stat(source);
+    await chown(to, uid, gid);
     await backUp(libvirt, domain, { job: id, disk: disk.id, isSystem: disk.usage === "system", to }, tools);
   };
 
