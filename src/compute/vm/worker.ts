@@ -383,7 +383,9 @@ export class Worker {
     const spec = entry?.doc.spec ?? this.#record?.spec;
     if (spec === undefined) throw new Error(`no document to write a record of ${this.id} from`);
     const before = this.#record?.run;
-    const record = { spec, run };
+    // What the intent to start is written for has been made ready, its disk included.
+    const systemDisk = run.stage === "intent" ? spec.systemDisk.id : (this.#record?.systemDisk ?? spec.systemDisk.id);
+    const record = { spec, run, systemDisk };
     await writeRecord(this.#context.write, recordFile(this.#context.paths, this.id), record);
     this.#record = record;
     if (run.stop === null) this.#held = { ...this.#held, pressedAtMs: null };
@@ -422,7 +424,7 @@ export class Worker {
     const { spec } = entry.doc;
     const former = this.#record;
     // A reinstalled instance has another system disk, which has not been made yet.
-    const diskMade = former !== null && former.run.diskMade && former.spec.systemDisk.id === spec.systemDisk.id;
+    const diskMade = former !== null && former.run.diskMade && former.systemDisk === spec.systemDisk.id;
     this.#disks.forget();
     this.#domain = await prepareInstance(this.#context, { id: this.id, spec, mark, diskMade });
     if (former !== null && !diskMade) await removeFormerDisks(this.#context, this.id, spec.systemDisk.id);
