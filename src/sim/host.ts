@@ -169,7 +169,8 @@ export class SimHost {
     const { phase, epoch, generation } = machine;
     if (phase === null) return undefined;
     const isStranger = phase.is === "stranger";
-    const held = isStranger || phase.is === "gone" ? [] : (this.specs.get(id)?.dataDisks ?? []);
+    const spec = isStranger || phase.is === "gone" ? undefined : this.specs.get(id);
+    const held = spec === undefined ? [] : [spec.systemDisk, ...spec.dataDisks];
     const disks = held.map((disk) => ({ id: disk.id, sizeGiB: disk.sizeGiB, made: machine.runs, problem: null }));
     const seen: SeenInstance = { id, epoch, generation: isStranger ? 0 : generation, phase, disks };
     return full || this.#reported.get(id) !== JSON.stringify(seen) ? seen : undefined;

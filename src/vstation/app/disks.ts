@@ -157,7 +157,8 @@ async function attach(
   const [instance] = await lockAll(tx, caller, [instanceId]);
   if (instance === undefined) return;
   refuseInstanceState(instance, "attach");
-  const rows = await lockDisks(tx, caller, ids);
+  // Locked in the order that keeps locks free of deadlock, plugged in the order that was asked for.
+  const rows = (await lockDisks(tx, caller, ids)).sort((a, b) => ids.indexOf(a.id) - ids.indexOf(b.id));
   const taken = new Set((await disksOf(tx.db, [instanceId])).flatMap(({ slot }) => (slot === null ? [] : [slot])));
   const generation = await orderDisks(tx, instance);
   for (const row of rows) {
