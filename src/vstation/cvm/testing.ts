@@ -36,10 +36,7 @@ export const testKey = {
   secretKey: "test/secret+key",
   accountId: "acct-test0001" as AccountId,
 };
-export const testPlace = {
-  region: "lab",
-  zones: ["lab-1", "lab-2"],
-};
+export const testPlace = { region: "lab", zones: ["lab-1", "lab-2"] };
 export const testSubnet = { id: "subnet-lab00001" as SubnetId, vpcId: "vpc-lab00001" as VpcId };
 export const testImage = "img-tiny0001" as ImageId;
 
@@ -191,7 +188,6 @@ export function fakeCloud() {
       },
       async reinstall(caller, id, request) {
         enter("instances.reinstall", caller, id, request);
-        found([id]);
         return newId("operation");
       },
       async modify(caller, ids, change) {
