@@ -73,7 +73,7 @@ export const resizeInstanceDisks = action("ResizeInstanceDisks")(
 );
 
 const login = structure<LoginSettings>()({
-  Password: refused("InvalidParameter.PasswordNotSupported", "asks for a password; use a key pair or user data"),
+  Password: refused("UnsupportedOperation", "asks for a password; set one by ResetInstancesPassword"),
   KeyIds: list(id("key"), 16).optional(),
   KeepImageLogin: oneOf(["TRUE", "FALSE", "true", "false"]).optional(),
 });
