@@ -1,6 +1,5 @@
 /**
  * For the tests of this folder only: a client's signer, a server around the handler, and a `Cloud` that lives in memory.
- *
  * The fake is a tool for wire rules, never for a claim about instances: it accepts what it is given, keeps it in maps, and
  * answers with the failures that a test sets. What instances really do is shown in test/real.
  */
@@ -186,8 +185,8 @@ export function fakeCloud() {
         for (const view of found(ids)) instances.delete(view.id);
         return ids.map(() => newId("operation"));
       },
-      async reinstall(caller, id, request) {
-        enter("instances.reinstall", caller, id, request);
+      async reinstall(...given) {
+        enter("instances.reinstall", ...given);
         return newId("operation");
       },
       async modify(caller, ids, change) {
