@@ -21,7 +21,7 @@ export interface PortRange {
   to: number;
 }
 
-/** The other side: a block of addresses, or the members of a group in the same VPC. */
+/** The other side: a block of addresses (or one alone, without a prefix length), or the members of a group in the same VPC. */
 export type PolicyPeer = { readonly cidr: string } | { readonly groupId: SecurityGroupId };
 
 export interface Policy {
@@ -93,5 +93,6 @@ export function hasDuplicate(policies: readonly Policy[]): boolean {
 }
 
 function policyIdentity({ action, protocol, ports, peer }: Policy): string {
-  return JSON.stringify([action, protocol, portsText(ports), "cidr" in peer ? peer.cidr : peer.groupId]);
+  const other = "cidr" in peer ? `${peer.cidr}${peer.cidr.includes("/") ? "" : "/32"}` : peer.groupId;
+  return JSON.stringify([action, protocol, portsText(ports), other]);
 }

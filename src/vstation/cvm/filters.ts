@@ -1,16 +1,17 @@
 /** The `Filters` of the Describe actions: a list of {Name, Values}, each name at most once; every filter must hold, any value does. */
 import type { Filter } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
 import type * as z from "zod";
+import type { CvmCode } from "./error-codes.ts";
 import { check, list, structure, text } from "./parameters.ts";
 
 /** More than the API's own limit on any documented value. */
 const valueLength = 256;
 
-/** Filters by these names; "tag:" among them stands for `tag:<key>`. */
-export function filters(names: readonly string[], maximumValues: number) {
+/** Filters by these names; "tag:" among them stands for `tag:<key>`. `unknown` is the service's word for a name that is none of them. */
+export function filters(names: readonly string[], maximumValues: number, unknown: CvmCode = "InvalidFilter") {
   const name = check(
-    text(valueLength, "InvalidFilter"),
-    "InvalidFilter",
+    text(valueLength, unknown),
+    unknown,
     `must be one of ${names.map((each) => (each === "tag:" ? "tag:<key>" : each)).join(", ")}`,
     (value) => names.includes(value.startsWith("tag:") && value.length > 4 ? "tag:" : value) && value !== "tag:",
   );
@@ -22,7 +23,7 @@ export function filters(names: readonly string[], maximumValues: number) {
   );
   const schema = check(
     list(structure<Filter>()({ Name: name, Values: values }), 10),
-    "InvalidFilter",
+    unknown,
     "names a filter twice",
     (given) => new Set(given.map((filter) => filter.Name)).size === given.length,
   ).optional();

@@ -48,6 +48,7 @@ function rules(direction: PolicyDirection): RawBuilder<unknown> {
     select coalesce(jsonb_agg(jsonb_build_object(
         'action', p.action, 'protocol', p.protocol, 'ports', p.ports,
         'peer', case when p.cidr is null then jsonb_build_object('groupId', p.peer_group_id)
+          when position('/' in p.cidr) = 0 then jsonb_build_object('cidr', p.cidr || '/32')
           else jsonb_build_object('cidr', p.cidr) end) order by p.position), '[]')
     from security_group_policy p where p.security_group_id = g.id and p.direction = ${sql.lit(direction)})`;
 }

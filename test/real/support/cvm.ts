@@ -1,5 +1,11 @@
-/** Any action of the four services through the official SDK's client for actions that it does not know. */
+/**
+ * Any action of the four services through the official SDK's client for actions that it does not know; each answer is checked for what
+ * clients take for granted.
+ */
 import { CommonClient } from "tencentcloud-sdk-nodejs/tencentcloud/common/common_client.js";
+import { newId } from "../../../src/lib/ids.ts";
+import { complete } from "./never-null.ts";
+import type { TestVstation } from "./vstation.ts";
 import { serviceOf, services, type ActionName } from "../../../src/vstation/cvm/known-actions/known-actions.ts";
 
 export interface ApiKey {
@@ -11,6 +17,17 @@ export interface ApiKey {
 
 // oxlint-disable-next-line typescript/no-explicit-any -- answers are looked at piece by piece, by tests
 export type Answer = Record<string, any>;
+
+/** Another account with a key of its own, made where accounts are kept. */
+export async function otherAccount(vstation: TestVstation, name: string): Promise<ApiKey> {
+  const key = { ...vstation.credentials, secretId: `AKID${name}`, secretKey: `secret of ${name}` };
+  await vstation.sql("insert into account (id, name) values ($1, $2)", [newId("account"), name]);
+  await vstation.sql(
+    "insert into access_key (secret_id, secret_key, account_id) select $1, $2, id from account where name = $3",
+    [key.secretId, key.secretKey, name],
+  );
+  return key;
+}
 
 export class CvmCaller {
   readonly #key: ApiKey;
@@ -29,7 +46,7 @@ export class CvmCaller {
       region,
       profile: { httpProfile: { protocol: "http://" } },
     });
-    return (await client.request(action, parameters)) as Answer;
+    return complete(action, (await client.request(action, parameters)) as Answer);
   }
 
   /** The code with which it is refused. */

@@ -101,6 +101,7 @@ export class TestVstation {
         reserved: 10,
         fixedPeers: [{ ip: "10.200.0.2", mac: "02:76:73:00:00:02", vtep: "10.9.0.1" }],
       },
+      elastic: { cidr: "10.9.1.0/28" },
       joinTokens: this.#tokens.map((token, index) => ({ token, name: `host${index}`, lifetimeSeconds: 3600 })),
     };
   }

@@ -1,0 +1,114 @@
+/** What the actions of the VPC service have in common: texts for numbers and truth values, names, tags, filters, times. */
+import type { Tag } from "tencentcloud-sdk-nodejs/tencentcloud/services/vpc/v20170312/vpc_models.js";
+import { networkLimits } from "../../../core/network-limits.ts";
+import type { Page } from "../../cloud.ts";
+import type { TagQuery } from "../../cloud/network.ts";
+import { Refusal } from "../error-codes.ts";
+import { filters, filterValues } from "../filters.ts";
+import { check, line, list, structure, text } from "../parameters.ts";
+
+const pageLimit = 100;
+
+/** A number that the service takes as text. */
+function numberText(minimum: number, maximum: number) {
+  return check(
+    text(15, "InvalidParameterValue.Range"),
+    "InvalidParameterValue.Range",
+    `must be from ${minimum} to ${maximum}`,
+    (value) => /^\d{1,15}$/.test(value) && Number(value) >= minimum && Number(value) <= maximum,
+  );
+}
+
+/** `Offset` and `Limit`, which are texts in this service. */
+export const textPage = {
+  Offset: numberText(0, 1_000_000_000).optional(),
+  Limit: numberText(1, pageLimit).optional(),
+};
+
+export function pageOf(request: { Offset?: string | undefined; Limit?: string | undefined }): Page {
+  return { offset: Number(request.Offset ?? 0), limit: Number(request.Limit ?? 20) };
+}
+
+/** The name of a network thing, never empty. */
+export function networkName() {
+  return check(line(60), "InvalidParameterValue.Empty", "is empty", (value) => value !== "");
+}
+
+const truthValues: readonly string[] = ["true", "false"];
+
+/** `true` or `false` as text. */
+export function truth() {
+  return check(text(5), "InvalidParameterValue", "must be true or false", (value) =>
+    truthValues.includes(value.toLowerCase()),
+  );
+}
+
+const tag = structure<Tag>()({
+  Key: check(
+    line(127),
+    "InvalidParameterValue.TagInvalidKey",
+    "is empty or begins or ends with a space",
+    (value) => value !== "" && value.trim() === value,
+  ),
+  Value: line(255).optional(),
+});
+
+export function tags() {
+  const some = list(tag, networkLimits.tagsPerResource, "LimitExceeded.TagKeyPerResourceExceeded");
+  return check(some, "InvalidParameterValue.TagDuplicateKey", "holds a tag key twice", (given) => {
+    return new Set(given.map(({ Key }) => Key)).size === given.length;
+  }).optional();
+}
+
+export function tagsOf(given: readonly { Key: string; Value?: string | undefined }[] | undefined) {
+  return Object.fromEntries((given ?? []).map(({ Key, Value }) => [Key, Value ?? ""]));
+}
+
+export function shownTags(given: Readonly<Record<string, string>>): Tag[] {
+  return Object.entries(given).map(([Key, Value]) => ({ Key, Value }));
+}
+
+type GivenFilters = readonly { Name: string; Values: string[] }[] | undefined;
+
+export function vpcFilters(names: readonly string[]) {
+  return filters([...names, "tag-key", "tag:"], 100, "InvalidParameter.FilterInvalidKey");
+}
+
+/** Filters as a query: each name narrows it; null, from any of them, means that nothing can pass. */
+export function queryOf<Q extends TagQuery>(
+  given: GivenFilters,
+  narrows: Readonly<Record<string, (values: string[]) => Partial<Q> | null>>,
+): Q | null {
+  let query: TagQuery = {};
+  const byTag: Record<string, string[]> = {};
+  for (const [name, values] of filterValues(given)) {
+    if (name.startsWith("tag:")) byTag[name.slice(4)] = values;
+    else if (name === "tag-key") query = { ...query, tagKeys: values };
+    else {
+      const narrowed = narrows[name]?.(values) ?? null;
+      if (narrowed === null) return null;
+      query = { ...query, ...narrowed };
+    }
+  }
+  return (Object.keys(byTag).length === 0 ? query : { ...query, tags: byTag }) as Q;
+}
+
+/** `is-default` and the like; both values together ask for nothing. */
+export function truthFilter<K extends string>(key: K) {
+  return (values: string[]): { [P in K]?: boolean } => {
+    const asked = new Set(values.map((value) => value.toLowerCase()));
+    if (asked.size !== 1) return {};
+    return { [key]: asked.has("true") } as { [P in K]?: boolean };
+  };
+}
+
+/** Ids and filters exclude each other throughout the service. */
+export function notBoth(ids: readonly string[], given: GivenFilters, name: string): void {
+  if (ids.length === 0 || (given ?? []).length === 0) return;
+  throw new Refusal("InvalidParameter.Coexist", `Give \`${name}\` or \`Filters\`, not both.`);
+}
+
+/** A time as this service writes it: UTC, with a space. */
+export function vpcTime(time: Date): string {
+  return time.toISOString().slice(0, 19).replace("T", " ");
+}
