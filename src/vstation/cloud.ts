@@ -27,6 +27,7 @@ import type {
 } from "../lib/ids.ts";
 import type { Network } from "./cloud/network.ts";
 import type { Images } from "./cloud/images.ts";
+import type { Tags } from "./cloud/tags.ts";
 
 export interface Caller {
   accountId: AccountId;
@@ -359,6 +360,7 @@ export interface Cloud {
   keys: Keys;
   groups: Groups;
   network: Network;
+  tags: Tags;
   images: Images;
   hosts: Hosts;
   operations: Operations;

@@ -25,15 +25,29 @@ import { imageId, TestVstation } from "./support/vstation.ts";
 const shared: ReadonlySet<IdKind> = new Set(["host", "account", "operation"]);
 
 /** What an action needs beside what its schema demands, to get as far as looking at its ids. */
-const more: Readonly<Record<string, Record<string, unknown>>> = {
-  ModifyInstancesAttribute: { InstanceName: "renamed" },
-  ModifyKeyPairAttribute: { Description: "described" },
+const more: Readonly<Record<string, (place: Place) => Record<string, unknown>>> = {
+  ModifyInstancesAttribute: ({ path }) => (path[0] === "SecurityGroups" ? {} : { InstanceName: "renamed" }),
+  ModifyKeyPairAttribute: () => ({ Description: "described" }),
+  DeleteRoutes: () => ({ Routes: [{ RouteId: 1 }] }),
+  CreateSecurityGroupPolicies: policies,
+  DeleteSecurityGroupPolicies: policies,
+  ModifySecurityGroupPolicies: (place) => {
+    const { SecurityGroupPolicySet } = policies(place);
+    return { SecurityGroupPolicySet: { Ingress: [], Egress: [], ...SecurityGroupPolicySet } };
+  },
 };
 
 /** As {@link more}, where it is a list of ids of the attacker's own, unless such an id is what is tried. */
 const moreIds: Readonly<Record<string, readonly [parameter: string, kind: IdKind]>> = {
   ModifyInstancesDisasterRecoverGroup: ["DisasterRecoverGroupIds", "group"],
 };
+
+/** A policy with somebody on its other side, unless that is what is tried. */
+function policies({ path }: Place): { SecurityGroupPolicySet: Record<string, unknown> } {
+  const [, direction] = path;
+  if (typeof direction === "string") return { SecurityGroupPolicySet: { [direction]: [{ Action: "DROP" }] } };
+  return { SecurityGroupPolicySet: { Ingress: [{ Action: "DROP", CidrBlock: "10.0.0.0/8" }] } };
+}
 
 /** Kinds of which there is one for everybody, until an action makes others. */
 const madeByNobody: ReadonlySet<IdKind> = new Set(["image", "vpc", "subnet", "securityGroup"]);
@@ -84,7 +98,7 @@ async function ownOf(kind: IdKind): Promise<string> {
 
 /** The request with this id in this place; every other place that must be filled holds an id of the attacker's own. */
 async function requestWith(action: Action, place: Place, id: string): Promise<object> {
-  const given: Record<string, unknown> = structuredClone(more[action.name] ?? {});
+  const given: Record<string, unknown> = structuredClone(more[action.name]?.(place) ?? {});
   const [parameter, kind] = moreIds[action.name] ?? [];
   if (parameter !== undefined && kind !== undefined && place.is !== "text" && place.kind !== kind)
     given[parameter] = [await ownOf(kind)];

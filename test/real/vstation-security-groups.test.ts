@@ -62,7 +62,7 @@ describe("security groups", () => {
     await cvm.call("DeleteSecurityGroupPolicies", remove([{ PolicyIndex: 0 }], "3"));
     await cvm.call("DeleteSecurityGroupPolicies", remove([tcp("443")]));
     expect((await read(id)).Ingress).toMatchObject([{ PolicyIndex: 0, Port: "22" }]);
-    expect(await cvm.refusal("DeleteSecurityGroupPolicies", remove([tcp("443")]))).toBe("ResourceNotFound");
+    expect(await cvm.refusal("DeleteSecurityGroupPolicies", remove([tcp("443")]))).toBe("InvalidParameterValue");
     expect(await cvm.refusal("CreateSecurityGroupPolicies", remove([tcp("22", { CidrBlock: "10.0.0.7/32" })]))).toBe(
       "UnsupportedOperation.DuplicatePolicy",
     );

@@ -16,6 +16,7 @@ import { instances } from "./instances.ts";
 import { keys } from "./keys.ts";
 import { network } from "./network/network.ts";
 import { operations } from "./operations.ts";
+import { tags } from "./tags.ts";
 import { snapshots } from "./snapshots.ts";
 
 /** What a system disk takes at least, for "how many would fit". */
@@ -32,6 +33,7 @@ export function createCloud(context: AppContext): Cloud {
     keys: keys(context),
     groups: groups(context),
     network: network(context),
+    tags: tags(context),
     images: images(context),
     hosts: hosts(context),
     operations: operations(context),

@@ -5,10 +5,15 @@
 import { failure } from "../../core/failure-codes.ts";
 import { newId } from "../../lib/ids.ts";
 import type { Network } from "./network.ts";
+import type { Tags } from "./tags.ts";
 
 const createdAt = new Date("2026-01-02T03:04:05.678Z");
 const nothing = () => Promise.resolve({ total: 0, items: [] });
 const done = () => Promise.resolve();
+
+export function fakeTags(): Tags {
+  return { list: nothing, pairs: nothing, change: done };
+}
 
 export function fakeNetwork(): Network {
   return {
@@ -16,7 +21,7 @@ export function fakeNetwork(): Network {
       create: (_, { name, cidr, tags }) =>
         Promise.resolve({ id: newId("vpc"), name, cidr, isDefault: false, createdAt, tags }),
       list: nothing,
-      rename: (_, id) => Promise.reject(failure("VpcNotFound", `There is no VPC ${id}.`)),
+      modify: (_, id) => Promise.reject(failure("VpcNotFound", `There is no VPC ${id}.`)),
       delete: (_, id) => Promise.reject(failure("VpcNotFound", `There is no VPC ${id}.`)),
     },
     subnets: {
@@ -34,7 +39,7 @@ export function fakeNetwork(): Network {
           tags,
         }),
       list: nothing,
-      rename: (_, id) => Promise.reject(failure("SubnetNotFound", `There is no subnet ${id}.`)),
+      modify: (_, id) => Promise.reject(failure("SubnetNotFound", `There is no subnet ${id}.`)),
       delete: (_, id) => Promise.reject(failure("SubnetNotFound", `There is no subnet ${id}.`)),
       usedAddresses: nothing,
     },
@@ -89,7 +94,7 @@ export function fakeNetwork(): Network {
     elasticAddresses: {
       allocate: (_, { count }) => Promise.resolve(Array.from({ length: count }, () => newId("elasticAddress"))),
       list: nothing,
-      rename: (_, id) => Promise.reject(failure("ElasticAddressNotFound", `There is no elastic address ${id}.`)),
+      modify: (_, id) => Promise.reject(failure("ElasticAddressNotFound", `There is no elastic address ${id}.`)),
       associate: (_, id) => Promise.reject(failure("ElasticAddressNotFound", `There is no elastic address ${id}.`)),
       disassociate: (_, id) => Promise.reject(failure("ElasticAddressNotFound", `There is no elastic address ${id}.`)),
       release: done,

@@ -37,7 +37,7 @@ export interface VpcQuery extends TagQuery {
 export interface Vpcs {
   create(caller: Caller, request: { name: string; cidr: string; tags: Record<string, string> }): Promise<VpcView>;
   list(caller: AnyCaller, query: VpcQuery, page: Page): Promise<Listed<VpcView>>;
-  rename(caller: AnyCaller, id: VpcId, name: string): Promise<void>;
+  modify(caller: AnyCaller, id: VpcId, change: { name?: string }): Promise<void>;
   /** Refused while it has subnets or NAT gateways, and for the default one. */
   delete(caller: AnyCaller, id: VpcId): Promise<void>;
 }
@@ -78,7 +78,7 @@ export interface Subnets {
     request: { vpcId: VpcId; name: string; cidr: string; zone: string; tags: Record<string, string> },
   ): Promise<SubnetView>;
   list(caller: AnyCaller, query: SubnetQuery, page: Page): Promise<Listed<SubnetView>>;
-  rename(caller: AnyCaller, id: SubnetId, name: string): Promise<void>;
+  modify(caller: AnyCaller, id: SubnetId, change: { name?: string }): Promise<void>;
   /** Refused while an instance has an address of it. */
   delete(caller: AnyCaller, id: SubnetId): Promise<void>;
   usedAddresses(
@@ -268,7 +268,7 @@ export interface ElasticAddresses {
     },
   ): Promise<ElasticAddressId[]>;
   list(caller: AnyCaller, query: ElasticAddressQuery, page: Page): Promise<Listed<ElasticAddressView>>;
-  rename(caller: AnyCaller, id: ElasticAddressId, name: string): Promise<void>;
+  modify(caller: AnyCaller, id: ElasticAddressId, change: { name?: string }): Promise<void>;
   /** Refused while either of the two is bound already. */
   associate(caller: AnyCaller, id: ElasticAddressId, instanceId: InstanceId): Promise<void>;
   disassociate(caller: AnyCaller, id: ElasticAddressId): Promise<void>;

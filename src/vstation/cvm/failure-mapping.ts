@@ -57,7 +57,7 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   },
   CidrOutside: "InvalidParameterValue.SubnetRange",
   AddressOutside: "VpcAddrNotInSubNet",
-  PolicyNotFound: "ResourceNotFound",
+  PolicyNotFound: "InvalidParameterValue",
   VpcMismatch: {
     by: byService,
     of: { vpc: "UnsupportedOperation.VpcMismatch" },

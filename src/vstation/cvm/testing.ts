@@ -22,7 +22,7 @@ import {
   type VpcId,
 } from "../../lib/ids.ts";
 import { createLog } from "../../lib/log.ts";
-import { fakeNetwork } from "../cloud/network.fake.ts";
+import { fakeNetwork, fakeTags } from "../cloud/network.fake.ts";
 import type { Cloud, GroupView, InstanceRunRequest, InstanceView, KeyView, Page } from "../cloud.ts";
 import type { ImageView } from "../cloud/images.ts";
 import { serviceOf, services } from "./known-actions/known-actions.ts";
@@ -299,6 +299,7 @@ export function fakeCloud() {
       takeOut: async (caller, ids, groupIds) => enter("groups.takeOut", caller, ids, groupIds),
     },
     network: fakeNetwork(),
+    tags: fakeTags(),
     images: {
       async list(caller, query, page) {
         enter("images.list", caller, query, page);

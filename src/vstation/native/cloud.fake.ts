@@ -9,7 +9,7 @@ import { limitsOf } from "../../core/quotas.ts";
 import type { OperationKind } from "../../core/instance.ts";
 import type { AccountId, DiskId, GroupId, HostId, InstanceId, KeyId, OperationId } from "../../lib/ids.ts";
 import type * as use from "../cloud.ts";
-import { fakeNetwork } from "../cloud/network.fake.ts";
+import { fakeNetwork, fakeTags } from "../cloud/network.fake.ts";
 import { fakeAccounts } from "./accounts.fake.ts";
 import { fakeImage, fakeImages } from "./images.fake.ts";
 import { FakeDisks, FakeSnapshots } from "./storage.fake.ts";
@@ -50,6 +50,7 @@ export class FakeCloud implements use.Cloud {
   /** Whether operations end by themselves as soon as they are made. */
   endAtOnce = true;
   readonly network = fakeNetwork();
+  readonly tags = fakeTags();
   consoleData = Buffer.from("Booting...\r\nlogin: ");
   readonly consoles: FakeConsole[] = [];
   readonly #waiters = new Set<() => void>();

@@ -83,6 +83,8 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   // Changes of networks: one transaction each, so a kill leaves all of it or nothing; no walk makes one yet.
   ["vstation/app/network/", "one transaction; no walk changes a network yet"],
   ["vstation/cvm/instance-security-groups.ts#", "one transaction; no walk changes a network yet"],
+  ["vstation/app/tags.ts#", "one transaction; no walk changes a tag yet"],
+  ["vstation/cvm/tag/", "one transaction; no walk changes a tag yet"],
   ["vstation/cvm/vpc/", "one transaction; no walk changes a network yet"],
   ["vstation/app/instance-network.ts#", "reads only, and one transaction at an account's first instance"],
   ["vstation/store/elastic-addresses.ts#", "one transaction; no walk changes a network yet"],

@@ -55,10 +55,10 @@ export function elasticAddresses({ store, config }: AppContext): ElasticAddresse
       });
     },
     list: (caller, query, page) => store.read((db) => elasticAddressList(db, caller.accountId, query, page)),
-    rename: (caller, id, name) =>
+    modify: (caller, id, { name }) =>
       store.transaction(async (tx) => {
         await elasticAddressLock(tx, caller.accountId, [id]);
-        await elasticAddressRename(tx, id, name);
+        if (name !== undefined) await elasticAddressRename(tx, id, name);
       }),
     associate: (caller, id, instanceId) =>
       onViolation(

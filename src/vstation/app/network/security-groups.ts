@@ -51,6 +51,7 @@ export function securityGroups({ store }: AppContext): SecurityGroups {
     id: SecurityGroupId,
     version: number | null,
     changes: Partial<Record<PolicyDirection, (present: Timed[]) => readonly (Policy & { modifiedAt?: Date })[]>>,
+    named: readonly Policy[] = [],
   ): Promise<void> =>
     onViolation(
       () =>
@@ -61,6 +62,7 @@ export function securityGroups({ store }: AppContext): SecurityGroups {
               detail: { version: group.version },
             });
           }
+          await peersCheck(tx, group.accountId, named);
           const present = await policiesRead(tx.db, id);
           for (const direction of ["ingress", "egress"] as const) {
             const policies = changes[direction]?.(present?.[direction] ?? []);
@@ -114,16 +116,22 @@ export function securityGroups({ store }: AppContext): SecurityGroups {
     replacePolicies: (caller, id, { ingress, egress, version }) =>
       changePolicies(caller, id, version, { ingress: () => ingress, egress: () => egress }),
     removePolicies: (caller, id, { direction, which, version }) =>
-      changePolicies(caller, id, version, {
-        [direction]: (present: Timed[]) => {
-          const positions = "positions" in which ? which.positions : findPolicies(present, which.policies);
-          const left = positions === undefined ? undefined : removePolicies(present, positions);
-          if (left === undefined) {
-            throw failure("PolicyNotFound", `security group ${id} does not have one of these policies`);
-          }
-          return left;
+      changePolicies(
+        caller,
+        id,
+        version,
+        {
+          [direction]: (present: Timed[]) => {
+            const positions = "positions" in which ? which.positions : findPolicies(present, which.policies);
+            const left = positions === undefined ? undefined : removePolicies(present, positions);
+            if (left === undefined) {
+              throw failure("PolicyNotFound", `security group ${id} does not have one of these policies`);
+            }
+            return left;
+          },
         },
-      }),
+        "policies" in which ? which.policies : [],
+      ),
     setGroups: (caller, instanceIds, ids) => changeGroups(caller, instanceIds, ids, () => ids),
     attach: (caller, instanceIds, ids) => changeGroups(caller, instanceIds, ids, (present) => [...present, ...ids]),
     detach: (caller, instanceIds, ids) =>

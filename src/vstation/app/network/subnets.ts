@@ -66,10 +66,10 @@ export function subnets({ store, config }: AppContext): Subnets {
       return one(caller, id);
     },
     list: (caller, query, page) => store.read((db) => subnetList(db, caller.accountId, query, page)),
-    rename: (caller, id, name) =>
+    modify: (caller, id, { name }) =>
       store.transaction(async (tx) => {
         if ((await subnetFind(tx.db, caller.accountId, id)) === undefined) throw subnetNotFound(id);
-        await subnetRename(tx, id, name);
+        if (name !== undefined) await subnetRename(tx, id, name);
       }),
     delete: (caller, id) =>
       onViolation(
@@ -88,6 +88,12 @@ export function subnets({ store, config }: AppContext): Subnets {
       store.read(async (db) => {
         const { items } = await vpcList(db, caller.accountId, { ids: [query.vpcId] }, null);
         if (items.length === 0) throw vpcNotFound(query.vpcId);
+        const { subnetId } = query;
+        const subnet = subnetId === undefined ? undefined : await subnetFind(db, caller.accountId, subnetId);
+        if (subnetId !== undefined && subnet === undefined) throw subnetNotFound(subnetId);
+        if (subnet !== undefined && subnet.vpc_id !== query.vpcId) {
+          throw failure("VpcMismatch", `subnet ${subnet.id} is not in VPC ${query.vpcId}`);
+        }
         return usedAddressList(db, query, page);
       }),
   };

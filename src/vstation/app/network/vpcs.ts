@@ -33,10 +33,10 @@ export function vpcs({ store }: AppContext): Vpcs {
       return one(caller, id);
     },
     list: (caller, query, page) => store.read((db) => vpcList(db, caller.accountId, query, page)),
-    rename: (caller, id, name) =>
+    modify: (caller, id, { name }) =>
       store.transaction(async (tx) => {
         await vpcLock(tx, caller.accountId, id);
-        await vpcRename(tx, id, name);
+        if (name !== undefined) await vpcRename(tx, id, name);
       }),
     delete: (caller, id) =>
       onViolation(

@@ -6,7 +6,7 @@ import { action, utcSeconds, type Context } from "../action.ts";
 import { Refusal } from "../error-codes.ts";
 import { clientToken } from "../instance-values.ts";
 import { check, id, idsToChange, idsToRead, ignored, integer, line, oneOf, refused, text } from "../parameters.ts";
-import { notBoth, queryOf, shownTags, tags, tagsOf, vpcFilters } from "./values.ts";
+import { nameOf, notBoth, queryOf, shownTags, tags, tagsOf, vpcFilters } from "./values.ts";
 
 const idLimit = 100;
 
@@ -103,7 +103,7 @@ export const modifyAddressAttribute = action("ModifyAddressAttribute")(
   { AddressId: id("elasticAddress"), AddressName: line(128).optional(), EipDirectConnection: ignored() },
   async ({ cloud, caller }, request) => {
     const { AddressId, AddressName } = request;
-    if (AddressName !== undefined) await cloud.network.elasticAddresses.rename(caller, AddressId, AddressName);
+    await cloud.network.elasticAddresses.modify(caller, AddressId, nameOf(AddressName));
     return {};
   },
 );

@@ -181,8 +181,8 @@ export const deleteRoutes = action("DeleteRoutes")(
 /** Every field that clients dereference without looking is there. */
 function shownTable(table: RouteTableView): RouteTable {
   return {
-    VpcId: table.vpcId,
     RouteTableId: table.id,
+    VpcId: table.vpcId,
     RouteTableName: table.name,
     AssociationSet: table.subnetIds.map((SubnetId) => ({ SubnetId, RouteTableId: table.id })),
     RouteSet: table.routes.map((route) => shownRoute(table.id, route)),

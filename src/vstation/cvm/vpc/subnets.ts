@@ -7,6 +7,7 @@ import { filters, filterValues } from "../filters.ts";
 import { privateAddress } from "../instance-values.ts";
 import { id, idsToRead, ignored, integer, list, refused, text } from "../parameters.ts";
 import {
+  nameOf,
   networkName,
   notBoth,
   pageOf,
@@ -84,8 +85,7 @@ export const modifySubnetAttribute = action("ModifySubnetAttribute")(
     EnableBroadcast: ignored(),
   },
   async ({ cloud, caller }, request) => {
-    if (request.SubnetName !== undefined)
-      await cloud.network.subnets.rename(caller, request.SubnetId, request.SubnetName);
+    await cloud.network.subnets.modify(caller, request.SubnetId, nameOf(request.SubnetName));
     return {};
   },
 );
@@ -136,8 +136,8 @@ export const describeUsedIpAddress = action("DescribeUsedIpAddress")(
 /** Every field that clients dereference without looking is there. */
 function shownSubnet(subnet: SubnetView): Subnet {
   return {
-    VpcId: subnet.vpcId,
     SubnetId: subnet.id,
+    VpcId: subnet.vpcId,
     SubnetName: subnet.name,
     CidrBlock: subnet.cidr,
     IsDefault: subnet.isDefault,

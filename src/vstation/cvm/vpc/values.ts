@@ -34,6 +34,11 @@ export function networkName() {
   return check(line(60), "InvalidParameterValue.Empty", "is empty", (value) => value !== "");
 }
 
+/** A change of the name, if there is one. */
+export function nameOf(name: string | undefined): { name?: string } {
+  return name === undefined ? {} : { name };
+}
+
 const truthValues: readonly string[] = ["true", "false"];
 
 /** `true` or `false` as text. */

@@ -5,6 +5,7 @@ import type { VpcQuery, VpcView } from "../../cloud/network.ts";
 import { action } from "../action.ts";
 import { check, id, idsToRead, ignored, refused, text } from "../parameters.ts";
 import {
+  nameOf,
   networkName,
   notBoth,
   pageOf,
@@ -85,7 +86,7 @@ export const modifyVpcAttribute = action("ModifyVpcAttribute")(
     EnableCdcPublish: ignored(),
   },
   async ({ cloud, caller }, request) => {
-    if (request.VpcName !== undefined) await cloud.network.vpcs.rename(caller, request.VpcId, request.VpcName);
+    await cloud.network.vpcs.modify(caller, request.VpcId, nameOf(request.VpcName));
     return {};
   },
 );

@@ -42,6 +42,13 @@ const noIds: ReadonlySet<string> = new Set([
   "project-id",
   "zone-id",
   "dedicated-cluster-id",
+  "cdc-id",
+  "network-interface-id",
+  // Of addresses of a VPC, which is named beside it and is the account's own.
+  "resource-id",
+  "RouteItemId",
+  // Ids of any kind: test/real/tags.test.ts.
+  "ResourceIds",
   "ProjectId",
   "ProjectIds",
 ]);

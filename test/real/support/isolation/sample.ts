@@ -17,6 +17,8 @@ export const words: Readonly<Record<string, unknown>> = {
   InstanceType: "T1.SMALL1",
   PublicKey: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8y7dL2k0m8h0m9mJ1Zb2m3m4m5m6m7m8m9m0mamb2c a",
   KeyName: "key",
+  CidrBlock: "10.77.2.0/24",
+  DestinationCidrBlock: "0.0.0.0/0",
 };
 
 export function sample(schema: z.ZodObject, given: Record<string, unknown>, ids: Ids, name: string): object {
