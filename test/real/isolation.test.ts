@@ -56,6 +56,10 @@ const madeByNobody: ReadonlySet<IdKind> = new Set(["image", "vpc", "subnet", "se
 const nothingOfOnesOwn: ReadonlySet<string> = new Set([
   "DescribeDisks Filters snapshot-id",
   "DescribeSnapshots Filters disk-id",
+  "DescribeSubnets Filters vpc-id",
+  "DescribeNatGateways Filters vpc-id",
+  "DescribeAddresses Filters instance-id",
+  "DescribeSecurityGroupPolicies Filters security-group-id",
 ]);
 
 const notFound = /NotFound|NotExist/;

@@ -8,7 +8,7 @@ import type { SubnetRow } from "../store/schema-network.ts";
 import { defaultSubnet } from "../store/network-seed.ts";
 import { securityGroupDefault, securityGroupDefaultFind, securityGroupsCheck } from "../store/security-groups.ts";
 import { subnetFind, subnetNotFound } from "../store/subnets.ts";
-import { vpcNotFound } from "../store/vpcs.ts";
+import { vpcList, vpcNotFound } from "../store/vpcs.ts";
 import type { AppContext } from "./context.ts";
 
 export interface InstanceNetwork {
@@ -32,7 +32,10 @@ async function subnetOf(context: AppContext, caller: Caller, { network }: Asked)
   if (network === null) return defaultSubnet(store, caller.accountId, config);
   const subnet = await store.read((db) => subnetFind(db, caller.accountId, network.subnetId));
   if (subnet === undefined) throw subnetNotFound(network.subnetId);
-  if (network.vpcId !== null && subnet.vpc_id !== network.vpcId) {
+  const { vpcId } = network;
+  if (vpcId !== null && subnet.vpc_id !== vpcId) {
+    const { items } = await store.read((db) => vpcList(db, caller.accountId, { ids: [vpcId] }, null));
+    if (items.length === 0) throw vpcNotFound(vpcId);
     throw failure("VpcMismatch", `subnet ${subnet.id} is not in VPC ${network.vpcId}`, {
       detail: { vpcId: network.vpcId },
     });

@@ -101,3 +101,8 @@ export function fakeNetwork(): Network {
     },
   };
 }
+
+/** Both of them, as parts of a cloud. */
+export function fakeNetworks(): { network: Network; tags: Tags } {
+  return { network: fakeNetwork(), tags: fakeTags() };
+}

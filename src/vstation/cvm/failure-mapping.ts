@@ -61,7 +61,7 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   VpcMismatch: {
     by: byService,
     of: { vpc: "UnsupportedOperation.VpcMismatch" },
-    otherwise: "InvalidParameterValue.VpcIdNotExist",
+    otherwise: "InvalidParameterCombination",
   },
   PublicKeyInvalid: "InvalidPublicKey.Malformed",
 

@@ -129,6 +129,18 @@ export function id<K extends keyof typeof malformed>(kind: K, code: CvmCode = ma
   return schema as unknown as z.ZodType<Id<K>>;
 }
 
+/** An id, or a word that stands for one. */
+export function idOr(kind: IdKind, word: string, code: CvmCode): z.ZodType<string> {
+  const schema = check(
+    text(64, code),
+    code,
+    "has the wrong form",
+    (value) => value === word || parseId(kind, value) !== undefined,
+  );
+  idKinds.set(schema, kind);
+  return schema;
+}
+
 const idKinds = new WeakMap<z.core.$ZodType, IdKind>();
 
 /** What the values are ids of; undefined for a schema that `id()` did not make. */

@@ -22,7 +22,7 @@ import { action } from "./action.ts";
 import { parseId } from "../../lib/ids.ts";
 import type { InstanceRunRequest } from "../cloud.ts";
 import { diskName, diskSize, limitsOf, throughput } from "./cbs/values.ts";
-import { Refusal, type CvmCode } from "./error-codes.ts";
+import { Refusal } from "./error-codes.ts";
 import {
   clientToken,
   hostName,
@@ -32,7 +32,20 @@ import {
   securityGroupIds,
   userData,
 } from "./instance-values.ts";
-import { boolean, check, id, ignored, integer, line, list, oneOf, refused, structure, text } from "./parameters.ts";
+import {
+  boolean,
+  check,
+  id,
+  idOr,
+  ignored,
+  integer,
+  line,
+  list,
+  oneOf,
+  refused,
+  structure,
+  text,
+} from "./parameters.ts";
 
 const placement = structure<Placement>()({
   Zone: text(64, "InvalidZone.MismatchRegion"),
@@ -70,19 +83,9 @@ const dataDisk = structure<DataDisk>()({
   DiskName: diskName().optional(),
 });
 
-/** An id, or DEFAULT for the one there is. */
-function networkId(kind: "vpc" | "subnet", malformed: CvmCode) {
-  return check(
-    text(64, malformed),
-    malformed,
-    "has the wrong form",
-    (value) => value === "DEFAULT" || parseId(kind, value) !== undefined,
-  );
-}
-
 const network = structure<VirtualPrivateCloud>()({
-  VpcId: networkId("vpc", "InvalidParameterValue.VpcIdMalformed"),
-  SubnetId: networkId("subnet", "InvalidParameterValue.SubnetIdMalformed"),
+  VpcId: idOr("vpc", "DEFAULT", "InvalidParameterValue.VpcIdMalformed"),
+  SubnetId: idOr("subnet", "DEFAULT", "InvalidParameterValue.SubnetIdMalformed"),
   AsVpcGateway: refused(),
   PrivateIpAddresses: list(privateAddress(), 100).optional(),
   Ipv6AddressCount: refused("InvalidParameterValue.VpcNotSupportIpv6Address", "asks for IPv6"),

@@ -22,7 +22,7 @@ import {
   type VpcId,
 } from "../../lib/ids.ts";
 import { createLog } from "../../lib/log.ts";
-import { fakeNetwork, fakeTags } from "../cloud/network.fake.ts";
+import { fakeNetworks } from "../cloud/network.fake.ts";
 import type { Cloud, GroupView, InstanceRunRequest, InstanceView, KeyView, Page } from "../cloud.ts";
 import type { ImageView } from "../cloud/images.ts";
 import { serviceOf, services } from "./known-actions/known-actions.ts";
@@ -298,8 +298,7 @@ export function fakeCloud() {
       put: async (caller, ids, id) => enter("groups.put", caller, ids, id),
       takeOut: async (caller, ids, groupIds) => enter("groups.takeOut", caller, ids, groupIds),
     },
-    network: fakeNetwork(),
-    tags: fakeTags(),
+    ...fakeNetworks(),
     images: {
       async list(caller, query, page) {
         enter("images.list", caller, query, page);

@@ -3,7 +3,6 @@
  * clients take for granted.
  */
 import { CommonClient } from "tencentcloud-sdk-nodejs/tencentcloud/common/common_client.js";
-import { newId } from "../../../src/lib/ids.ts";
 import { complete } from "./never-null.ts";
 import type { TestVstation } from "./vstation.ts";
 import { serviceOf, services, type ActionName } from "../../../src/vstation/cvm/known-actions/known-actions.ts";
@@ -18,15 +17,11 @@ export interface ApiKey {
 // oxlint-disable-next-line typescript/no-explicit-any -- answers are looked at piece by piece, by tests
 export type Answer = Record<string, any>;
 
-/** Another account with a key of its own, made where accounts are kept. */
+/** Another account with a key of its own. */
 export async function otherAccount(vstation: TestVstation, name: string): Promise<ApiKey> {
-  const key = { ...vstation.credentials, secretId: `AKID${name}`, secretKey: `secret of ${name}` };
-  await vstation.sql("insert into account (id, name) values ($1, $2)", [newId("account"), name]);
-  await vstation.sql(
-    "insert into access_key (secret_id, secret_key, account_id) select $1, $2, id from account where name = $3",
-    [key.secretId, key.secretKey, name],
-  );
-  return key;
+  const { id } = await vstation.native.call("accountCreate", { request: { name } });
+  const made = await vstation.native.call("accessKeyCreate", { params: { id }, request: {} });
+  return { ...vstation.credentials, secretId: made.key.secretId, secretKey: made.secretKey };
 }
 
 export class CvmCaller {

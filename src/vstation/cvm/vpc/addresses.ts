@@ -111,7 +111,7 @@ export const modifyAddressAttribute = action("ModifyAddressAttribute")(
 export const associateAddress = action("AssociateAddress")(
   {
     AddressId: id("elasticAddress"),
-    InstanceId: id("instance").optional(),
+    InstanceId: id("instance"),
     NetworkInterfaceId: refused(),
     PrivateIpAddress: text(15).optional(),
     EipDirectConnection: refused(),
@@ -119,7 +119,6 @@ export const associateAddress = action("AssociateAddress")(
   },
   async (context, request) => {
     const { AddressId, InstanceId, PrivateIpAddress } = request;
-    if (InstanceId === undefined) throw new Refusal("MissingParameter", "The parameter `InstanceId` is required.");
     if (PrivateIpAddress !== undefined) await checkPrivate(context, InstanceId, PrivateIpAddress);
     await context.cloud.network.elasticAddresses.associate(context.caller, AddressId, InstanceId);
     return { TaskId: "0" };
