@@ -32,7 +32,7 @@ const kernelCommandLine = `console=ttyS0 loglevel=4 panic=-1 mitigations=off ${s
 
 /** What it has; only what it touches is taken from the machine. */
 const memoryMiB = 4096;
-const diskGiB = 40;
+const diskGiB = 400;
 
 export function nestedSpec(home: Home, plan: Plan, host: HostPlan, kernel: NestedKernel): ChildSpec {
   const dir = home.hostDir(host.name);
