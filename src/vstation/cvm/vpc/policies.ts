@@ -118,8 +118,9 @@ export const modifySecurityGroupPolicies = action("ModifySecurityGroupPolicies")
     const version = versionOf(request.SecurityGroupPolicySet);
     // Version 0 takes all policies away, whatever else is said.
     const cleared = version === 0;
-    if (!cleared && (Ingress === undefined || Egress === undefined)) {
-      throw new Refusal("MissingParameter", "Both `Ingress` and `Egress` are replaced, so both are required.");
+    // Both are replaced. The Go SDK leaves an empty list out, so one that is not there is empty; none at all is a mistake.
+    if (!cleared && Ingress === undefined && Egress === undefined) {
+      throw new Refusal("MissingParameter", "Give `Ingress` and `Egress`: both are replaced. `Version` 0 clears them.");
     }
     await cloud.network.securityGroups.replacePolicies(caller, request.SecurityGroupId, {
       ingress: cleared ? [] : (Ingress ?? []).map(policyOf),
