@@ -108,6 +108,14 @@ const policy = loose({
   ServiceTemplate: loose({ ServiceId: text, ServiceGroupId: text }),
 });
 
+const keyPair = loose({
+  KeyId: text,
+  KeyName: text,
+  ProjectId: count,
+  PublicKey: text,
+  AssociatedInstanceIds: z.array(text),
+});
+
 /** By action; one that is not here has nothing in its answer that clients look into. */
 export const neverNull: Readonly<Record<string, z.ZodType>> = {
   RunInstances: loose({ InstanceIdSet: z.array(text).min(1) }),
@@ -124,6 +132,9 @@ export const neverNull: Readonly<Record<string, z.ZodType>> = {
     TotalCount: count,
     Tags: z.array(loose({ TagKey: text, TagValue: text, ResourceId: text })),
   }),
+  CreateKeyPair: loose({ KeyPair: loose({ KeyId: text, PrivateKey: text }) }),
+  ImportKeyPair: loose({ KeyId: text }),
+  DescribeKeyPairs: loose({ TotalCount: count, KeyPairSet: z.array(keyPair) }),
   CreateVpc: loose({ Vpc: vpc }),
   DescribeVpcs: loose({ TotalCount: count, VpcSet: z.array(vpc) }),
   CreateSubnet: loose({ Subnet: subnet }),
