@@ -144,4 +144,17 @@ describe("tags", () => {
     );
     expect((await cvm.call("DescribeVpcs", { VpcIds: [net.vpcId] })).VpcSet[0].TagSet).toHaveLength(50);
   });
+
+  it("of a key pair and of a placement group go with them", async () => {
+    const { KeyPair } = await cvm.call("CreateKeyPair", { KeyName: "tagged", ProjectId: 0 });
+    const key = KeyPair.KeyId as string;
+    const { DisasterRecoverGroupId: group } = await cvm.call("CreateDisasterRecoverGroup", { Name: "g", Type: "HOST" });
+    await cvm.call("TagResources", {
+      ResourceList: [name("keypair", key), name("ps", group as string)],
+      Tags: [{ TagKey: "team", TagValue: "a" }],
+    });
+    await cvm.call("DeleteKeyPairs", { KeyIds: [key] });
+    await cvm.call("DeleteDisasterRecoverGroups", { DisasterRecoverGroupIds: [group] });
+    expect(await vstation.sql("select * from tag where resource_id = any($1)", [[key, group]])).toEqual([]);
+  });
 });

@@ -3,6 +3,7 @@ import { sql } from "kysely";
 import type { AccountId, GroupId, InstanceId } from "../../lib/ids.ts";
 import { insertMany, type Reader, type Tx } from "./database.ts";
 import type { NewClientToken } from "./instance-insert.ts";
+import { tagDelete } from "./tags.ts";
 
 export interface GroupRead {
   id: GroupId;
@@ -98,6 +99,7 @@ export async function groupDelete(tx: Tx, accountId: AccountId, ids: readonly Gr
     .where("account_id", "=", accountId)
     .where("id", "in", [...ids])
     .execute();
+  await tagDelete(tx, ids);
 }
 
 /** Members allowed on one host; 1 for a group that is not there any more, the strictest. */

@@ -2,6 +2,7 @@
 import { sql } from "kysely";
 import type { AccountId, InstanceId, KeyId } from "../../lib/ids.ts";
 import type { Reader, Tx } from "./database.ts";
+import { tagDelete } from "./tags.ts";
 
 export interface KeyRead {
   id: KeyId;
@@ -80,4 +81,5 @@ export async function keyDelete(tx: Tx, accountId: AccountId, ids: readonly KeyI
     .where("account_id", "=", accountId)
     .where("id", "in", [...ids])
     .execute();
+  await tagDelete(tx, ids);
 }
