@@ -52,9 +52,9 @@ describe.each<[string, string, (key: ApiKey) => Api]>([
     const tags = { team: "a", tier: "web" };
 
     const publicKey = newPublicKey();
-    const key = await terraform.createKeyPair(`${way}_1`, publicKey);
-    const otherKey = await terraform.createKeyPair(`${way}_2`, newPublicKey());
-    expect(await terraform.readKeyPair(key)).toMatchObject({ KeyName: `${way}_1`, PublicKey: publicKey });
+    const key = await terraform.createKeyPair(`${way}_1`, publicKey, tags);
+    const otherKey = await terraform.createKeyPair(`${way}_2`, newPublicKey(), tags);
+    expect(await terraform.readKeyPair(key)).toMatchObject({ KeyName: `${way}_1`, PublicKey: publicKey, tags });
     const vpc = await terraform.createVpc("net", "10.7.0.0/16", tags);
     const shownVpc = await terraform.readVpc(vpc);
     expect(shownVpc).toMatchObject({ VpcName: "net", CidrBlock: "10.7.0.0/16", EnableMulticast: false, tags });
@@ -161,6 +161,23 @@ describe.each<[string, string, (key: ApiKey) => Api]>([
       dataDisks: [{ DiskId, DiskSize: 20, DiskName: "data" }],
       LoginSettings: { KeyIds: [otherKey] },
       userData: base64("#!/bin/sh\nfalse\n"),
+      tags: { team: "b", env: "test" },
+    });
+
+    await terraform.modifyInstance(id, { HostName: "web-1" });
+    await terraform.readInstance(id);
+    await terraform.modifyInstance(id, { DisableApiTermination: true });
+    expect(await terraform.readInstance(id)).toMatchObject({ DisableApiTermination: true });
+    await terraform.modifyInstance(id, { DisableApiTermination: false });
+    await terraform.reset(id, [otherKey]);
+    expect(await terraform.readInstance(id)).toMatchObject({
+      InstanceState: "RUNNING",
+      LatestOperationState: "SUCCESS",
+      DisableApiTermination: false,
+      SystemDisk: { DiskType: "CLOUD_PREMIUM", DiskSize: 20 },
+      systemDisk: { DiskType: "CLOUD_PREMIUM", DiskSize: 20 },
+      DataDisks: [{ DiskId, DiskSize: 20 }],
+      LoginSettings: { KeyIds: [otherKey] },
       tags: { team: "b", env: "test" },
     });
 

@@ -25,13 +25,16 @@ export class Terraform {
     this.#api = api;
   }
 
-  async createKeyPair(name: string, publicKey: string): Promise<string> {
+  async createKeyPair(name: string, publicKey: string, tags: Tags): Promise<string> {
     const imported = { KeyName: name, ProjectId: 0, PublicKey: publicKey };
-    return (await this.#api.call("ImportKeyPair", imported)).KeyId as string;
+    const { KeyId } = await this.#api.call("ImportKeyPair", imported);
+    await this.#replaceTags("cvm", "keypair", KeyId as string, tags);
+    return KeyId as string;
   }
 
   async readKeyPair(id: string): Promise<Answer | undefined> {
-    return (await this.#api.call("DescribeKeyPairs", { KeyIds: [id] })).KeyPairSet[0] as Answer | undefined;
+    const [found] = (await this.#api.call("DescribeKeyPairs", { KeyIds: [id] })).KeyPairSet as [Answer | undefined];
+    return found === undefined ? undefined : { ...found, tags: await this.#tagsOf("cvm", "keypair", id) };
   }
 
   async deleteKeyPair(id: string): Promise<void> {
@@ -225,6 +228,16 @@ export class Terraform {
 
   modifyInstance(id: string, change: object): Promise<Answer> {
     return this.#api.call("ModifyInstancesAttribute", { InstanceIds: [id], ...change });
+  }
+
+  /** Another image, or a service of the image on or off: the keys are said again, the size of the disk is not. */
+  async reset(id: string, KeyIds: string[]): Promise<void> {
+    await this.#api.call("ResetInstance", {
+      InstanceId: id,
+      ImageId: imageId,
+      EnhancedService: { SecurityService: { Enabled: false } },
+      LoginSettings: { KeyIds },
+    });
   }
 
   async replaceKey(id: string, from: string, to: string): Promise<void> {
