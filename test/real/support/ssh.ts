@@ -14,12 +14,16 @@ export class SshKey {
     writeFileSync(this.#file, privateKey, { mode: 0o600 });
   }
 
+  /** What ssh is called with. */
+  arguments(login: string, command: string): string[] {
+    const options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "ConnectTimeout=20"];
+    return ["-i", this.#file, ...options.flatMap((each) => ["-o", each]), login, command];
+  }
+
   /** Standard output of a command that ends well; anything else rejects with what ssh said. */
   run(login: string, command: string, timeoutMs = 60_000): Promise<string> {
-    const options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "ConnectTimeout=20"];
-    const args = ["-i", this.#file, ...options.flatMap((each) => ["-o", each]), login, command];
     return new Promise((resolve, reject) => {
-      execFile("ssh", args, { timeout: timeoutMs }, (error, stdout, stderr) => {
+      execFile("ssh", this.arguments(login, command), { timeout: timeoutMs }, (error, stdout, stderr) => {
         if (error === null) resolve(stdout.trim());
         else reject(new Error(`ssh ${login}: ${stderr.trim()}`, { cause: error }));
       });
