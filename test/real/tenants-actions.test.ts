@@ -165,3 +165,31 @@ describe("what is asked before", () => {
     expect((await told(id))?.hostname).toBe("now");
   });
 });
+
+describe("a password", () => {
+  it("is a hash to everybody but the one who set it, and the guest's from its next start on", async () => {
+    const { InstanceIdSet: [id = ""] = [] } = await client.RunInstances({
+      Placement: { Zone: "ap-test-1" },
+      ImageId: imageId,
+      InstanceType: "T1.SMALL1",
+      LoginSettings: { Password: "Correct-Horse-1" },
+    });
+    const InstanceIds = [id];
+    await inState(vstation, InstanceIds as InstanceId[], "RUNNING");
+    const first = (await told(id as InstanceId))?.login;
+    expect(first).toMatchObject({ user: null, passwordHash: expect.stringMatching(/^\$6\$/) as string });
+    const reset = (ForceStop: boolean) =>
+      client.ResetInstancesPassword({ InstanceIds, Password: "Correct-Horse-2", UserName: "root", ForceStop });
+    await expect(reset(false)).rejects.toMatchObject({ code: "UnsupportedOperation.InstanceStateRunning" });
+    await reset(true);
+    await inState(vstation, InstanceIds as InstanceId[], "RUNNING");
+    const second = (await told(id as InstanceId))?.login;
+    expect(second?.user).toBe("root");
+    expect(second?.passwordHash).not.toBe(first?.passwordHash);
+    expect((await show(vstation.native, id as InstanceId)).incarnation).toBe(2);
+    const rows = await vstation.sql<{ text: string }>(
+      "select to_jsonb(a)::text as text from audit a union all select to_jsonb(i)::text from instance i",
+    );
+    expect(rows.some(({ text }) => text.includes("Correct-Horse"))).toBe(false);
+  });
+});
