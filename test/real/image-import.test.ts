@@ -260,11 +260,12 @@ describe("an import that is killed", () => {
 
 describe("an account's image", () => {
   it("is another account's not to see, use, change or delete", async () => {
-    await vstation.sql("insert into account (id, name, instance_quota) values ('acct-other001', 'other', 100)");
-    await vstation.sql(
-      "insert into access_key (secret_id, secret_key, account_id) values ('AKIDother', 'othersecret', 'acct-other001')",
-    );
-    const other = clientOf("AKIDother", "othersecret");
+    const account = await vstation.native.call("accountCreate", { request: { name: "other" } });
+    const { key, secretKey } = await vstation.native.call("accessKeyCreate", {
+      params: { id: account.id },
+      request: {},
+    });
+    const other = clientOf(key.secretId, secretKey);
     const { images } = await vstation.native.call("imageList", { query: { name: "first" } });
     const id = images[0]?.id ?? "";
     const { ImageSet: shown = [] } = await other.DescribeImages({});

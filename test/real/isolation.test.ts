@@ -29,6 +29,7 @@ const more: Readonly<Record<string, (place: Place) => Record<string, unknown>>> 
   ModifyInstancesAttribute: ({ path }) => (path[0] === "SecurityGroups" ? {} : { InstanceName: "renamed" }),
   ModifyKeyPairAttribute: () => ({ Description: "described" }),
   DeleteRoutes: () => ({ Routes: [{ RouteId: 1 }] }),
+  ResizeInstanceDisks: () => ({ SystemDisk: { DiskSize: 100 } }),
   CreateSecurityGroupPolicies: policies,
   DeleteSecurityGroupPolicies: policies,
   ModifySecurityGroupPolicies: (place) => {
@@ -54,6 +55,9 @@ const madeByNobody: ReadonlySet<IdKind> = new Set(["image", "vpc", "subnet", "se
 
 /** Filters for what hangs on a thing, where a fresh thing has nothing that hangs on it: the empty list is the same for everybody. */
 const nothingOfOnesOwn: ReadonlySet<string> = new Set([
+  "DescribeInstances Filters vpc-id",
+  "DescribeInstances Filters subnet-id",
+  "DescribeInstances Filters security-group-id",
   "DescribeDisks Filters snapshot-id",
   "DescribeSnapshots Filters disk-id",
   "DescribeSubnets Filters vpc-id",
@@ -61,6 +65,9 @@ const nothingOfOnesOwn: ReadonlySet<string> = new Set([
   "DescribeAddresses Filters instance-id",
   "DescribeSecurityGroupPolicies Filters security-group-id",
 ]);
+
+/** Where a fresh thing of one's own lacks what the request names inside of it: not found, but for another reason. */
+const lacksWhatIsNamed: ReadonlySet<string> = new Set(["DeleteRoutes RouteTableId"]);
 
 const notFound = /NotFound|NotExist/;
 const isRead = (name: string): boolean => /^(Describe|Inquir)/.test(name);
@@ -161,7 +168,9 @@ async function problemsWith(action: Action, place: Place & { is: "id" | "filter"
     ...(notFound.test(refused.code) || emptyRead || likeNobodys
       ? []
       : [`another's id was not answered with "not found": ${told.theirs}`]),
-    ...(notFound.test(allowed.code) ? [`one's own id was not found: ${told.mine}`] : []),
+    ...(notFound.test(allowed.code) && !lacksWhatIsNamed.has(placeName(action, place))
+      ? [`one's own id was not found: ${told.mine}`]
+      : []),
     ...(told.theirs === told.mine && !nothingOfOnesOwn.has(placeName(action, place))
       ? [`one's own id is answered like another's: ${told.mine}`]
       : []),
