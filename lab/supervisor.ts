@@ -98,7 +98,7 @@ export class Supervisor {
     const flag = home.path === resolve(root, ".vstation") ? "" : ` --home ${home.path}`;
     const seconds = ((Date.now() - began.getTime()) / 1000).toFixed(1);
     const hosts = `${this.#hosts.length} ${this.#hosts.length === 1 ? "host" : "hosts"}`;
-    return `VStation is ready after ${seconds} s with ${hosts}: endpoint ${credentials.endpoint}, credentials in ${home.credentialsFile}; next: ./vstation${flag} instance run --wait`;
+    return `VStation is ready after ${seconds} s with ${hosts}: endpoint ${credentials.endpoint}, credentials in ${home.credentialsFile}; next: ./vstation${flag} instance run --image tiny --wait`;
   }
 
   async #startControl(): Promise<void> {

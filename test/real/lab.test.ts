@@ -63,7 +63,7 @@ function others(pids: ReadonlyMap<string, number>, killed: string): Map<string, 
 /** Creates an instance by the command line and returns its id when it runs. */
 async function runInstance(lab: TestLab): Promise<string> {
   const { stdout } = await promisify(execFile)(join(import.meta.dirname, "../../vstation"), [
-    ...["--home", lab.home.path, "--json", "instance", "run", "--wait"],
+    ...["--home", lab.home.path, "--json", "instance", "run", "--image", "tiny", "--wait"],
   ]);
   const id = /ins-[a-z0-9]{8}/.exec(stdout)?.[0];
   if (id === undefined) throw new Error(`no instance in ${stdout}`);
