@@ -29,7 +29,7 @@ const more: Readonly<Record<string, (place: Place) => Record<string, unknown>>> 
   ModifyInstancesAttribute: ({ path }) => (path[0] === "SecurityGroups" ? {} : { InstanceName: "renamed" }),
   ModifyKeyPairAttribute: () => ({ Description: "described" }),
   DeleteRoutes: () => ({ Routes: [{ RouteId: 1 }] }),
-  ResizeInstanceDisks: () => ({ SystemDisk: { DiskSize: 100 } }),
+  ResizeInstanceDisks: ({ path }) => (path[0] === "DataDisks" ? {} : { SystemDisk: { DiskSize: 100 } }),
   CreateSecurityGroupPolicies: policies,
   DeleteSecurityGroupPolicies: policies,
   ModifySecurityGroupPolicies: (place) => {
