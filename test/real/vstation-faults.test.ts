@@ -41,6 +41,36 @@ async function insist(work: (native: NativeClient) => Promise<unknown>): Promise
   });
 }
 
+/** A disk that is plugged in, copied to a snapshot and taken out again; nothing of it is left. */
+async function diskAndSnapshot(instanceId: InstanceId): Promise<void> {
+  const request = { name: "data", sizeGiB: 10, clientToken: "walk" };
+  const { ids } = await persistently(() => vstation.native.call("diskCreate", { request }));
+  const [diskId] = ids;
+  if (diskId === undefined) throw new Error("no id");
+  const query = { id: [diskId] };
+  const becomes = (state: string) =>
+    eventually(`${diskId} ${state}`, async () => {
+      const { disks } = await persistently(() => vstation.native.call("diskList", { query }));
+      return disks[0]?.state === state ? true : undefined;
+    });
+  await insist((native) => native.call("diskAttach", { request: { ids, instanceId } }));
+  await becomes("ATTACHED");
+  const snapshots = async () => (await persistently(() => vstation.native.call("snapshotList", {}))).snapshots;
+  await insist(async (native) => {
+    if ((await snapshots()).length === 0) await native.call("snapshotCreate", { request: { diskId, name: "copy" } });
+  });
+  const made = await eventually("the snapshot", async () => {
+    const [snapshot] = await snapshots();
+    return snapshot?.state === "NORMAL" ? snapshot : undefined;
+  });
+  await insist((native) => native.call("snapshotDelete", { params: { id: made.id } }));
+  await insist((native) => native.call("diskDetach", { request: { ids } }));
+  await becomes("UNATTACHED");
+  await insist((native) => native.call("diskDelete", { params: { id: diskId } }));
+  expect((await persistently(() => vstation.native.call("diskList", { query }))).disks).toEqual([]);
+  expect(await snapshots()).toEqual([]);
+}
+
 /** No start was made twice, nothing is under way, and nothing is held by what is over. */
 async function expectClean(): Promise<void> {
   for (const host of vstation.hosts) {
@@ -78,6 +108,7 @@ describe("VStation killed", () => {
     await inState(vstation, ids, "RUNNING");
     const [id] = ids;
     if (id === undefined) throw new Error("no id");
+    await diskAndSnapshot(id);
     const request = { id, instanceType: "S5.MEDIUM2", mayStop: true };
     await insist((native) => native.call("instanceResize", { request }));
     const [resized] = await inState(vstation, ids, "RUNNING");
