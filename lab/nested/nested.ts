@@ -31,7 +31,7 @@ const stalls = "sysctl.kernel.panic_on_rcu_stall=1 rcupdate.rcu_cpu_stall_timeou
 const kernelCommandLine = `console=ttyS0 loglevel=4 panic=-1 mitigations=off ${stalls}`;
 
 /** What it has; only what it touches is taken from the machine. */
-const memoryMiB = 4096;
+const memoryMiB = 6144;
 const diskGiB = 400;
 
 export function nestedSpec(home: Home, plan: Plan, host: HostPlan, kernel: NestedKernel): ChildSpec {
