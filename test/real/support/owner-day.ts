@@ -2,7 +2,7 @@
 /**
  * What an owner does with a Debian guest in a day, by the official SDK's own clients and OpenSSH alone: a network of one's own beside
  * a stranger's with the same range, a guest that is entered by its elastic address, its user data and metadata, a port that is closed
- * while a connection lives on, a disk that is damaged and brought back. The same for every kind of host.
+ * while a connection lives on, a disk that is damaged and brought back.
  */
 import { spawn } from "node:child_process";
 import { connect } from "node:net";
