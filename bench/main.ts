@@ -17,7 +17,7 @@ const usage = `usage: npm run bench -- NAME [--quick] [--json] [--home DIR] [--r
 
 ${benches.map(({ name, about }) => `  ${name.padEnd(12)} ${about}`).join("\n")}
 
---quick    fewer and smaller cases; ends within 60 s on two cores
+--quick    fewer and smaller cases, no figures to quote (delivery: within 60 s on two cores)
 --json     the last line of the output is one JSON object
 --home     measure in this running lab instead of one of the bench's own
 --rounds   so many pairs
