@@ -4,7 +4,7 @@
  *
  *   underlay   10.96.n.0/24       the machine is .1, namespace hosts are .11, .12, ..., nested ones .101, .102, ..., elastic addresses
  *                                 from .128; VXLAN and the hosts' control run on it
- *   guests     10.(128+n).0.0/16  gateway .0.1 (every host's bridge), .0.2 the machine itself, instances from .0.10
+ *   guests     10.(128+n).0.0/16  gateway .0.1 (a router on every host), .0.2 the machine itself, instances from .0.10
  */
 export const planCount = 64;
 export const maxHosts = 64;

@@ -1,7 +1,7 @@
 /**
  * Installs Debian packages and nothing else: no service of theirs is started or enabled, no database cluster is made, no other
- * package is upgraded. Runs as root, as a program of its own (`node setup/install.mjs [--source] [--images]`), so that an ordinary user's
- * set-up can call it through sudo. What it puts aside for the time of the installation it puts back, also when it fails.
+ * package is upgraded. Runs as root, as a program of its own (`node setup/install.mjs [--source] [--host | --images]`), so that an
+ * ordinary user's set-up can call it through sudo. What it puts aside for the time of the installation it puts back, also when it fails.
  */
 import { spawnSync } from "node:child_process";
 import {
