@@ -89,7 +89,7 @@ async function layOutWith(
   // Two lives of Compute, one for each way to the disk: guests outlive it.
   const ids = new Map<InstanceId, Variant>();
   for (const io of ["threads", "io_uring"] as const) {
-    configure(host, (config) => ({ ...config, diskIo: io, network: { ...config.network, direct: [] } }));
+    configure(host, (config) => ({ ...config, diskIo: io }));
     session.hello = null;
     host.startCompute();
     await until(() => session.hello !== null, "Compute", patienceMs);

@@ -114,7 +114,7 @@ export function prepareHost(
     },
     shape,
     overcommit: { cpu: 4, memory: 1 },
-    network: { underlayAddress: host.address, underlayDevice: "eth0", direct: [plan.underlay.cidr] },
+    network: { underlayAddress: host.address, underlayDevice: "eth0" },
   };
   writeWhole(join(dir, "compute.json"), `${JSON.stringify(config, undefined, 2)}\n`, 0o600);
 }

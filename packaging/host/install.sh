@@ -131,7 +131,6 @@ configure() {
     device=$(echo "$route" | sed -n 's/.* dev \([^ ]*\).*/\1/p')
   fi
   [ -n "$address" ] && [ -n "$device" ] || stop "no interface has the way to $first; say --address"
-  subnet=$(ip -o -4 route show dev "$device" proto kernel scope link src "$address" | awk '{ print $1; exit }')
   fingerprint=$(echo "$ca" | base64 -d | sha256sum | cut -d ' ' -f 1)
   quoted=$(for each in $servers; do printf ', "%s"' "$each"; done | cut -c 3-)
 
@@ -149,7 +148,7 @@ configure() {
   "vstation": { "servers": [$quoted], "caFingerprint": "$fingerprint", "joinTokenFile": "$etc/join-token" },
   "shape": "machine",
   "overcommit": { "cpu": 4, "memory": 1 },
-  "network": { "underlayAddress": "$address", "underlayDevice": "$device", "direct": ["${subnet:-$address/32}"] },
+  "network": { "underlayAddress": "$address", "underlayDevice": "$device" },
   "uninstall": ["/bin/sh", "$top/current/packaging/host/uninstall.sh"]
 }
 END

@@ -43,8 +43,6 @@ export const computeConfigSchema = z.strictObject({
     /** This host's address in the underlay; VXLAN tunnels end here. */
     underlayAddress: z.ipv4(),
     underlayDevice: z.string(),
-    /** Destinations that see guests' own addresses (no masquerading): the underlay itself. */
-    direct: z.array(z.cidrv4()),
   }),
   /** Run, detached, when VStation has taken this host out and nothing of an instance is left here: takes everything of ours away. */
   uninstall: z.array(z.string()).min(1).optional(),
