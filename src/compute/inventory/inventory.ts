@@ -1,10 +1,11 @@
 /** What this host is and has: processors, memory, NUMA, versions. A declared shape (lab) takes the place of the machine's capacity. */
-import { readFile, readdir, statfs } from "node:fs/promises";
+import { readFile, statfs } from "node:fs/promises";
 import { hostname, release } from "node:os";
 import { join } from "node:path";
 import type { Inventory } from "../../api/agent.ts";
 import { dedicatedPlaces, type HostPlaces } from "../../core/cpu-plan.ts";
 import type { PageSize } from "../../core/machine.ts";
+import { namesIn } from "../../lib/files.ts";
 import type { ComputeConfig } from "../config.ts";
 
 const nodesDirectory = "/sys/devices/system/node";
@@ -65,7 +66,7 @@ export function parseCpuinfo(text: string): { threads: number; description: Inve
 }
 
 async function readNuma(): Promise<Inventory["numa"]> {
-  const names = await list(nodesDirectory);
+  const names = await namesIn(nodesDirectory);
   const nodes = names.flatMap((name) => /^node(\d+)$/.exec(name)?.[1] ?? []);
   return Promise.all(
     nodes.map(async (node) => {
@@ -82,7 +83,7 @@ async function readNuma(): Promise<Inventory["numa"]> {
 }
 
 async function readHugepages(directory: string): Promise<Inventory["numa"][number]["hugepages"]> {
-  const sizes = (await list(directory)).flatMap((name) => /^hugepages-(\d+)kB$/.exec(name)?.[1] ?? []);
+  const sizes = (await namesIn(directory)).flatMap((name) => /^hugepages-(\d+)kB$/.exec(name)?.[1] ?? []);
   return Promise.all(
     sizes.map(async (size) => {
       const number = async (name: string): Promise<number> =>
@@ -95,14 +96,4 @@ async function readHugepages(directory: string): Promise<Inventory["numa"][numbe
 /** KiB behind a name in a meminfo text. */
 function field(text: string, name: string): number {
   return Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(text)?.[1] ?? 0);
-}
-
-/** Not every kernel has NUMA or hugepages: a folder that is not there is an empty one. */
-async function list(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw error;
-  }
 }

@@ -12,10 +12,11 @@ import type { DiskRef, JobSpec, SnapshotRef, StorageDriver } from "../../api/age
 import { crashPoint } from "../../lib/crash-point.ts";
 import { makeDurableDirectory, syncDirectory, temporaryEnding } from "../../lib/durable.ts";
 import { Failure, unreachable } from "../../lib/errors.ts";
+import { exists } from "../../lib/files.ts";
 import type { ImageId, InstanceId, JobId } from "../../lib/ids.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
 import type { Hypervisor } from "../hypervisor.ts";
-import { diskMissing, exists, grow, type DiskFiles } from "../storage/disk-files.ts";
+import { diskMissing, grow, type DiskFiles } from "../storage/disk-files.ts";
 import { qcow2Size, writeOverlay } from "../storage/qcow2.ts";
 import { copyDisk, syncFile } from "./copy.ts";
 import { backUp, endBackup } from "./live-backup.ts";

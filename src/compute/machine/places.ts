@@ -2,10 +2,11 @@
  * The places (core/cpu-plan.ts) and hugepages that this host has to give: the machine's own, read from /sys, or what a declared shape
  * says, laid over the machine's processors in a circle.
  */
-import { readdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { HostPlaces, Place } from "../../core/cpu-plan.ts";
 import { pageMiB, pageSizes } from "../../core/machine.ts";
+import { namesIn } from "../../lib/files.ts";
 import type { ComputeConfig } from "../config.ts";
 
 export type HostShape = ComputeConfig["shape"];
@@ -101,15 +102,6 @@ export function cpuList(cpus: readonly number[]): string {
     else ranges.push([cpu, cpu]);
   }
   return ranges.map(([first, last]) => (first === last ? String(first) : `${first}-${last}`)).join(",");
-}
-
-async function namesIn(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw error;
-  }
 }
 
 function numberIn(pattern: RegExp, name: string): number[] {

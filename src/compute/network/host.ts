@@ -1,6 +1,7 @@
 /** What the host itself has to offer for guests' networks: settings of its kernel, and its name servers. */
-import { access, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { Failure, wrap } from "../../lib/errors.ts";
+import { exists } from "../../lib/files.ts";
 import { run } from "../process.ts";
 
 /** Lets the kernel pass packets on, and frames of our bridges through the firewall. */
@@ -46,11 +47,4 @@ export async function readResolvers(): Promise<string[]> {
     return servers.filter((server) => !server.startsWith("127.")).slice(0, 3);
   }
   return [];
-}
-
-async function exists(file: string): Promise<boolean> {
-  return access(file).then(
-    () => true,
-    () => false,
-  );
 }

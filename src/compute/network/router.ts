@@ -2,9 +2,10 @@
  * A VPC's router on this host: what its namespace should hold, what it holds, and the commands between the two. Reading is one
  * process for all of it; a router whose plan did not change is read only by the check of drift.
  */
-import { readdir, stat, statfs } from "node:fs/promises";
+import { stat, statfs } from "node:fs/promises";
 import * as z from "zod";
 import { Failure } from "../../lib/errors.ts";
+import { namesIn } from "../../lib/files.ts";
 import { run } from "../process.ts";
 import { list } from "./actual.ts";
 import { metadataAddresses, namespaceFile, namespacePrefix, uplinkInside } from "./names.ts";
@@ -49,15 +50,6 @@ export async function readNamespaces(): Promise<Map<string, number>> {
   return found;
 }
 const nsfs = 0x6e_73_66_73;
-
-async function namesIn(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw error;
-  }
-}
 
 /** Runs a program inside a namespace. */
 export function runIn(namespace: string, program: readonly string[], input?: string): Promise<string> {

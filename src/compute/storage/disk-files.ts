@@ -4,12 +4,13 @@
  * Every file of ours is a qcow2 that is made under a temporary name and renamed. A data disk's first file is empty; once it has been
  * in a machine (`made`) a missing file is a loss to report. Growing is done here only while nothing has the file open.
  */
-import { access, rename, rm, statfs } from "node:fs/promises";
+import { rename, rm, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { DiskRef, SnapshotRef, StorageDriver } from "../../api/agent-storage.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { makeDurableDirectory, syncDirectory, temporaryName } from "../../lib/durable.ts";
 import { Failure, wrap } from "../../lib/errors.ts";
+import { exists } from "../../lib/files.ts";
 import type { DiskId } from "../../lib/ids.ts";
 import { diskFile, type Paths } from "../paths.ts";
 import { run } from "../process.ts";
@@ -103,14 +104,4 @@ export async function grow(file: string, sizeGiB: number): Promise<void> {
 export function diskMissing(id: DiskId, file: string): Failure {
   const message = `the disk ${id} was here and is not any more; restore it on the host, or terminate it`;
   return new Failure("conflict", "DiskMissing", message, { detail: { file } });
-}
-
-export async function exists(file: string): Promise<boolean> {
-  try {
-    await access(file);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
-    throw wrap(`looking for ${file}`, error);
-  }
 }

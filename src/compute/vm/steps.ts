@@ -1,8 +1,9 @@
 /** The steps that end things: taking an instance off this host, and clearing the trace of a start that was refused. */
-import { readdir, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Mark } from "../../core/ensure.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
+import { namesIn } from "../../lib/files.ts";
 import type { InstanceId } from "../../lib/ids.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
 import { isLibvirtError } from "../../libvirt/errors.ts";
@@ -27,7 +28,7 @@ export async function eraseInstance(context: Context, id: InstanceId, domain: Do
   await rm(consoleSocket(context.paths, id), { force: true });
   const directory = instanceDirectory(context.paths, id);
   const record = recordFile(context.paths, id);
-  for (const name of await entries(directory)) {
+  for (const name of await namesIn(directory)) {
     const file = join(directory, name);
     if (file !== record) await rm(file, { recursive: true, force: true });
   }
@@ -52,14 +53,5 @@ export async function tellMark(context: Context, domain: DomainRef, mark: Mark):
     );
   } catch (error) {
     context.log.warn({ err: error, domain: domain.name }, "could not write the mark into the domain");
-  }
-}
-
-async function entries(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw error;
   }
 }

@@ -9,7 +9,6 @@
  * start of an instance costs two calls (define, create), while every event, every failure and every reconnect makes it ask.
  * A call without an answer leaves a doubt: the next looks wait for it to clear before "off" is taken for "never started".
  */
-import { access } from "node:fs/promises";
 import type { SeenDisk } from "../../api/agent-storage.ts";
 import {
   decide,
@@ -24,6 +23,7 @@ import {
 import type { SeenPhase } from "../../core/seen.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { unreachable } from "../../lib/errors.ts";
+import { exists } from "../../lib/files.ts";
 import type { InstanceId } from "../../lib/ids.ts";
 import { backoff } from "../../lib/retry.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
@@ -258,7 +258,7 @@ export class Worker {
       knownEpoch: entry?.knownEpoch ?? 0,
       record: run,
       guest: this.#guest,
-      trace: run?.stage === "intent" && (await this.#hasTrace(run.incarnation)),
+      trace: run?.stage === "intent" && (await exists(consoleLogFile(this.#context.paths, this.id, run.incarnation))),
       leftover: this.#leftover,
       held,
       bootId: this.#context.bootId,
@@ -437,16 +437,6 @@ export class Worker {
   #known(): DomainRef {
     if (this.#domain === null) throw new Error(`no domain of ${this.id} is known`);
     return this.#domain;
-  }
-
-  async #hasTrace(incarnation: number): Promise<boolean> {
-    try {
-      await access(consoleLogFile(this.#context.paths, this.id, incarnation));
-      return true;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
-      throw error;
-    }
   }
 
   #publish(phase: SeenPhase | null, entry: WantedEntry | undefined): void {
