@@ -10,6 +10,7 @@ import {
   isSubnetSize,
   isVpcBlock,
   looseBlock,
+  netmask,
   numberToIp,
   overlap,
   parseBlock,
@@ -25,6 +26,12 @@ const block = fc.tuple(address, bits).map(([value, length]) => {
 });
 
 describe("a block", () => {
+  it.each([
+    ["0.0.0.0/0", "0.0.0.0"],
+    ["10.0.0.0/8", "255.0.0.0"],
+    ["10.1.0.0/20", "255.255.240.0"],
+    ["10.1.2.3/32", "255.255.255.255"],
+  ])("%s has the mask %s", (cidr, mask) => expect(netmask(cidr)).toBe(mask));
   it("is written one way, and read back from it", () =>
     fc.assert(
       fc.property(block, (each) => {

@@ -73,6 +73,11 @@ export function sizeOf({ first, last }: AddressRange): number {
   return Math.max(0, last - first + 1);
 }
 
+/** A block's mask as its guests write it: "255.255.240.0". */
+export function netmask(cidr: string): string {
+  return numberToIp(2 ** 32 - sizeOf(blockOf(cidr)));
+}
+
 /** Addresses of a subnet that may be given out: without the reserved ones at its start and its broadcast address. */
 export function usableRange(cidr: string, reserved: number): AddressRange {
   const { first, last } = blockOf(cidr);

@@ -3,6 +3,7 @@
  * the common ones are the EC2 service's too. Pure. There is nothing in it that its owner did not say or could not see.
  */
 import type { InstanceSpec, Place, WantedSubnet } from "../../api/agent.ts";
+import { netmask } from "../../core/addresses.ts";
 import type { InstanceId, VpcId } from "../../lib/ids.ts";
 import { domainUuid } from "../vm/mark.ts";
 
@@ -59,12 +60,6 @@ function card(nic: InstanceSpec["nics"][number], subnets: readonly WantedSubnet[
       },
     },
   };
-}
-
-function netmask(cidr: string): string {
-  const prefix = Number(cidr.slice(cidr.indexOf("/") + 1));
-  const bits = prefix === 0 ? 0 : (0xffffffff << (32 - prefix)) >>> 0;
-  return [24, 16, 8, 0].map((shift) => (bits >>> shift) & 255).join(".");
 }
 
 /** The document of whoever has that address in that VPC; undefined: nobody on this host. */

@@ -12,6 +12,7 @@
 import { spawn } from "node:child_process";
 import { mkdir, readFile, readdir, readlink, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { netmask } from "../../core/addresses.ts";
 import { formatError, wrap } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { namespaceFile, tail } from "./names.ts";
@@ -60,10 +61,10 @@ export function dnsmasqConfig(vpc: VpcPlan, upstream: readonly string[], directo
     `no-ping`,
     ...vpc.subnets.flatMap((subnet) => {
       const tag = `tag:${tail(subnet.id)}`;
-      const [network = "", prefix = ""] = subnet.cidr.split("/");
-      const gateway = subnet.gateway.split("/")[0] ?? "";
+      const [network = ""] = subnet.cidr.split("/");
+      const [gateway = ""] = subnet.gateway.split("/");
       return [
-        `dhcp-range=set:${tail(subnet.id)},${network},static,${netmask(Number(prefix))},infinite`,
+        `dhcp-range=set:${tail(subnet.id)},${network},static,${netmask(subnet.cidr)},infinite`,
         `dhcp-option=${tag},option:router,${gateway}`,
         `dhcp-option=${tag},option:dns-server,${gateway}`,
         `dhcp-option=${tag},option:mtu,${subnet.mtu}`,
@@ -73,11 +74,6 @@ export function dnsmasqConfig(vpc: VpcPlan, upstream: readonly string[], directo
     `dhcp-hostsdir=${join(directory, "hosts")}`,
     ``,
   ].join("\n");
-}
-
-function netmask(prefix: number): string {
-  const bits = prefix === 0 ? 0 : (0xffffffff << (32 - prefix)) >>> 0;
-  return [24, 16, 8, 0].map((shift) => (bits >>> shift) & 255).join(".");
 }
 
 export class Dnsmasq {
