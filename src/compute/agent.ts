@@ -34,7 +34,7 @@ import { Limit } from "./limit.ts";
 import { joinVstation, loadIdentity, type Identity } from "./link/identity.ts";
 import { Link } from "./link/link.ts";
 import { Outbox } from "./link/outbox.ts";
-import { documentFor } from "./metadata/document.ts";
+import { subjectAt } from "./metadata/document.ts";
 import { Metadata } from "./metadata/metadata.ts";
 import { Network } from "./network/network.ts";
 import { jobDiskFile, pathsOf } from "./paths.ts";
@@ -91,7 +91,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     serveIn: (routers) => metadata.ensure(routers),
   });
   const metadata = new Metadata((vpc, address) =>
-    documentFor(vpc, address, { subnets: network.subnets, guests: fleet.guests(), place: store.place }),
+    subjectAt(vpc, address, { subnets: network.subnets, guests: fleet.guests(), place: store.place }),
   );
   const outbox: Outbox = new Outbox({
     generation: () => store.generation,

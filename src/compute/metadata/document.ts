@@ -62,21 +62,16 @@ function card(nic: InstanceSpec["nics"][number], subnets: readonly WantedSubnet[
   };
 }
 
-/** The document of whoever has that address in that VPC; undefined: nobody on this host. */
-export function documentFor(
+/** Whoever has that address in that VPC; undefined: nobody on this host. */
+export function subjectAt(
   vpc: VpcId,
   address: string,
-  known: {
-    readonly subnets: readonly WantedSubnet[];
-    readonly guests: Iterable<readonly [InstanceId, InstanceSpec]>;
-    readonly place: Place | null;
-  },
-): Entry | undefined {
+  known: Omit<Subject, "id" | "spec"> & { readonly guests: Iterable<readonly [InstanceId, InstanceSpec]> },
+): Subject | undefined {
   const { subnets, place } = known;
   const own = new Set(subnets.filter(({ vpcId }) => vpcId === vpc).map(({ id }) => id));
   for (const [id, spec] of known.guests) {
-    if (spec.nics.some((nic) => nic.ip === address && own.has(nic.subnetId)))
-      return metadata({ id, spec, subnets, place });
+    if (spec.nics.some((nic) => nic.ip === address && own.has(nic.subnetId))) return { id, spec, subnets, place };
   }
   return undefined;
 }

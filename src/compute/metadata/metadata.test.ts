@@ -2,7 +2,7 @@ import { connect, createServer, type AddressInfo, type Server } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { InstanceSpec, WantedSubnet } from "../../api/agent.ts";
 import type { InstanceId } from "../../lib/ids.ts";
-import { lookUp, metadata, type Entry } from "./document.ts";
+import { lookUp, metadata, type Subject } from "./document.ts";
 import { MetadataService } from "./service.ts";
 
 const subnet = { id: "subnet-a", vpcId: "vpc-a", cidr: "10.1.0.0/20", gateway: "10.1.0.1" } as unknown as WantedSubnet;
@@ -15,12 +15,13 @@ const spec = {
   userData: Buffer.from([0, 255, 10]).toString("base64"),
   publicKeys: ["ssh-ed25519 AAAA one\n"],
 } as unknown as InstanceSpec;
-const document = metadata({
+const subject: Subject = {
   id: "ins-abcd1234" as InstanceId,
   spec,
   subnets: [subnet],
   place: { region: "ap-x", zone: "ap-x-1" },
-});
+};
+const document = metadata(subject);
 const at = (path: string): string | undefined => lookUp(document, path)?.toString("utf8");
 
 describe("the document", () => {
@@ -48,9 +49,9 @@ describe("the document", () => {
 describe("the service", () => {
   let listener: Server;
   let service: MetadataService;
-  let known: Entry | undefined = document;
+  let known: Subject | undefined = subject;
   beforeEach(async () => {
-    known = document;
+    known = subject;
     listener = createServer();
     await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
     service = new MetadataService(listener, (address) => (address === "127.0.0.1" ? known : undefined));

@@ -9,7 +9,7 @@ import { Failure } from "../../lib/errors.ts";
 import type { VpcId } from "../../lib/ids.ts";
 import { namespaceFile } from "../network/names.ts";
 import { Rounds } from "../network/rounds.ts";
-import type { Entry } from "./document.ts";
+import type { Subject } from "./document.ts";
 import { MetadataService } from "./service.ts";
 
 export interface RouterPlace {
@@ -22,13 +22,13 @@ export interface RouterPlace {
 const deadlineMs = 10_000;
 
 export class Metadata {
-  readonly #documentOf: (vpc: VpcId, address: string) => Entry | undefined;
+  readonly #subjectAt: (vpc: VpcId, address: string) => Subject | undefined;
   readonly #services = new Map<VpcId, { inode: number; service: MetadataService }>();
   #routers: readonly RouterPlace[] = [];
   readonly #rounds = new Rounds(() => this.#bringAbout());
 
-  constructor(documentOf: (vpc: VpcId, address: string) => Entry | undefined) {
-    this.#documentOf = documentOf;
+  constructor(subjectAt: (vpc: VpcId, address: string) => Subject | undefined) {
+    this.#subjectAt = subjectAt;
   }
 
   /** Serves in exactly these. */
@@ -48,7 +48,7 @@ export class Metadata {
     for (const { vpc, namespace, inode } of routers) {
       if (this.#services.has(vpc)) continue;
       const listener = await listenIn(namespace);
-      const service = new MetadataService(listener, (address) => this.#documentOf(vpc, address));
+      const service = new MetadataService(listener, (address) => this.#subjectAt(vpc, address));
       this.#services.set(vpc, { inode, service });
     }
   }

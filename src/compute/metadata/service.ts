@@ -7,9 +7,10 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Server as Listener, Socket } from "node:net";
-import { lookUp, type Entry } from "./document.ts";
+import { lookUp, metadata, type Subject } from "./document.ts";
 
-export type DocumentOf = (address: string) => Entry | undefined;
+/** Who asks from there; undefined: nobody who gets an answer. */
+export type SubjectAt = (address: string) => Subject | undefined;
 
 const connections = 256;
 const connectionsEach = 16;
@@ -17,14 +18,14 @@ const perSecond = 50;
 const burst = 200;
 
 export class MetadataService {
-  readonly #documentOf: DocumentOf;
+  readonly #subjectAt: SubjectAt;
   readonly #listener: Listener;
   readonly #http: Server;
   readonly #open = new Map<string, Set<Socket>>();
   readonly #spent = new Map<string, { tokens: number; at: number }>();
 
-  constructor(listener: Listener, documentOf: DocumentOf) {
-    this.#documentOf = documentOf;
+  constructor(listener: Listener, subjectAt: SubjectAt) {
+    this.#subjectAt = subjectAt;
     this.#listener = listener;
     this.#listener.maxConnections = connections;
     const limits = { maxHeaderSize: 4096, headersTimeout: 5_000, requestTimeout: 5_000, keepAliveTimeout: 5_000 };
@@ -42,7 +43,7 @@ export class MetadataService {
   #accept(socket: Socket): void {
     const address = socket.remoteAddress ?? "";
     const sockets = this.#open.get(address) ?? new Set();
-    if (sockets.size >= connectionsEach || this.#documentOf(address) === undefined) return void socket.destroy();
+    if (sockets.size >= connectionsEach || this.#subjectAt(address) === undefined) return void socket.destroy();
     this.#open.set(address, sockets.add(socket));
     socket.setTimeout(10_000, () => socket.destroy());
     socket.on("error", () => socket.destroy());
@@ -64,8 +65,8 @@ export class MetadataService {
     if (!this.#mayAsk(address, performance.now())) return end(429, "too many requests\n");
     if (request.method !== "GET" && request.method !== "HEAD") return end(405, "only GET\n");
     if (request.headers["x-forwarded-for"] !== undefined) return end(403, "not on behalf of others\n");
-    const document = this.#documentOf(address);
-    const found = document && lookUp(document, pathOf(request.url ?? "/"));
+    const subject = this.#subjectAt(address);
+    const found = subject && lookUp(metadata(subject), pathOf(request.url ?? "/"));
     if (found === undefined) return end(404, "not found\n");
     if (Buffer.isBuffer(found)) response.setHeader("content-type", "application/octet-stream");
     return end(200, found);

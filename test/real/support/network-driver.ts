@@ -14,7 +14,7 @@ import {
 import { formatError } from "../../../src/lib/errors.ts";
 import { idSchema } from "../../../src/lib/ids.ts";
 import { createLog } from "../../../src/lib/log.ts";
-import { documentFor } from "../../../src/compute/metadata/document.ts";
+import { subjectAt } from "../../../src/compute/metadata/document.ts";
 import { Metadata } from "../../../src/compute/metadata/metadata.ts";
 import { Network } from "../../../src/compute/network/network.ts";
 
@@ -46,7 +46,7 @@ if (process.argv[2] !== undefined) {
   });
   const place = { region: "test", zone: "test-1" };
   const metadata = new Metadata((vpc, address) =>
-    documentFor(vpc, address, { subnets: network.subnets, guests: order.guests, place }),
+    subjectAt(vpc, address, { subnets: network.subnets, guests: order.guests, place }),
   );
   const work = async (): Promise<void> => {
     switch (order.do) {
