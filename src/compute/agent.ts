@@ -261,13 +261,12 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
         const isNew = JSON.stringify(cpuBaseline) !== JSON.stringify(zoneBaseline);
         zoneBaseline = cpuBaseline;
         if (isNew) tell();
-      },
-      onLost: () => desk.consoles.closeAll(),
-      onWelcome: () =>
         void describe().then(
           ({ readiness }) => membership.welcomed(readiness),
           () => undefined,
-        ),
+        );
+      },
+      onLost: () => desk.consoles.closeAll(),
       onRemoved: () => membership.removed(),
     });
     await link.run();

@@ -40,12 +40,10 @@ export interface LinkOptions {
   readonly ask: (ask: Ask, reply: Reply) => Promise<unknown>;
   readonly consoleInput: (session: string, data: Buffer) => void;
   readonly consoleClose: (session: string) => void;
-  /** VStation said where this host is, and what processor the zone's guests are to see. */
+  /** VStation takes this host's reports, and said where it is and what processor the zone's guests are to see. */
   readonly welcomed: (welcome: { cpuBaseline: CpuBaseline; place: Place }) => void;
   /** The connection went: what belonged to it ends. */
   readonly onLost: () => void;
-  /** VStation knows this host and takes its reports. */
-  readonly onWelcome: () => void;
   /** This host was taken out; called again at each try to connect. */
   readonly onRemoved: () => void;
 }
@@ -178,7 +176,6 @@ export class Link {
         log.info({ hostId: message.hostId }, "connected to VStation");
         this.#greeted = true;
         this.#options.welcomed(message);
-        this.#options.onWelcome();
         outbox.reset();
         if (this.#reportDue) this.#options.tell();
         return undefined;
