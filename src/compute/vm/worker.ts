@@ -338,9 +338,9 @@ export class Worker {
           this.#domain = await libvirt.domainCreate(this.#known());
           crashPoint("vm.start.created");
         });
-        // Processors may have been given away since it was defined.
-        void this.#context.machines.sync();
         this.#guest = { is: "running", mark: this.#mark ?? null };
+        // Processors may have been given away since it was defined; a pass tells those that run.
+        void this.#context.machines.sync();
         if (entry !== undefined && entry === this.#preparedFor) this.#disks.started(entry.doc.spec);
         return;
       case "press":
