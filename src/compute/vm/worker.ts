@@ -5,21 +5,10 @@
  * hour are the same. What it holds in memory may be lost at any time; what must not be lost is in the record (durable, written
  * before the act it speaks of) and in the domain's own metadata.
  *
- * `#stale` says that libvirt must be asked again. Between two of its own steps a worker goes by the answers it got, so that the
- * start of an instance costs two calls (define, create), while every event, every failure and every reconnect makes it ask.
- * A call without an answer leaves a doubt: the next looks wait for it to clear before "off" is taken for "never started".
+ * What libvirt said is in live-domain.ts, the disks of a machine that runs in live-disks.ts, what VStation is told in report.ts. A call
+ * without an answer leaves a doubt: the next looks wait for it to clear before "off" is taken for "never started".
  */
-import type { SeenDisk } from "../../api/agent-storage.ts";
-import {
-  decide,
-  nothingHeld,
-  type Guest,
-  type Held,
-  type Mark,
-  type RunRecord,
-  type Situation,
-  type Step,
-} from "../../core/ensure.ts";
+import { decide, nothingHeld, type Held, type RunRecord, type Situation, type Step } from "../../core/ensure.ts";
 import type { SeenPhase } from "../../core/seen.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { unreachable } from "../../lib/errors.ts";
@@ -27,15 +16,15 @@ import { exists } from "../../lib/files.ts";
 import type { InstanceId } from "../../lib/ids.ts";
 import { backoff } from "../../lib/retry.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
-import { readGuest } from "../hypervisor.ts";
 import { consoleLogFile, recordFile } from "../paths.ts";
 import type { WantedEntry } from "../wanted/store.ts";
 import type { Context } from "./context.ts";
-import { domainUuid } from "./mark.ts";
 import { isOutcomeUnknown, messageOf, reasonOf } from "./failures.ts";
-import { LiveDisks, wantedOf } from "./live-disks.ts";
+import { LiveDisks } from "./live-disks.ts";
+import { LiveDomain } from "./live-domain.ts";
 import { prepareInstance, removeFormerDisks } from "./prepare.ts";
 import { type InstanceRecord, writeRecord } from "./record.ts";
+import { damaged, seenInstance } from "./report.ts";
 import { eraseInstance, forgetTrace, tellMark } from "./steps.ts";
 
 /** How long an unanswered call to libvirt may still take effect. */
@@ -56,11 +45,7 @@ export class Worker {
   readonly id: InstanceId;
   readonly #context: Context;
   #record: InstanceRecord | null;
-  #domain: DomainRef | null = null;
-  #mark: Mark | null | undefined = undefined;
-  #guest: Guest = { is: "unknown" };
   #held: Held = nothingHeld;
-  #stale = true;
   #phase: SeenPhase | null = null;
   #preparedFor: WantedEntry | null = null;
   #running: Promise<void> | null = null;
@@ -70,6 +55,7 @@ export class Worker {
   /** Ends the wait for an image. */
   #interrupt: (() => void) | null = null;
   #leftover: boolean;
+  readonly #domain: LiveDomain;
   readonly #disks: LiveDisks;
   readonly #holders = new Set<symbol>();
   readonly #damage: string | null;
@@ -80,6 +66,7 @@ export class Worker {
     this.#context = context;
     this.#record = found.record;
     this.#leftover = found.leftover;
+    this.#domain = new LiveDomain(id, context.libvirt);
     this.#disks = new LiveDisks(id, context);
     this.#damage = found.damage;
   }
@@ -98,19 +85,19 @@ export class Worker {
     return this.#record;
   }
   get domain(): DomainRef | null {
-    return this.#domain;
+    return this.#domain.ref;
   }
   /** Its state has been reported since this process began. */
   get isKnown(): boolean {
     return this.#phase !== null || this.#nothing;
   }
   get isUp(): boolean {
-    return this.#guest.is === "running" || this.#guest.is === "paused";
+    return this.#domain.isUp;
   }
 
   /** Something may have changed in libvirt. */
   lookAgain(): void {
-    this.#stale = true;
+    this.#domain.doubt();
     this.wake();
   }
 
@@ -122,8 +109,7 @@ export class Worker {
 
   /** libvirt went away: until it answers, nothing is known. */
   lost(): void {
-    this.#guest = { is: "unknown" };
-    this.#stale = true;
+    this.#domain.lost();
     this.#disks.forget();
   }
 
@@ -162,18 +148,7 @@ export class Worker {
   async atRest(): Promise<DomainRef | "off" | null> {
     this.lookAgain();
     await this.#running;
-    switch (this.#guest.is) {
-      case "unknown":
-        return null;
-      case "absent":
-      case "off":
-        return "off";
-      case "running":
-      case "paused":
-        return this.#domain;
-      default:
-        return unreachable(this.#guest);
-    }
+    return this.#domain.atRest();
   }
 
   wake(): void {
@@ -208,8 +183,11 @@ export class Worker {
   /** Steps until the rules say wait. */
   async #settle(): Promise<void> {
     while (!this.#stopped) {
-      if (this.#damage !== null) return this.#showDamage(this.#damage);
-      if (this.#stale) await this.#look();
+      if (this.#damage !== null) {
+        const entry = this.#context.wanted(this.id);
+        return this.#publish(damaged(this.#damage, entry), entry);
+      }
+      if (this.#domain.isStale) await this.#look();
       const entry = this.#context.wanted(this.id);
       const situation = await this.#situation(entry);
       const { step, phase } = decide(situation);
@@ -233,19 +211,11 @@ export class Worker {
   async #settleDisks(phase: SeenPhase | "nothing" | null, entry: WantedEntry | undefined): Promise<number | null> {
     if (phase === null || phase === "nothing" || phase.is !== "running" || entry === undefined) return null;
     for (;;) {
-      const { moved, untilMs } = await this.#disks.step(this.#known(), entry.doc.spec);
+      const { moved, untilMs } = await this.#disks.step(this.#domain.known(), entry.doc.spec);
       this.#publish(phase, entry);
       // Something happened, or another document came: that comes first.
       if (!moved || this.#woken || this.#stopped || this.#context.wanted(this.id) !== entry) return untilMs;
     }
-  }
-
-  #showDamage(damage: string): void {
-    const entry = this.#context.wanted(this.id);
-    const power = entry?.doc.power;
-    const incarnation = power?.state === "running" ? power.incarnation : 0;
-    const message = messageOf(new Error(`its record on the host cannot be read; restore it or remove it: ${damage}`));
-    this.#publish({ is: "failed", incarnation, reason: "io_error", message, attempts: 1 }, entry);
   }
 
   async #situation(entry: WantedEntry | undefined): Promise<Situation> {
@@ -257,7 +227,7 @@ export class Worker {
       wanted: entry ? { epoch: entry.doc.epoch, power: entry.doc.power } : null,
       knownEpoch: entry?.knownEpoch ?? 0,
       record: run,
-      guest: this.#guest,
+      guest: this.#domain.guest,
       trace: run?.stage === "intent" && (await exists(consoleLogFile(this.#context.paths, this.id, run.incarnation))),
       leftover: this.#leftover,
       held,
@@ -268,31 +238,15 @@ export class Worker {
   }
 
   async #look(): Promise<void> {
-    this.#stale = false;
-    const { libvirt } = this.#context;
+    const wasUp = this.isUp;
     try {
-      // Asked each time and not taken from a listing: "libvirt does not have it" decides too much to be remembered.
-      this.#domain ??= (await libvirt.domainLookupByUuid(domainUuid(this.id))) ?? null;
-      if (this.#domain === null) {
-        this.#mark = undefined;
-        this.#guest = { is: "absent" };
-        return;
-      }
-      const wasUp = this.isUp;
-      this.#guest = await readGuest(libvirt, this.#domain, this.#mark);
-      // Of a guest that was there before this process nobody knows on which processors it runs.
-      if (!wasUp && this.isUp) void this.#context.machines.sync();
-      if (this.#guest.is !== "unknown" && this.#guest.is !== "absent") this.#mark = this.#guest.mark;
-      if (this.#guest.is === "absent") {
-        this.#domain = null;
-        this.#mark = undefined;
-      }
+      await this.#domain.look();
     } catch (error) {
-      this.#guest = { is: "unknown" };
-      this.#stale = true;
       this.#context.log.warn({ err: error, instance: this.id }, "libvirt did not say how the domain is");
       this.#sleep(2 * firstRetryMs);
     }
+    // Of a guest that was there before this process nobody knows on which processors it runs.
+    if (!wasUp && this.isUp) void this.#context.machines.sync();
   }
 
   async #attempt(step: Exclude<Step, { do: "wait" }>, entry: WantedEntry | undefined): Promise<void> {
@@ -305,7 +259,7 @@ export class Worker {
     } catch (error) {
       const attempts = (this.#held.failure?.attempts ?? 0) + 1;
       const unknown = isOutcomeUnknown(error);
-      this.#stale = true;
+      this.#domain.doubt();
       this.#context.log.warn({ err: error, instance: this.id, step: step.do, attempts, unknown }, "a step failed");
       const now = this.#context.nowMs();
       this.#held = {
@@ -335,41 +289,39 @@ export class Worker {
         return starts.run(() => this.#prepare(step.incarnation, entry));
       case "start":
         await starts.run(async () => {
-          this.#domain = await libvirt.domainCreate(this.#known());
+          const started = await libvirt.domainCreate(this.#domain.known());
           crashPoint("vm.start.created");
+          this.#domain.started(started);
         });
-        this.#guest = { is: "running", mark: this.#mark ?? null };
         // Processors may have been given away since it was defined; a pass tells those that run.
         void this.#context.machines.sync();
         if (entry !== undefined && entry === this.#preparedFor) this.#disks.started(entry.doc.spec);
         return;
       case "press":
         this.#held = { ...this.#held, pressedAtMs: this.#context.nowMs() };
-        await libvirt.domainShutdown(this.#known(), { by: "acpi" });
+        await libvirt.domainShutdown(this.#domain.known(), { by: "acpi" });
         crashPoint("vm.press.sent");
         return;
       case "destroy":
-        await libvirt.domainDestroy(this.#known(), { graceful: false });
+        await libvirt.domainDestroy(this.#domain.known(), { graceful: false });
         crashPoint("vm.destroy.done");
-        this.#guest = { is: "off", mark: this.#mark ?? null, why: "destroyed" };
+        this.#domain.destroyed();
         return;
       case "reset":
-        await libvirt.domainReset(this.#known());
+        await libvirt.domainReset(this.#domain.known());
         crashPoint("vm.reset.done");
         this.#held = { ...this.#held, resetDone: step.resets };
         return;
       case "resume":
         this.#held = { ...this.#held, roomAgain: false };
-        await libvirt.domainResume(this.#known());
-        this.#stale = true;
+        await libvirt.domainResume(this.#domain.known());
+        this.#domain.doubt();
         return;
       case "erase":
-        await eraseInstance(this.#context, this.id, this.#domain);
+        await eraseInstance(this.#context, this.id, this.#domain.ref);
         this.#record = null;
         this.#leftover = false;
-        this.#domain = null;
-        this.#mark = undefined;
-        this.#guest = { is: "absent" };
+        this.#domain.erased();
         this.#held = { ...nothingHeld, busy: this.#held.busy, erased: true };
         await this.#context.machines.release(this.id);
         await this.#context.network.sync();
@@ -391,7 +343,7 @@ export class Worker {
     if (run.stop === null) this.#held = { ...this.#held, pressedAtMs: null };
     if (run.stage === "ended" && before?.stage !== "ended") this.#held = { ...this.#held, failure: null };
     if (run.stage === "started" && run.resets > (before?.resets ?? 0) && before?.stage === "started") {
-      await tellMark(this.#context, this.#known(), {
+      await tellMark(this.#context, this.#domain.known(), {
         epoch: run.epoch,
         incarnation: run.incarnation,
         resets: run.resets,
@@ -426,43 +378,22 @@ export class Worker {
     // A reinstalled instance has another system disk, which has not been made yet.
     const diskMade = former !== null && former.run.diskMade && former.systemDisk === spec.systemDisk.id;
     this.#disks.forget();
-    this.#domain = await prepareInstance(this.#context, { id: this.id, spec, mark, diskMade });
+    const defined = await prepareInstance(this.#context, { id: this.id, spec, mark, diskMade });
     if (former !== null && !diskMade) await removeFormerDisks(this.#context, this.id, spec.systemDisk.id);
-    this.#mark = mark;
-    this.#guest = { is: "off", mark, why: "unknown" };
+    this.#domain.defined(defined, mark);
     this.#preparedFor = entry;
     this.#held = { ...this.#held, prepared: incarnation, resetDone: null, erased: false };
   }
 
-  #known(): DomainRef {
-    if (this.#domain === null) throw new Error(`no domain of ${this.id} is known`);
-    return this.#domain;
-  }
-
   #publish(phase: SeenPhase | null, entry: WantedEntry | undefined): void {
     this.#phase = phase;
-    if (phase === null) return this.#context.publish(this.id, null);
-    const stranger = phase.is === "stranger";
-    const epoch = Math.max(
-      this.#record?.run.epoch ?? 0,
-      this.#mark?.epoch ?? 0,
-      stranger ? 0 : (entry?.doc.epoch ?? 0),
-    );
-    this.#context.publish(this.id, {
-      id: this.id,
-      epoch,
-      generation: stranger ? 0 : (entry?.doc.generation ?? 0),
-      phase,
-      disks: this.#disksFor(phase, entry),
-    });
-  }
-
-  /** In the machine that runs; where none runs, what its next start gets. */
-  #disksFor(phase: SeenPhase, entry: WantedEntry | undefined): SeenDisk[] | null {
-    if (phase.is === "stranger" || phase.is === "gone" || entry === undefined) return [];
-    const { spec } = entry.doc;
-    if (this.isUp) return this.#disks.seen(spec);
-    return wantedOf(spec).map(({ id, sizeGiB }) => ({ id, sizeGiB, made: false, problem: null }));
+    const known = {
+      entry,
+      run: this.#record?.run ?? null,
+      mark: this.#domain.mark,
+      disks: this.isUp ? this.#disks : null,
+    };
+    this.#context.publish(this.id, phase === null ? null : seenInstance(this.id, phase, known));
   }
 
   #sleep(ms: number): void {
