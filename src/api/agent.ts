@@ -88,11 +88,6 @@ export const wantedInstanceSchema = z.strictObject({
 export const wantedVpcSchema = z.strictObject({
   id: idSchema("vpc"),
   cidrs: z.array(z.cidrv4()).max(16),
-  /**
-   * The way out for addresses without an elastic one. `host`: each host translates to its own underlay address (what a NAT gateway
-   * gives, on every host at once). `none`: there is no way out.
-   */
-  egress: z.enum(["host", "none"]),
   /** Instances of the VPC are found by their name under this suffix. */
   domain: z.string().regex(/^(?=.{1,190}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/),
 });
@@ -107,6 +102,11 @@ export const wantedSubnetSchema = z.strictObject({
   vni: z.int().min(1).max(16_777_215),
   mtu: z.int().min(576).max(9000),
   dns: z.array(z.ipv4()).max(4),
+  /**
+   * The way out for addresses without an elastic one. `host`: each host translates to its own underlay address (what a NAT gateway
+   * gives, on every host at once). `none`: there is no way out.
+   */
+  egress: z.enum(["host", "none"]),
 });
 
 /** Where an address of a subnet lives: programmed as FDB + neighbour entries, so nothing floods and nothing learns. */

@@ -22,7 +22,6 @@ const points = readdirSync(folder)
 const vpcs = ["one00001", "two00001"].map((name): WantedVpc => ({
   id: `vpc-${name}` as VpcId,
   cidrs: ["10.1.0.0/16"],
-  egress: "host",
   domain: "z.internal",
 }));
 const subnets = vpcs.map(({ id }, index): WantedSubnet => ({
@@ -34,6 +33,7 @@ const subnets = vpcs.map(({ id }, index): WantedSubnet => ({
   vni: 800 + index,
   mtu: 1450,
   dns: [],
+  egress: "host",
 }));
 
 let underlay: TestUnderlay;

@@ -1,5 +1,5 @@
 /**
- * The way out of a VPC and into it: an elastic address that follows its instance from host to host, and egress as the VPC has it.
+ * The way out of a VPC and into it: an elastic address that follows its instance from host to host, and egress as each subnet has it.
  * The test's machine is somebody on the underlay who knows nothing of VPCs.
  */
 import { execFile, execFileSync } from "node:child_process";
@@ -12,7 +12,7 @@ import type { NetworkOrder } from "./support/network-driver.ts";
 import { guestSpec, NetworkHost, type Nic } from "./support/network-host.ts";
 import { until } from "./support/until.ts";
 
-const vpc: WantedVpc = { id: "vpc-elastic1" as VpcId, cidrs: ["10.1.0.0/16"], egress: "none", domain: "z.internal" };
+const vpc: WantedVpc = { id: "vpc-elastic1" as VpcId, cidrs: ["10.1.0.0/16"], domain: "z.internal" };
 const subnet: WantedSubnet = {
   id: "subnet-elastic1" as SubnetId,
   vpcId: vpc.id,
@@ -22,6 +22,17 @@ const subnet: WantedSubnet = {
   vni: 950,
   mtu: 1450,
   dns: [],
+  egress: "none",
+};
+/** Another subnet of the VPC, with a way out of its own. */
+const routed: WantedSubnet = {
+  ...subnet,
+  id: "subnet-elastic2" as SubnetId,
+  cidr: "10.1.2.0/24",
+  gateway: "10.1.2.1",
+  gatewayMac: "02:77:00:00:00:02",
+  vni: 951,
+  egress: "host",
 };
 const anything: SecurityRule = { action: "accept", protocol: "all", ports: null, peer: { cidr: "0.0.0.0/0" } };
 const group = (ingress: SecurityRule[]): WantedSecurityGroup => ({
@@ -47,7 +58,7 @@ const nic = (mac: string, ip: string): Nic => ({
 });
 const known: Guest = { id: newId("instance"), host: 0, nic: nic("02:56:00:00:00:01", "10.1.1.10") };
 const unknown: Guest = { id: newId("instance"), host: 0, nic: nic("02:56:00:00:00:02", "10.1.1.11") };
-let egress: WantedVpc["egress"] = "none";
+let egress: WantedSubnet["egress"] = "none";
 let rules = [anything];
 
 async function everywhere(what: NetworkOrder["do"]): Promise<void> {
@@ -55,7 +66,7 @@ async function everywhere(what: NetworkOrder["do"]): Promise<void> {
     const here = [known, unknown].filter((one) => one.host === index);
     await host.order({
       do: what,
-      network: { vpcs: [{ ...vpc, egress }], subnets: [subnet], securityGroups: [group(rules)] },
+      network: { vpcs: [vpc], subnets: [{ ...subnet, egress }, routed], securityGroups: [group(rules)] },
       peers: [],
       guests: here.map((one) => [one.id, guestSpec("g", [one.nic])]),
     });
@@ -94,7 +105,7 @@ afterAll(async () => {
   underlay?.remove();
 });
 
-test("an instance is reached by its elastic address, and goes out by it from a VPC that has no other way out", async () => {
+test("an instance is reached by its elastic address, and goes out by it from a subnet that has no other way out", async () => {
   await until(() => answers(elastic), "the elastic address to answer", 30_000);
   expect(await getsOut(known, "known")).toBe(true);
   expect(await getsOut(unknown, "unknown")).toBe(false);
@@ -141,7 +152,7 @@ test("the address goes with the instance to another host, and the underlay is to
   expect(hosts[0]?.sh("ip neigh show proxy; ip route")).not.toContain(elastic);
 });
 
-test("a way out by the host is there when the VPC has it, and gone when not", async () => {
+test("a way out by the host is there when the subnet has it, and gone when not, whatever another one has", async () => {
   egress = "host";
   await everywhere("changed");
   expect(await getsOut(unknown, "unknown")).toBe(true);

@@ -13,7 +13,6 @@ import { until } from "./support/until.ts";
 const vpc = (name: string): WantedVpc => ({
   id: `vpc-${name}` as VpcId,
   cidrs: ["10.1.0.0/16"],
-  egress: "none",
   domain: `${name}.internal`,
 });
 const red = vpc("red00001");
@@ -27,6 +26,7 @@ const subnet = (name: string, of: WantedVpc, third: number, vni: number): Wanted
   vni,
   mtu: 1450,
   dns: [],
+  egress: "none",
 });
 const redOne = subnet("red1aaaa", red, 1, 901);
 const redTwo = subnet("red2aaaa", red, 2, 902);

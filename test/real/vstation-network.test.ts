@@ -28,9 +28,16 @@ describe("the network of the configuration", () => {
     const [id = "" as InstanceId] = await run(vstation.native);
     await inState(vstation, [id], "RUNNING");
     expect(host.network).toMatchObject({
-      vpcs: [{ id: "vpc-test0001", cidrs: ["10.200.0.0/16"], egress: "host", domain: "ap-test-1.internal" }],
+      vpcs: [{ id: "vpc-test0001", cidrs: ["10.200.0.0/16"], domain: "ap-test-1.internal" }],
       subnets: [
-        { id: "subnet-test0001", vpcId: "vpc-test0001", cidr: "10.200.0.0/16", gateway: "10.200.0.1", vni: 4242 },
+        {
+          id: "subnet-test0001",
+          vpcId: "vpc-test0001",
+          cidr: "10.200.0.0/16",
+          gateway: "10.200.0.1",
+          vni: 4242,
+          egress: "host",
+        },
       ],
     });
     const [group] = host.network.securityGroups;
@@ -223,7 +230,8 @@ describe("VPCs and subnets", () => {
     expect(hostOf(a)).not.toBe(hostOf(b));
     expect(subnetsOn(hostOf(a))).toEqual([left.subnetId]);
     expect(subnetsOn(hostOf(b))).toEqual([right.subnetId]);
-    expect(hostOf(a).network.vpcs).toMatchObject([{ id: left.vpcId, egress: "none" }]);
+    expect(hostOf(a).network.vpcs).toMatchObject([{ id: left.vpcId }]);
+    expect(hostOf(a).network.subnets).toMatchObject([{ id: left.subnetId, egress: "none" }]);
     const [vniA] = hostOf(a).network.subnets;
     expect(vniA?.vni).not.toBe(hostOf(b).network.subnets[0]?.vni);
     // A subnet that comes later is told at once, to the hosts of its VPC alone.
@@ -249,8 +257,9 @@ describe("VPCs and subnets", () => {
     const net = await makeNet(cvm);
     const id = await runIn(cvm, net);
     await inState(vstation, [id], "RUNNING");
+    const egressOf = (subnetId: string) => host.network.subnets.find((each) => each.id === subnetId)?.egress;
     const egress = (wanted: string) =>
-      eventually(`egress ${wanted}`, () => host.network.vpcs.find((vpc) => vpc.egress === wanted));
+      eventually(`egress ${wanted}`, () => egressOf(net.subnetId) === wanted || undefined);
     await egress("none");
     const { NatGatewaySet } = await cvm.call("CreateNatGateway", { NatGatewayName: "out", VpcId: net.vpcId });
     const [{ NatGatewayId: gateway }] = NatGatewaySet as [{ NatGatewayId: string }];
@@ -264,10 +273,18 @@ describe("VPCs and subnets", () => {
       "InvalidParameterValue.Duplicate",
     );
     expect(await cvm.refusal("DeleteNatGateway", { NatGatewayId: gateway })).toBe("ResourceInUse");
-    // Another table without a route, for the only subnet: no way out.
+    // Another table without a route: no way out for the subnet that has it, whatever the VPC's others have.
+    const { Subnet: other } = await cvm.call("CreateSubnet", {
+      VpcId: net.vpcId,
+      SubnetName: "open",
+      CidrBlock: "10.1.2.0/24",
+      Zone: zone,
+    });
+    await eventually("the other's way out", () => egressOf(other.SubnetId) === "host" || undefined);
     const { RouteTable } = await cvm.call("CreateRouteTable", { VpcId: net.vpcId, RouteTableName: "closed" });
     await cvm.call("ReplaceRouteTableAssociation", { SubnetId: net.subnetId, RouteTableId: RouteTable.RouteTableId });
     await egress("none");
+    expect(egressOf(other.SubnetId)).toBe("host");
     expect(await cvm.refusal("DeleteRouteTable", { RouteTableId: RouteTable.RouteTableId })).toBe(
       "UnsupportedOperation.DelRouteWithSubnet",
     );

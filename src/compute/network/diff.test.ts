@@ -6,7 +6,7 @@ import { diffNetwork } from "./diff.ts";
 import { tapName } from "./names.ts";
 import { planNetwork, type GuestNic, type NetworkPlan } from "./plan.ts";
 
-const vpc: WantedVpc = { id: "vpc-abcd1234" as VpcId, cidrs: ["10.1.0.0/16"], egress: "host", domain: "z.internal" };
+const vpc: WantedVpc = { id: "vpc-abcd1234" as VpcId, cidrs: ["10.1.0.0/16"], domain: "z.internal" };
 const subnet: WantedSubnet = {
   id: "subnet-abcd1234" as SubnetId,
   vpcId: vpc.id,
@@ -16,6 +16,7 @@ const subnet: WantedSubnet = {
   vni: 7,
   mtu: 1450,
   dns: [],
+  egress: "host",
 };
 const peer = (ip: string, mac: string, vtep: string | null): Peer => ({
   subnetId: subnet.id,

@@ -45,6 +45,7 @@ export interface SubnetPlan {
   readonly gateway: string;
   readonly gatewayMac: string;
   readonly cidr: string;
+  readonly egress: WantedSubnet["egress"];
   /** Upstream name servers; empty: the host's. */
   readonly dns: readonly string[];
   /** Tracked connections of one subnet are told from another's that has the same addresses. */
@@ -59,7 +60,6 @@ export interface VpcPlan {
   readonly uplink: string;
   readonly transit: { readonly host: string; readonly router: string };
   readonly cidrs: readonly string[];
-  readonly egress: "host" | "none";
   readonly domain: string;
   readonly subnets: readonly SubnetPlan[];
   /** Elastic addresses of instances on this host -> their own. */
@@ -126,7 +126,6 @@ export function planNetwork(input: PlanInput): NetworkPlan {
         uplink: uplinkName(vpc.id),
         transit: transitOf(slots.get(vpc.id) ?? 0),
         cidrs: vpc.cidrs,
-        egress: vpc.egress,
         domain: vpc.domain,
         subnets,
         elastic: new Map(elastic.toSorted(([a], [b]) => a.localeCompare(b))),
@@ -162,6 +161,7 @@ function planSubnet(subnet: WantedSubnet, slot: number, remote: SubnetPlan["remo
     gateway: `${subnet.gateway}/${prefixLength(subnet.cidr)}`,
     gatewayMac: subnet.gatewayMac.toLowerCase(),
     cidr: subnet.cidr,
+    egress: subnet.egress,
     dns: subnet.dns.filter((server) => server !== subnet.gateway),
     zone: slot,
     remote,

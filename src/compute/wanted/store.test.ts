@@ -47,7 +47,7 @@ const doc = (id: InstanceId, generation: number, epoch = 1): WantedInstance => (
   },
   power: { state: "running", incarnation: 1, resets: 0 },
 });
-const vpc: WantedVpc = { id: "vpc-aaaaaaaa" as VpcId, cidrs: ["10.1.0.0/16"], egress: "host", domain: "z.internal" };
+const vpc: WantedVpc = { id: "vpc-aaaaaaaa" as VpcId, cidrs: ["10.1.0.0/16"], domain: "z.internal" };
 const subnet: WantedSubnet = {
   id: "subnet-aaaaaaaa" as SubnetId,
   vpcId: vpc.id,
@@ -57,6 +57,7 @@ const subnet: WantedSubnet = {
   vni: 7,
   mtu: 1450,
   dns: [],
+  egress: "host",
 };
 const network = { vpcs: [vpc], subnets: [subnet], securityGroups: [] };
 const job = (gone = false): WantedJob => ({

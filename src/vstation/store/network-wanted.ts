@@ -26,15 +26,14 @@ export function networkExpression(hostId: HostId): RawBuilder<WantedNetworkRead>
     'vpcs', (
       select coalesce(jsonb_agg(jsonb_build_object(
           'id', v.id, 'cidrs', jsonb_build_array(v.cidr),
-          'egress', case when exists (
-              select from subnet s join route r on r.route_table_id = s.route_table_id where s.vpc_id = v.id)
-            then 'host' else 'none' end,
           'domain', (select ${domain} from subnet s where s.vpc_id = v.id limit 1)) order by v.id), '[]')
       from vpc v where v.id in (${vpcsHere})),
     'subnets', (
       select coalesce(jsonb_agg(jsonb_build_object(
           'id', s.id, 'vpcId', s.vpc_id, 'cidr', s.cidr, 'gateway', s.gateway, 'gatewayMac', s.gateway_mac,
-          'vni', s.vni, 'mtu', s.mtu, 'dns', s.dns) order by s.id), '[]')
+          'vni', s.vni, 'mtu', s.mtu, 'dns', s.dns,
+          'egress', case when exists (select from route r where r.route_table_id = s.route_table_id)
+            then 'host' else 'none' end) order by s.id), '[]')
       from subnet s where s.vpc_id in (${vpcsHere})),
     'securityGroups', (
       select coalesce(jsonb_agg(jsonb_build_object(

@@ -15,7 +15,6 @@ export const tinyImage = "img-tiny0001" as ImageId;
 export const testVpc: WantedVpc = {
   id: "vpc-test0001" as VpcId,
   cidrs: ["10.77.0.0/16"],
-  egress: "host",
   domain: "test.internal",
 };
 
@@ -36,6 +35,7 @@ export const testSubnet: WantedSubnet = {
   vni: 77,
   mtu: 1500,
   dns: [],
+  egress: "host",
 };
 
 export const testNetwork = { vpcs: [testVpc], subnets: [testSubnet], securityGroups: [testGroup] };

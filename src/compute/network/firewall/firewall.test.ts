@@ -2,12 +2,12 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { SecurityRule, WantedSecurityGroup, WantedSubnet, WantedVpc } from "../../../api/agent.ts";
 import type { InstanceId, SecurityGroupId, SubnetId, VpcId } from "../../../lib/ids.ts";
-import { planNetwork, type GuestNic } from "../plan.ts";
+import { planNetwork, type GuestNic, type PlanInput } from "../plan.ts";
 import { hostTable } from "./host.ts";
 import { routerTable } from "./router.ts";
 import { changeTable, mapOf, setOf, wholeTable, type NftTable } from "./table.ts";
 
-const vpc: WantedVpc = { id: "vpc-aaaa1111" as VpcId, cidrs: ["10.1.0.0/16"], egress: "none", domain: "z.internal" };
+const vpc: WantedVpc = { id: "vpc-aaaa1111" as VpcId, cidrs: ["10.1.0.0/16"], domain: "z.internal" };
 const subnet: WantedSubnet = {
   id: "subnet-aaaa1111" as SubnetId,
   vpcId: vpc.id,
@@ -17,6 +17,7 @@ const subnet: WantedSubnet = {
   vni: 7,
   mtu: 1450,
   dns: [],
+  egress: "none",
 };
 const rule = (rest: Partial<SecurityRule>): SecurityRule => ({
   action: "accept",
@@ -53,13 +54,14 @@ const nic = (ip: string, groups: SecurityGroupId[]): GuestNic => ({
   groups,
   elasticIp: null,
 });
-const plan = planNetwork({
+const input: PlanInput = {
   network: { vpcs: [vpc], subnets: [subnet], securityGroups: [] },
   peers: [],
   nics: [],
   slots: new Map<string, number>([[subnet.id, 2]]),
   underlay: { address: "192.0.2.1", device: "eth0" },
-});
+};
+const plan = planNetwork(input);
 const tableOf = (nics: GuestNic[], groups = [group]): NftTable => hostTable({ plan, groups, peers: [], nics });
 
 describe("security groups", () => {
@@ -100,11 +102,21 @@ add element inet vstation receivers { "br-aaaa1111" . 10.1.1.12 : jump nic.in.aa
   });
 });
 
-test("a router lets nothing out of a VPC without a way out, but for elastic addresses", () => {
-  const [router] = plan.vpcs.map(routerTable);
-  expect(router?.chains.get("forward")?.rules.at(-1)).toBe("ip saddr != @elastic drop");
-  const [free] = plan.vpcs.map((each) => routerTable({ ...each, egress: "host" }));
-  expect(free?.chains.get("forward")?.rules).not.toContain("ip saddr != @elastic drop");
+test("a router lets out what comes from a subnet with a way out, and elastic addresses, and of its other subnets nothing", () => {
+  const open: WantedSubnet = { ...subnet, id: "subnet-bbbb2222" as SubnetId, cidr: "10.1.2.0/24", egress: "host" };
+  const routerOf = (...subnets: WantedSubnet[]): NftTable => {
+    const [router] = planNetwork({ ...input, network: { ...input.network, subnets } }).vpcs.map(routerTable);
+    if (router === undefined) throw new Error("no router");
+    return router;
+  };
+  const router = routerOf(subnet, open);
+  expect(router.chains.get("forward")?.rules.at(-1)).toBe("iifname != @routed ip saddr != @elastic drop");
+  expect([...(router.sets.get("routed")?.elements.keys() ?? [])]).toEqual(['"gw-bbbb2222"']);
+  expect(changeTable(router, routerOf({ ...subnet, egress: "host" }, { ...open, egress: "none" }))).toBe(
+    `delete element inet vstation routed { "gw-bbbb2222" }
+add element inet vstation routed { "gw-aaaa1111" }
+`,
+  );
 });
 
 describe("changeTable", () => {

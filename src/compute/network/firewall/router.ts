@@ -26,6 +26,13 @@ export function routerTable(vpc: VpcPlan): NftTable {
         ),
       ],
       ["elastic", setOf("ipv4_addr", vpc.elastic.values())],
+      [
+        "routed",
+        setOf(
+          "ifname",
+          vpc.subnets.filter(({ egress }) => egress === "host").map(({ gate }) => `"${gate}"`),
+        ),
+      ],
     ]),
     chains: new Map([
       [
@@ -52,7 +59,7 @@ export function routerTable(vpc: VpcPlan): NftTable {
             // From outside only what was translated: routers of one host share no range that could be guessed.
             `iifname ${up} ct status dnat accept`,
             `iifname ${up} drop`,
-            ...(vpc.egress === "none" ? ["ip saddr != @elastic drop"] : []),
+            "iifname != @routed ip saddr != @elastic drop",
           ],
         },
       ],
