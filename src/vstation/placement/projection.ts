@@ -46,6 +46,8 @@ class Host implements PlacementHost {
   open = false;
   capacity: Capacity = { ...emptyRoom, overcommit: 1 };
   used: Room = emptyRoom;
+  /** What claims took of `capacity` for data disks since SQL was last asked for those. */
+  readonly #claimedDataGiB = new Map<InstanceId, number>();
   readonly #members = new Map<GroupId, number>();
 
   constructor(id: HostId) {
@@ -61,6 +63,26 @@ class Host implements PlacementHost {
     this.used = addRoom(this.used, holding.room, sign);
     if (holding.groupId === null) return;
     this.#members.set(holding.groupId, this.members(holding.groupId) + sign);
+  }
+
+  claimData(id: InstanceId, diskGiB: number): void {
+    if (diskGiB === 0) return;
+    this.#claimedDataGiB.set(id, diskGiB);
+    this.capacity = { ...this.capacity, diskGiB: this.capacity.diskGiB - diskGiB };
+  }
+
+  /** A claim that came to nothing; what was read from SQL since knows nothing of it. */
+  unclaimData(id: InstanceId): void {
+    const diskGiB = this.#claimedDataGiB.get(id);
+    if (diskGiB === undefined) return;
+    this.#claimedDataGiB.delete(id);
+    this.capacity = { ...this.capacity, diskGiB: this.capacity.diskGiB + diskGiB };
+  }
+
+  /** Capacity as SQL has it, all data disks that are committed taken off. */
+  offer(capacity: Capacity): void {
+    this.capacity = capacity;
+    this.#claimedDataGiB.clear();
   }
 }
 
@@ -90,7 +112,7 @@ export class Projection {
         row.readiness !== null &&
         row.readiness.checks.every(({ level }) => level !== "error");
       if (row.inventory === null) continue;
-      host.capacity = {
+      host.offer({
         overcommit: row.overcommit_cpu ?? 1,
         vcpus: Math.floor(row.inventory.cores * (row.overcommit_cpu ?? 1)),
         dedicated: row.inventory.offers?.dedicated ?? 0,
@@ -98,7 +120,7 @@ export class Projection {
         pages2MiB: row.inventory.offers?.pages2MiB ?? 0,
         pages1GiB: row.inventory.offers?.pages1GiB ?? 0,
         diskGiB: row.inventory.diskGiB - dataDiskGiB,
-      };
+      });
     }
   }
 
@@ -110,8 +132,7 @@ export class Projection {
     if ("host" in choice) {
       this.#take(id, { accountId, hostId: choice.host, groupId: group?.id ?? null, room });
       // Until the hosts are read again, which tells of data disks from SQL.
-      const host = this.#host(choice.host);
-      host.capacity = { ...host.capacity, diskGiB: host.capacity.diskGiB - dataDiskGiB };
+      this.#host(choice.host).claimData(id, dataDiskGiB);
     }
     return choice;
   }
@@ -129,7 +150,9 @@ export class Projection {
   leave(id: InstanceId): void {
     const holding = this.#held.get(id);
     if (holding === undefined || holding.hostId === null) return;
-    this.#host(holding.hostId).account(holding, -1);
+    const host = this.#host(holding.hostId);
+    host.account(holding, -1);
+    host.unclaimData(id);
     holding.hostId = null;
   }
 
