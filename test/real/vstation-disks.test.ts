@@ -65,6 +65,7 @@ function inDiskState(id: string, state: string): Promise<Disk> {
   });
 }
 
+const codeOf = (work: Promise<unknown>): Promise<unknown> => work.then(() => "ok", code);
 const code = (error: unknown): unknown => (error as { code?: unknown }).code;
 
 it("a disk is made once for a token, shown with every field that clients read unguarded, attached, grown and let go", async () => {
@@ -228,4 +229,25 @@ it("ResetInstance gives a new system disk from the image, keeps the data disks, 
   expect(after?.systemDisk).toMatchObject({ sizeGiB: 6 });
   expect(after?.systemDisk.id).not.toBe(before.systemDisk.id);
   expect(await described(before.systemDisk.id)).toBeUndefined();
+});
+
+it("quotas of disks are kept by starts and by new disks at once, and hold up nobody else's start", async () => {
+  const quota = (quotas: object): Promise<unknown> =>
+    postgres.query(vstation.database, "update account set quotas = $1", [quotas]);
+  await quota({ disks: 3 });
+  try {
+    const dataDisks = [{ type: "LOCAL_BASIC" as const, sizeGiB: 10 }];
+    const withDisk = Array.from({ length: 8 }, () => run(vstation.native, { dataDisks }));
+    const plain = Array.from({ length: 4 }, () => run(vstation.native));
+    const alone = Array.from({ length: 2 }, () =>
+      vstation.native.call("diskCreate", { request: { name: "data", type: "LOCAL_BASIC", sizeGiB: 10 } }),
+    );
+    const [, ...outcomes] = await Promise.all([Promise.all(plain), ...[...withDisk, ...alone].map(codeOf)]);
+    expect(outcomes.filter((outcome) => outcome === "ok")).toHaveLength(3);
+    expect(outcomes.filter((outcome) => outcome === "QuotaExceeded")).toHaveLength(7);
+    const { disks } = await vstation.native.call("diskList", { query: { usage: ["DATA_DISK"] } });
+    expect(disks).toHaveLength(3);
+  } finally {
+    await quota({});
+  }
 });

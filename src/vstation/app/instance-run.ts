@@ -200,7 +200,10 @@ function promiseOf(type: InstanceType, topology: InstanceRunRequest["cpuTopology
   return { ...type.promised, threadsPerCore: topology.threadsPerCore };
 }
 
-/** Looked at and not taken: of two requests at once both may pass the last place, which costs less than every start behind one lock. */
+/**
+ * Looked at before anything is claimed: a dry run takes nothing, and one request that is refused by the commit (which takes, see
+ * store/instance-insert.ts) makes all of its batch commit one by one.
+ */
 async function checkDiskQuota(db: Reader, caller: Caller, request: InstanceRunRequest, limits: Limits): Promise<void> {
   const { dataDisks, count } = request;
   if (dataDisks.length === 0) return;

@@ -450,9 +450,9 @@ export class Placer {
   }
 }
 
-/** Something of one request alone: what it names or its account is gone, or what it wants beside room is used up. The others need not fail with it. */
+/** Something of one request alone: what it names or its account is gone, or what it wants beside room is used up, or its account may have no more. The others need not fail with it. */
 function isOneRequests(error: unknown): boolean {
-  return violatedConstraint(error) !== undefined || isFailure(error, "not_found", "no_capacity");
+  return violatedConstraint(error) !== undefined || isFailure(error, "not_found", "no_capacity", "limit");
 }
 
 /** The subnet has none left, or a certain one is somebody's. */

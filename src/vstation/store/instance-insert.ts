@@ -18,6 +18,7 @@ import { elasticAddressInsert } from "./elastic-addresses.ts";
 import { diskInsert, type NewDisk } from "./disks.ts";
 import { operationInsert, type NewOperation } from "./instances.ts";
 import { networkHold, networkHoldOf } from "./network-hosts.ts";
+import { quotaTake } from "./quotas.ts";
 import type { InstanceRow } from "./schema.ts";
 import { groupsOfInstancesInsert } from "./security-groups.ts";
 import { tagInsert } from "./tags.ts";
@@ -66,7 +67,10 @@ export interface Acceptance {
   clientTokens: readonly NewClientToken[];
 }
 
-/** Commits placed requests under the zone's lease; throws PlacementUnavailable when the epoch is not the lease's any more. */
+/**
+ * Commits placed requests under the zone's lease; throws PlacementUnavailable when the epoch is not the lease's any more, and
+ * QuotaExceeded when an account has no place left for its data disks.
+ */
 export async function instanceInsert(
   tx: Tx,
   zone: string,
@@ -75,6 +79,7 @@ export async function instanceInsert(
   at: number,
 ): Promise<void> {
   const { instances, clientTokens } = accept;
+  await dataDisksTake(tx, instances);
   await networkHold(
     tx,
     instances.map(({ row }) => row.vpc_id),
@@ -144,6 +149,18 @@ export async function instanceInsert(
     tx.wake.storage = true;
     tx.wake.capacity = true;
   }
+}
+
+/** Other replicas make disks too, so the accounts that get some stay locked until the commit; nobody else's does. */
+async function dataDisksTake(tx: Tx, instances: readonly NewInstance[]): Promise<void> {
+  const asked = new Map<AccountId, { disks: number; diskGiB: number }>();
+  for (const disk of instances.flatMap(({ disks }) => disks)) {
+    if (disk.usage !== "DATA_DISK") continue;
+    const { disks, diskGiB } = asked.get(disk.account_id) ?? { disks: 0, diskGiB: 0 };
+    asked.set(disk.account_id, { disks: disks + 1, diskGiB: diskGiB + disk.size_gib });
+  }
+  const inOrder = [...asked].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  for (const [accountId, amounts] of inOrder) await quotaTake(tx, accountId, amounts);
 }
 
 /** By these rows an instance holds its subnet and its groups; foreign keys refuse one that has been deleted meanwhile. */

@@ -1,8 +1,8 @@
 /**
  * Instances under their row locks: what the request verbs and the reconciler read and write.
  *
- * Every transaction locks in one order, so that none waits for another in a circle: instances (by id), then VPCs and security groups
- * (network-hosts.ts), then the zone's row (only when addresses move), then hosts (by id).
+ * Every transaction locks in one order, so that none waits for another in a circle: instances (by id), then disks, then accounts (quotas.ts),
+ * then VPCs and security groups (network-hosts.ts), then the zone's row (only when addresses move), then hosts (by id).
  */
 import { sql } from "kysely";
 import type { Instance, Step } from "../../core/wanted.ts";

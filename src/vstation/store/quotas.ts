@@ -3,7 +3,7 @@
  *
  * {@link quotaTake} belongs into the transaction that makes the thing, before the thing is made. It locks the account's row until
  * the commit, so that two requests of one account cannot both pass the last place; requests of other accounts do not wait. In
- * the order of locks the account comes after instances and disks and before the zone and its hosts.
+ * the order of locks (instances.ts) the account comes after instances and disks and before everything else.
  * Instances, vCPUs and memory are checked by the placer, which is the zone's only writer of them and knows them without a query.
  */
 import { sql, type RawBuilder } from "kysely";

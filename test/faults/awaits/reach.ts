@@ -113,6 +113,7 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ["vstation/native/calls/instances.ts#instanceReinstall", "the same use case as by the SDK"],
   ["vstation/native/calls/storage.ts#", "the same use cases as by the SDK: src/vstation/native/handler.test.ts"],
   ["vstation/reconciler/storage.ts#", "only where work on a disk is given up: test/real/vstation-disks.test.ts"],
+  ["vstation/store/instance-insert.ts#dataDisksTake/", "only with data disks: test/real/vstation-disks.test.ts"],
   ["vstation/store/disks.ts#", "only for lists longer than a page, or disks of instances that move or end"],
   ["vstation/store/instance-insert.ts#instanceInsert", "a statement among others of one transaction"],
   ["vstation/store/instance-insert.ts#instanceMove", "a statement among others of one transaction"],
