@@ -1,11 +1,14 @@
-/** The CVM actions that change an instance's disks: growing them, and starting over with a new system disk. */
+/** The CVM actions that change an instance's disks: growing them, and starting over with a new system disk. A type is only ever confirmed. */
 import type {
   DataDisk,
   LoginSettings,
   SystemDisk,
 } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
-import { action } from "./action.ts";
-import { diskSize } from "./cbs/values.ts";
+import type { DiskType } from "../../core/disk.ts";
+import type { DiskId, InstanceId } from "../../lib/ids.ts";
+import type { InstanceView } from "../cloud.ts";
+import { action, type Context } from "./action.ts";
+import { diskSize, diskType } from "./cbs/values.ts";
 import { Refusal } from "./error-codes.ts";
 import { hostName, userData } from "./instance-values.ts";
 import { boolean, id, ignored, list, oneOf, refused, structure } from "./parameters.ts";
@@ -13,7 +16,7 @@ import { boolean, id, ignored, list, oneOf, refused, structure } from "./paramet
 const growing = structure<DataDisk>()({
   DiskId: id("disk"),
   DiskSize: diskSize(),
-  DiskType: ignored(),
+  DiskType: diskType().optional(),
   DiskName: ignored(),
   DeleteWithInstance: ignored(),
   SnapshotId: refused(),
@@ -28,7 +31,7 @@ const growing = structure<DataDisk>()({
 });
 
 const newSystemDisk = structure<SystemDisk>()({
-  DiskType: ignored(),
+  DiskType: diskType().optional(),
   DiskId: ignored(),
   DiskSize: diskSize().optional(),
   CdcId: refused(),
@@ -46,31 +49,47 @@ export const resizeInstanceDisks = action("ResizeInstanceDisks")(
     ForceStop: boolean().optional(),
     ResizeOnline: boolean().optional(),
   },
-  async ({ cloud, caller }, request) => {
+  async (context, request) => {
+    const { cloud, caller } = context;
     const data = request.DataDisks ?? [];
     if ((request.SystemDisk === undefined) === (data.length === 0)) {
       throw new Refusal("InvalidParameterCombination", "Give `SystemDisk` or `DataDisks`.");
     }
-    const { items } = await cloud.instances.list(caller, { ids: [request.InstanceId] }, { offset: 0, limit: 1 });
-    const [view] = items;
-    if (view === undefined) throw new Refusal("InvalidInstanceId.NotFound", `There is no ${request.InstanceId}.`);
+    const view = await viewOf(context, request.InstanceId);
     if (request.SystemDisk !== undefined) {
       const size = request.SystemDisk.DiskSize;
       if (size === undefined) throw new Refusal("MissingParameter", "The parameter `SystemDisk.DiskSize` is required.");
+      mustBeOfType(view.systemDisk, request.SystemDisk.DiskType);
       await cloud.disks.resize(caller, view.systemDisk.id, size);
       return {};
     }
-    const stray = data.find(({ DiskId }) => !view.dataDisks.some((disk) => disk.id === DiskId));
-    if (stray !== undefined) {
-      const ids = [stray.DiskId];
-      const { total } = await cloud.disks.list(caller, { ids }, { offset: 0, limit: 1 });
+    for (const { DiskId, DiskType } of data) {
+      const disk = view.dataDisks.find(({ id: own }) => own === DiskId);
+      if (disk !== undefined) {
+        mustBeOfType(disk, DiskType);
+        continue;
+      }
+      const { total } = await cloud.disks.list(caller, { ids: [DiskId] }, { offset: 0, limit: 1 });
       const code = total === 0 ? "InvalidDiskId.NotFound" : "UnsupportedOperation.StateError";
-      throw new Refusal(code, `${stray.DiskId} is no data disk of ${view.id}.`);
+      throw new Refusal(code, `${DiskId} is no data disk of ${view.id}.`);
     }
     for (const { DiskId, DiskSize } of data) await cloud.disks.resize(caller, DiskId, DiskSize);
     return {};
   },
 );
+
+async function viewOf({ cloud, caller }: Context, instanceId: InstanceId): Promise<InstanceView> {
+  const { items } = await cloud.instances.list(caller, { ids: [instanceId] }, { offset: 0, limit: 1 });
+  const [view] = items;
+  if (view === undefined) throw new Refusal("InvalidInstanceId.NotFound", `There is no ${instanceId}.`);
+  return view;
+}
+
+/** Clients wait until the disk shows the type that they named: one that it will never have is refused. */
+function mustBeOfType(disk: { id: DiskId; type: DiskType }, asked = disk.type): void {
+  if (asked === disk.type) return;
+  throw new Refusal("UnsupportedOperation", `${disk.id} is of the type ${disk.type}, and no disk changes its type.`);
+}
 
 const login = structure<LoginSettings>()({
   Password: refused("UnsupportedOperation", "asks for a password; set one by ResetInstancesPassword"),
@@ -88,7 +107,12 @@ export const resetInstance = action("ResetInstance")(
     HostName: hostName().optional(),
     UserData: userData().optional(),
   },
-  async ({ cloud, caller }, request) => {
+  async (context, request) => {
+    const { cloud, caller } = context;
+    const typeAsked = request.SystemDisk?.DiskType;
+    if (typeAsked !== undefined) {
+      mustBeOfType((await viewOf(context, request.InstanceId)).systemDisk, typeAsked);
+    }
     await cloud.instances.reinstall(caller, request.InstanceId, {
       imageId: request.ImageId ?? null,
       systemDiskGiB: request.SystemDisk?.DiskSize ?? null,

@@ -119,8 +119,16 @@ export function fakeCloud() {
       mac: "52:54:00:00:00:01",
       elastic: null,
       securityGroupIds: request.securityGroupIds,
-      systemDisk: { id: newId("disk"), type: "LOCAL_BASIC", sizeGiB: request.systemDiskGiB ?? 50 },
-      dataDisks: [],
+      systemDisk: {
+        id: newId("disk"),
+        type: request.systemDiskType ?? "LOCAL_BASIC",
+        sizeGiB: request.systemDiskGiB ?? 50,
+      },
+      dataDisks: request.dataDisks.map(({ name, ...disk }) => ({
+        ...disk,
+        id: newId("disk"),
+        name: name ?? "unnamed",
+      })),
       keyIds: request.keyIds,
       groupId: request.groupId,
       userData: request.userData,
