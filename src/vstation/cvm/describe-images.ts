@@ -2,7 +2,7 @@
 import type { ImageView } from "../cloud/images.ts";
 import { action, utcSeconds, type AnswerOf, type Context } from "./action.ts";
 import { Refusal } from "./error-codes.ts";
-import { filters, filterValues } from "./filters.ts";
+import { filters, filterValues, notBoth } from "./filters.ts";
 import { id, list, page, text } from "./parameters.ts";
 
 type Shown = NonNullable<AnswerOf<"DescribeImages">["ImageSet"]>[number];
@@ -20,12 +20,7 @@ export const describeImages = action("DescribeImages")(
   async (context, request) => {
     const ids = request.ImageIds ?? [];
     const given = filterValues(request.Filters);
-    if (ids.length > 0 && given.size > 0) {
-      throw new Refusal(
-        "InvalidParameter.InvalidParameterCoexistImageIdsFilters",
-        "Give `ImageIds` or `Filters`, not both.",
-      );
-    }
+    notBoth(ids, request.Filters, "ImageIds", "InvalidParameter.InvalidParameterCoexistImageIdsFilters");
     const images = (await all(context)).filter(
       (image) =>
         (ids.length === 0 || ids.includes(image.id)) &&

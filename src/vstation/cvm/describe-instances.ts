@@ -1,36 +1,27 @@
 /** The actions that read instances. An id that is not there is no error: the set is empty, as clients that poll a deletion expect. */
-import { instanceStates, type InstanceState } from "../../core/instance.ts";
-import { parseId, type Id, type IdKind } from "../../lib/ids.ts";
+import { instanceStates } from "../../core/instance.ts";
 import type { InstanceQuery } from "../cloud.ts";
 import { action } from "./action.ts";
 import { Refusal } from "./error-codes.ts";
-import { filters, filterValues } from "./filters.ts";
+import { byIds, byWords, filters, listed, type Narrows } from "./filters.ts";
 import { shownInstance } from "./instance-view.ts";
 import { check, idsToRead, list, oneOf, page } from "./parameters.ts";
 
 const idLimit = 100;
 
-/** How each filter narrows the query; null means that nothing can pass. */
-type Narrow = (values: string[]) => InstanceQuery | null;
-
-const narrows: Readonly<Record<string, Narrow>> = {
+const narrows: Narrows<InstanceQuery> = {
   zone: (zones) => ({ zones }),
   "project-id": (values) => (values.includes("0") ? {} : null),
-  "host-id": (values) => ids("host", values, (hostIds) => ({ hostIds })),
+  "host-id": byIds("host", (hostIds) => ({ hostIds })),
   "dedicated-cluster-id": () => null,
   "vpc-id": (vpcIds) => ({ vpcIds }),
   "subnet-id": (subnetIds) => ({ subnetIds }),
-  "instance-id": (values) => ids("instance", values, (known) => ({ ids: known })),
+  "instance-id": byIds("instance", (ids) => ({ ids })),
   uuid: (uuids) => ({ uuids }),
   "security-group-id": (securityGroupIds) => ({ securityGroupIds }),
   "instance-name": (names) => ({ names }),
   "instance-charge-type": (values) => (values.includes("POSTPAID_BY_HOUR") ? {} : null),
-  "instance-state": (values) => {
-    const states = values.filter((value): value is InstanceState =>
-      (instanceStates as readonly string[]).includes(value),
-    );
-    return states.length === 0 ? null : { states };
-  },
+  "instance-state": byWords(instanceStates, (states) => ({ states })),
   "private-ip-address": (ips) => ({ ips }),
   "public-ip-address": (elasticIps) => ({ elasticIps }),
   "ipv6-address": () => null,
@@ -45,16 +36,9 @@ const instanceFilters = filters([...Object.keys(narrows), "tag:"], 5);
 export const describeInstances = action("DescribeInstances")(
   { InstanceIds: idsToRead("instance", idLimit).optional(), Filters: instanceFilters, ...page },
   async ({ cloud, caller }, request) => {
-    const given = request.InstanceIds ?? [];
-    if (given.length > 0 && (request.Filters ?? []).length > 0) {
-      throw new Refusal("InvalidParameterCombination", "Give `InstanceIds` or `Filters`, not both.");
-    }
-    const query = queryOf(filterValues(request.Filters));
-    if (query === null) return { TotalCount: 0, InstanceSet: [] };
-    const { total, items } = await cloud.instances.list(caller, given.length > 0 ? { ids: given } : query, {
-      offset: request.Offset,
-      limit: request.Limit,
-    });
+    const { total, items } = await listed("InstanceIds", request, narrows, "InvalidParameterCombination", (query) =>
+      cloud.instances.list(caller, query, { offset: request.Offset, limit: request.Limit }),
+    );
     return { TotalCount: total, InstanceSet: items.map(shownInstance) };
   },
 );
@@ -96,31 +80,6 @@ export const describeInstancesAttributes = action("DescribeInstancesAttributes")
     };
   },
 );
-
-function queryOf(given: ReadonlyMap<string, string[]>): InstanceQuery | null {
-  const tags = new Map<string, string[]>();
-  let query: InstanceQuery = {};
-  for (const [name, values] of given) {
-    if (name.startsWith("tag:")) {
-      tags.set(name.slice(4), values);
-      continue;
-    }
-    const narrowed = narrows[name]?.(values) ?? null;
-    if (narrowed === null) return null;
-    query = { ...query, ...narrowed };
-  }
-  return tags.size === 0 ? query : { ...query, tags: Object.fromEntries(tags) };
-}
-
-/** What is no id cannot pass; with none left nothing can. */
-function ids<K extends IdKind>(
-  kind: K,
-  values: string[],
-  query: (ids: Id<K>[]) => InstanceQuery,
-): InstanceQuery | null {
-  const known = values.map((value) => parseId(kind, value)).filter((value) => value !== undefined);
-  return known.length === 0 ? null : query(known);
-}
 
 /** Any value of a filter may hold, so of several ends the widest counts. */
 function widestFrom(values: string[]): Date {

@@ -2,7 +2,7 @@
 import type { KeyView } from "../cloud.ts";
 import { action, utcSeconds, type AnswerOf } from "./action.ts";
 import { Refusal } from "./error-codes.ts";
-import { filters, filterValues } from "./filters.ts";
+import { filters, filterValues, notBoth } from "./filters.ts";
 import { boolean, check, id, idsToChange, idsToRead, integer, line, page, refused, text } from "./parameters.ts";
 
 type Shown = NonNullable<AnswerOf<"DescribeKeyPairs">["KeyPairSet"]>[number];
@@ -42,9 +42,7 @@ export const describeKeyPairs = action("DescribeKeyPairs")(
   async ({ cloud, caller }, request) => {
     const ids = request.KeyIds ?? [];
     const { "key-name": names, "project-id": projects, ...others } = Object.fromEntries(filterValues(request.Filters));
-    if (ids.length > 0 && (request.Filters ?? []).length > 0) {
-      throw new Refusal("InvalidParameterCombination", "Give `KeyIds` or `Filters`, not both.");
-    }
+    notBoth(ids, request.Filters, "KeyIds", "InvalidParameterCombination");
     // What is left asks for tags, and no key pair has one.
     if (Object.keys(others).length > 0 || projects?.includes("0") === false) return { TotalCount: 0, KeyPairSet: [] };
     const { total, items } = await cloud.keys.list(

@@ -1,10 +1,9 @@
 /** The CBS actions of disks. What costs money, encrypts, shares or backs up by a policy is refused: to ignore it would lie. */
 import { diskStates, diskTypes, diskUsages } from "../../../core/disk.ts";
-import { parseId } from "../../../lib/ids.ts";
 import type { DiskQuery } from "../../cloud-storage.ts";
 import { action } from "../action.ts";
 import { Refusal } from "../error-codes.ts";
-import { filters, filterValues } from "../filters.ts";
+import { byIds, byWords, filters, listed, type Narrows } from "../filters.ts";
 import { clientToken } from "../instance-values.ts";
 import { boolean, check, id, idsToRead, ignored, integer, list, oneOf, page, refused, text } from "../parameters.ts";
 import {
@@ -145,42 +144,20 @@ export const modifyDiskExtraPerformance = action("ModifyDiskExtraPerformance")(
   },
 );
 
-/** How each filter narrows the query; null means that nothing can pass. */
-type Narrow = (values: string[]) => DiskQuery | null;
-
-const narrows: Readonly<Record<string, Narrow>> = {
-  "disk-usage": (values) => among(diskUsages, values, (usages) => ({ usages })),
+const narrows: Narrows<DiskQuery> = {
+  "disk-usage": byWords(diskUsages, (usages) => ({ usages })),
   "disk-charge-type": (values) => (values.includes("POSTPAID_BY_HOUR") ? {} : null),
   portable: (values) => (values.includes("TRUE") || values.includes("true") ? { usages: ["DATA_DISK"] } : {}),
   "project-id": (values) => (values.includes("0") ? {} : null),
-  "disk-id": (values) => known("disk", values, (ids) => ({ ids })),
+  "disk-id": byIds("disk", (ids) => ({ ids })),
   "disk-name": (names) => ({ names }),
-  "disk-type": (values) => among(diskTypes, values, (types) => ({ types })),
-  "disk-state": (values) => among(diskStates, values, (states) => ({ states })),
-  "instance-id": (values) => known("instance", values, (instanceIds) => ({ instanceIds })),
+  "disk-type": byWords(diskTypes, (types) => ({ types })),
+  "disk-state": byWords(diskStates, (states) => ({ states })),
+  "instance-id": byIds("instance", (instanceIds) => ({ instanceIds })),
   "instance-type": (values) => (values.includes("CVM") ? { attached: true } : null),
   zone: (zones) => ({ zones }),
-  "snapshot-id": (values) => known("snapshot", values, (snapshotIds) => ({ snapshotIds })),
+  "snapshot-id": byIds("snapshot", (snapshotIds) => ({ snapshotIds })),
 };
-
-/** Those of the values that are words which are known; with none left nothing can pass. */
-function among<T extends string>(
-  words: readonly T[],
-  values: string[],
-  query: (words: T[]) => DiskQuery,
-): DiskQuery | null {
-  const found = words.filter((word) => values.includes(word));
-  return found.length === 0 ? null : query(found);
-}
-
-function known<K extends "disk" | "instance" | "snapshot">(
-  kind: K,
-  values: string[],
-  query: (ids: NonNullable<ReturnType<typeof parseId<K>>>[]) => DiskQuery,
-): DiskQuery | null {
-  const ids = values.map((value) => parseId(kind, value)).filter((value) => value !== undefined);
-  return ids.length === 0 ? null : query(ids);
-}
 
 export const describeDisks = action("DescribeDisks")(
   {
@@ -192,17 +169,9 @@ export const describeDisks = action("DescribeDisks")(
     ReturnBindAutoSnapshotPolicy: ignored(),
   },
   async ({ cloud, caller }, request) => {
-    const given = request.DiskIds ?? [];
-    if (given.length > 0 && (request.Filters ?? []).length > 0) {
-      throw new Refusal("InvalidParameter", "Give `DiskIds` or `Filters`, not both.");
-    }
-    let query: DiskQuery | null = given.length > 0 ? { ids: given } : {};
-    for (const [name, values] of filterValues(request.Filters)) {
-      const narrowed: DiskQuery | null = narrows[name]?.(values) ?? null;
-      query = query === null || narrowed === null ? null : { ...query, ...narrowed };
-    }
-    if (query === null) return { TotalCount: 0, DiskSet: [] };
-    const { total, items } = await cloud.disks.list(caller, query, { offset: request.Offset, limit: request.Limit });
+    const { total, items } = await listed("DiskIds", request, narrows, "InvalidParameter", (query) =>
+      cloud.disks.list(caller, query, { offset: request.Offset, limit: request.Limit }),
+    );
     return { TotalCount: total, DiskSet: items.map(shownDisk) };
   },
 );

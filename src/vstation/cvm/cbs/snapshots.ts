@@ -1,10 +1,8 @@
 /** The CBS actions of snapshots. Every snapshot here is a whole copy of its own, kept until it is deleted. */
 import { diskUsages } from "../../../core/disk.ts";
-import { parseId } from "../../../lib/ids.ts";
 import type { SnapshotQuery } from "../../cloud-storage.ts";
 import { action } from "../action.ts";
-import { Refusal } from "../error-codes.ts";
-import { filters, filterValues } from "../filters.ts";
+import { byIds, byWords, filters, listed, type Narrows } from "../filters.ts";
 import { idsToRead, ignored, oneOf, page, refused } from "../parameters.ts";
 import { diskId, diskName, shownSnapshot, snapshotId, snapshotIds, tags, tagsOf } from "./values.ts";
 
@@ -49,29 +47,13 @@ export const deleteSnapshots = action("DeleteSnapshots")(
   },
 );
 
-type Narrow = (values: string[]) => SnapshotQuery | null;
-
-const states = ["CREATING", "NORMAL", "FAILED"] as const;
-
-const narrows: Readonly<Record<string, Narrow>> = {
-  "snapshot-id": (values) => {
-    const ids = values.map((value) => parseId("snapshot", value)).filter((value) => value !== undefined);
-    return ids.length === 0 ? null : { ids };
-  },
+const narrows: Narrows<SnapshotQuery> = {
+  "snapshot-id": byIds("snapshot", (ids) => ({ ids })),
   "snapshot-name": (names) => ({ names }),
-  "snapshot-state": (values) => {
-    const known = states.filter((state) => values.includes(state));
-    return known.length === 0 ? null : { states: known };
-  },
-  "disk-usage": (values) => {
-    const usages = diskUsages.filter((usage) => values.includes(usage));
-    return usages.length === 0 ? null : { usages };
-  },
+  "snapshot-state": byWords(["CREATING", "NORMAL", "FAILED"], (states) => ({ states })),
+  "disk-usage": byWords(diskUsages, (usages) => ({ usages })),
   "project-id": (values) => (values.includes("0") ? {} : null),
-  "disk-id": (values) => {
-    const diskIds = values.map((value) => parseId("disk", value)).filter((value) => value !== undefined);
-    return diskIds.length === 0 ? null : { diskIds };
-  },
+  "disk-id": byIds("disk", (diskIds) => ({ diskIds })),
   zone: (zones) => ({ zones }),
   encrypt: (values) => (values.some((value) => value.toUpperCase() === "FALSE") ? {} : null),
 };
@@ -85,18 +67,9 @@ export const describeSnapshots = action("DescribeSnapshots")(
     Order: oneOf(["ASC", "DESC"]).optional(),
   },
   async ({ cloud, caller }, request) => {
-    const given = request.SnapshotIds ?? [];
-    if (given.length > 0 && (request.Filters ?? []).length > 0) {
-      throw new Refusal("InvalidParameter", "Give `SnapshotIds` or `Filters`, not both.");
-    }
-    let query: SnapshotQuery | null = given.length > 0 ? { ids: given } : {};
-    for (const [name, values] of filterValues(request.Filters)) {
-      const narrowed: SnapshotQuery | null = narrows[name]?.(values) ?? null;
-      query = query === null || narrowed === null ? null : { ...query, ...narrowed };
-    }
-    if (query === null) return { TotalCount: 0, SnapshotSet: [] };
-    const { offset, limit } = { offset: request.Offset, limit: request.Limit };
-    const { total, items } = await cloud.snapshots.list(caller, query, { offset, limit });
+    const { total, items } = await listed("SnapshotIds", request, narrows, "InvalidParameter", (query) =>
+      cloud.snapshots.list(caller, query, { offset: request.Offset, limit: request.Limit }),
+    );
     return { TotalCount: total, SnapshotSet: items.map(shownSnapshot) };
   },
 );

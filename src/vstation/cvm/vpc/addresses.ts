@@ -1,12 +1,12 @@
 /** Elastic addresses: an account's own addresses towards the outside. Their bandwidth is kept and shown, and nothing is slowed down to it. */
 import type { Address } from "tencentcloud-sdk-nodejs/tencentcloud/services/vpc/v20170312/vpc_models.js";
-import { parseId } from "../../../lib/ids.ts";
 import type { ElasticAddressQuery, ElasticAddressView } from "../../cloud/network.ts";
 import { action, utcSeconds, type Context } from "../action.ts";
 import { Refusal } from "../error-codes.ts";
+import { byIds, listed, type Narrows } from "../filters.ts";
 import { clientToken } from "../instance-values.ts";
 import { check, id, idsToChange, idsToRead, ignored, integer, line, oneOf, refused, text } from "../parameters.ts";
-import { nameOf, notBoth, queryOf, shownTags, tags, tagsOf, vpcFilters } from "./values.ts";
+import { byTagKey, coexist, nameOf, shownTags, tags, tagsOf, vpcFilters } from "./values.ts";
 
 const idLimit = 100;
 
@@ -52,11 +52,8 @@ export const allocateAddresses = action("AllocateAddresses")(
 const statuses: Readonly<Record<string, boolean>> = { BIND: true, UNBIND: false };
 const kinds: Readonly<Record<string, "eip" | "wan">> = { EIP: "eip", WanIP: "wan" };
 
-const narrows: Readonly<Record<string, (values: string[]) => Partial<ElasticAddressQuery> | null>> = {
-  "address-id": (values) => {
-    const ids = values.map((value) => parseId("elasticAddress", value)).filter((value) => value !== undefined);
-    return ids.length === 0 ? null : { ids };
-  },
+const narrows: Narrows<ElasticAddressQuery> = {
+  "address-id": byIds("elasticAddress", (ids) => ({ ids })),
   "address-name": (names) => ({ names }),
   "address-ip": (ips) => ({ ips }),
   "address-status": (values) => {
@@ -75,6 +72,7 @@ const narrows: Readonly<Record<string, (values: string[]) => Partial<ElasticAddr
   },
   "address-isp": (values) => (values.includes("BGP") ? {} : null),
   "dedicated-cluster-id": () => null,
+  ...byTagKey,
 };
 
 export const describeAddresses = action("DescribeAddresses")(
@@ -85,15 +83,11 @@ export const describeAddresses = action("DescribeAddresses")(
     Limit: integer(1, 100).default(20),
   },
   async ({ cloud, caller }, request) => {
-    const ids = request.AddressIds ?? [];
-    notBoth(ids, request.Filters, "AddressIds");
-    const query = ids.length > 0 ? { ids } : queryOf<ElasticAddressQuery>(request.Filters, narrows);
-    if (query === null) return { TotalCount: 0, AddressSet: [] };
-    // Addresses that came with an instance are shown to whoever asks for them by type.
-    const shown = ids.length > 0 || query.kinds !== undefined ? query : { ...query, kinds: ["eip" as const] };
-    const { total, items } = await cloud.network.elasticAddresses.list(caller, shown, {
-      offset: request.Offset,
-      limit: request.Limit,
+    const byId = (request.AddressIds ?? []).length > 0;
+    const { total, items } = await listed("AddressIds", request, narrows, coexist, (query) => {
+      // Addresses that came with an instance are shown to whoever asks for them by type.
+      const shown = byId || query.kinds !== undefined ? query : { ...query, kinds: ["eip" as const] };
+      return cloud.network.elasticAddresses.list(caller, shown, { offset: request.Offset, limit: request.Limit });
     });
     return { TotalCount: total, AddressSet: items.map(shownAddress) };
   },

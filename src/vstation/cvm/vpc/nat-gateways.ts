@@ -3,11 +3,11 @@
  * guest and the outside that could fail or be too slow. What asks for certain public addresses is refused, because nobody would see them.
  */
 import type { NatGateway } from "tencentcloud-sdk-nodejs/tencentcloud/services/vpc/v20170312/vpc_models.js";
-import { parseId } from "../../../lib/ids.ts";
 import type { NatGatewayQuery, NatGatewayView } from "../../cloud/network.ts";
 import { action } from "../action.ts";
+import { byIds, listed, type Narrows } from "../filters.ts";
 import { id, idsToRead, ignored, integer, refused, text } from "../parameters.ts";
-import { networkName, notBoth, queryOf, shownTags, tags, tagsOf, vpcFilters, vpcTime } from "./values.ts";
+import { byTagKey, coexist, networkName, shownTags, tags, tagsOf, vpcFilters, vpcTime } from "./values.ts";
 
 const noAddress = () =>
   refused("UnsupportedOperation", "asks for public addresses of the gateway, and each host's own is used");
@@ -42,13 +42,11 @@ export const createNatGateway = action("CreateNatGateway")(
   },
 );
 
-const narrows: Readonly<Record<string, (values: string[]) => Partial<NatGatewayQuery> | null>> = {
-  "nat-gateway-id": (values) => {
-    const ids = values.map((value) => parseId("natGateway", value)).filter((value) => value !== undefined);
-    return ids.length === 0 ? null : { ids };
-  },
+const narrows: Narrows<NatGatewayQuery> = {
+  "nat-gateway-id": byIds("natGateway", (ids) => ({ ids })),
   "vpc-id": (vpcIds) => ({ vpcIds }),
   "nat-gateway-name": (names) => ({ names }),
+  ...byTagKey,
 };
 
 export const describeNatGateways = action("DescribeNatGateways")(
@@ -59,14 +57,9 @@ export const describeNatGateways = action("DescribeNatGateways")(
     Limit: integer(1, 100).default(20),
   },
   async ({ cloud, caller }, request) => {
-    const ids = request.NatGatewayIds ?? [];
-    notBoth(ids, request.Filters, "NatGatewayIds");
-    const query = ids.length > 0 ? { ids } : queryOf<NatGatewayQuery>(request.Filters, narrows);
-    if (query === null) return { NatGatewaySet: [], TotalCount: 0 };
-    const { total, items } = await cloud.network.natGateways.list(caller, query, {
-      offset: request.Offset,
-      limit: request.Limit,
-    });
+    const { total, items } = await listed("NatGatewayIds", request, narrows, coexist, (query) =>
+      cloud.network.natGateways.list(caller, query, { offset: request.Offset, limit: request.Limit }),
+    );
     return { NatGatewaySet: items.map(shownGateway), TotalCount: total };
   },
 );

@@ -1,9 +1,9 @@
 /** Route tables. The one kind of route there is leads out of the VPC: 0.0.0.0/0 to a NAT gateway. What is inside needs none. */
 import type { Route, RouteTable } from "tencentcloud-sdk-nodejs/tencentcloud/services/vpc/v20170312/vpc_models.js";
-import { parseId } from "../../../lib/ids.ts";
 import type { RouteTableQuery, RouteTableView, RouteView } from "../../cloud/network.ts";
 import { action } from "../action.ts";
 import { Refusal } from "../error-codes.ts";
+import { byIds, listed, type Narrows } from "../filters.ts";
 import {
   boolean,
   check,
@@ -18,10 +18,10 @@ import {
   text,
 } from "../parameters.ts";
 import {
+  byTagKey,
+  coexist,
   networkName,
-  notBoth,
   pageOf,
-  queryOf,
   shownTags,
   tags,
   tagsOf,
@@ -43,14 +43,12 @@ export const createRouteTable = action("CreateRouteTable")(
   },
 );
 
-const narrows: Readonly<Record<string, (values: string[]) => Partial<RouteTableQuery> | null>> = {
-  "route-table-id": (values) => {
-    const ids = values.map((value) => parseId("routeTable", value)).filter((value) => value !== undefined);
-    return ids.length === 0 ? null : { ids };
-  },
+const narrows: Narrows<RouteTableQuery> = {
+  "route-table-id": byIds("routeTable", (ids) => ({ ids })),
   "route-table-name": (names) => ({ names }),
   "vpc-id": (vpcIds) => ({ vpcIds }),
   "association.main": truthFilter("main"),
+  ...byTagKey,
 };
 
 export const describeRouteTables = action("DescribeRouteTables")(
@@ -61,11 +59,9 @@ export const describeRouteTables = action("DescribeRouteTables")(
     NeedRouterInfo: boolean().default(true),
   },
   async ({ cloud, caller }, request) => {
-    const ids = request.RouteTableIds ?? [];
-    notBoth(ids, request.Filters, "RouteTableIds");
-    const query = ids.length > 0 ? { ids } : queryOf<RouteTableQuery>(request.Filters, narrows);
-    if (query === null) return { TotalCount: 0, RouteTableSet: [] };
-    const { total, items } = await cloud.network.routeTables.list(caller, query, pageOf(request));
+    const { total, items } = await listed("RouteTableIds", request, narrows, coexist, (query) =>
+      cloud.network.routeTables.list(caller, query, pageOf(request)),
+    );
     const shown = items.map((table) => shownTable(request.NeedRouterInfo ? table : { ...table, routes: [] }));
     return { TotalCount: total, RouteTableSet: shown };
   },

@@ -1,14 +1,14 @@
 /** Security groups themselves; their policies are in policies.ts. */
 import type { SecurityGroup } from "tencentcloud-sdk-nodejs/tencentcloud/services/vpc/v20170312/vpc_models.js";
-import { parseId } from "../../../lib/ids.ts";
 import type { SecurityGroupQuery, SecurityGroupView } from "../../cloud/network.ts";
 import { action } from "../action.ts";
+import { byIds, listed, type Narrows } from "../filters.ts";
 import { check, id, idsToRead, line, list, oneOf, text } from "../parameters.ts";
 import {
+  byTagKey,
+  coexist,
   networkName,
-  notBoth,
   pageOf,
-  queryOf,
   shownTags,
   tags,
   tagsOf,
@@ -38,13 +38,11 @@ export const createSecurityGroup = action("CreateSecurityGroup")(
   },
 );
 
-const narrows: Readonly<Record<string, (values: string[]) => Partial<SecurityGroupQuery> | null>> = {
-  "security-group-id": (values) => {
-    const ids = values.map((value) => parseId("securityGroup", value)).filter((value) => value !== undefined);
-    return ids.length === 0 ? null : { ids };
-  },
+const narrows: Narrows<SecurityGroupQuery> = {
+  "security-group-id": byIds("securityGroup", (ids) => ({ ids })),
   "project-id": (values) => (values.includes("0") ? {} : null),
   "security-group-name": (names) => ({ names }),
+  ...byTagKey,
 };
 
 export const describeSecurityGroups = action("DescribeSecurityGroups")(
@@ -57,11 +55,9 @@ export const describeSecurityGroups = action("DescribeSecurityGroups")(
     OrderDirection: oneOf(["ASC"]).optional(),
   },
   async ({ cloud, caller }, request) => {
-    const ids = request.SecurityGroupIds ?? [];
-    notBoth(ids, request.Filters, "SecurityGroupIds");
-    const query = ids.length > 0 ? { ids } : queryOf<SecurityGroupQuery>(request.Filters, narrows);
-    if (query === null) return { TotalCount: 0, SecurityGroupSet: [] };
-    const { total, items } = await cloud.network.securityGroups.list(caller, query, pageOf(request));
+    const { total, items } = await listed("SecurityGroupIds", request, narrows, coexist, (query) =>
+      cloud.network.securityGroups.list(caller, query, pageOf(request)),
+    );
     return { TotalCount: total, SecurityGroupSet: items.map(shownGroup) };
   },
 );

@@ -1,17 +1,16 @@
 /** Subnets, and which of their addresses are in use. */
 import type { Subnet } from "tencentcloud-sdk-nodejs/tencentcloud/services/vpc/v20170312/vpc_models.js";
-import { parseId } from "../../../lib/ids.ts";
 import type { SubnetQuery, SubnetView } from "../../cloud/network.ts";
 import { action } from "../action.ts";
-import { filters, filterValues } from "../filters.ts";
+import { byIds, filters, filterValues, listed, notBoth, type Narrows } from "../filters.ts";
 import { privateAddress } from "../instance-values.ts";
 import { id, idsToRead, ignored, integer, list, refused, text } from "../parameters.ts";
 import {
+  byTagKey,
+  coexist,
   nameOf,
   networkName,
-  notBoth,
   pageOf,
-  queryOf,
   shownTags,
   tags,
   tagsOf,
@@ -42,11 +41,8 @@ export const createSubnet = action("CreateSubnet")(
   },
 );
 
-const narrows: Readonly<Record<string, (values: string[]) => Partial<SubnetQuery> | null>> = {
-  "subnet-id": (values) => {
-    const ids = values.map((value) => parseId("subnet", value)).filter((value) => value !== undefined);
-    return ids.length === 0 ? null : { ids };
-  },
+const narrows: Narrows<SubnetQuery> = {
+  "subnet-id": byIds("subnet", (ids) => ({ ids })),
   "vpc-id": (vpcIds) => ({ vpcIds }),
   "cidr-block": (cidrs) => ({ cidrs }),
   "is-default": truthFilter("isDefault"),
@@ -57,6 +53,7 @@ const narrows: Readonly<Record<string, (values: string[]) => Partial<SubnetQuery
   "ipv6-cidr-block": () => null,
   "subnet-name": (names) => ({ names }),
   zone: (zones) => ({ zones }),
+  ...byTagKey,
 };
 
 export const describeSubnets = action("DescribeSubnets")(
@@ -68,11 +65,9 @@ export const describeSubnets = action("DescribeSubnets")(
     NextToken: refused("UnsupportedOperation", "asks for tokens in place of `Offset` and `Limit`"),
   },
   async ({ cloud, caller }, request) => {
-    const ids = request.SubnetIds ?? [];
-    notBoth(ids, request.Filters, "SubnetIds");
-    const query = ids.length > 0 ? { ids } : queryOf<SubnetQuery>(request.Filters, narrows);
-    if (query === null) return { TotalCount: 0, SubnetSet: [] };
-    const { total, items } = await cloud.network.subnets.list(caller, query, pageOf(request));
+    const { total, items } = await listed("SubnetIds", request, narrows, coexist, (query) =>
+      cloud.network.subnets.list(caller, query, pageOf(request)),
+    );
     return { TotalCount: total, SubnetSet: items.map(shownSubnet) };
   },
 );
@@ -106,7 +101,7 @@ export const describeUsedIpAddress = action("DescribeUsedIpAddress")(
   },
   async ({ cloud, caller }, request) => {
     const given = request.IpAddresses ?? [];
-    notBoth(given, request.Filters, "IpAddresses");
+    notBoth(given, request.Filters, "IpAddresses", coexist);
     const filter = filterValues(request.Filters);
     const ips = given.length > 0 ? given : filter.get("ip-addresses");
     const instanceIds = filter.get("resource-id");

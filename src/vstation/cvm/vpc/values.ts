@@ -2,9 +2,7 @@
 import type { Tag } from "tencentcloud-sdk-nodejs/tencentcloud/services/vpc/v20170312/vpc_models.js";
 import { networkLimits } from "../../../core/network-limits.ts";
 import type { Page } from "../../cloud.ts";
-import type { TagQuery } from "../../cloud/network.ts";
-import { Refusal } from "../error-codes.ts";
-import { filters, filterValues } from "../filters.ts";
+import { filters } from "../filters.ts";
 import { check, line, list, structure, text } from "../parameters.ts";
 
 const pageLimit = 100;
@@ -73,30 +71,15 @@ export function shownTags(given: Readonly<Record<string, string>>): Tag[] {
   return Object.entries(given).map(([Key, Value]) => ({ Key, Value }));
 }
 
-type GivenFilters = readonly { Name: string; Values: string[] }[] | undefined;
-
 export function vpcFilters(names: readonly string[]) {
-  return filters([...names, "tag-key", "tag:"], 100, "InvalidParameter.FilterInvalidKey");
+  return filters([...names, "tag:"], 100, "InvalidParameter.FilterInvalidKey");
 }
 
-/** Filters as a query: each name narrows it; null, from any of them, means that nothing can pass. */
-export function queryOf<Q extends TagQuery>(
-  given: GivenFilters,
-  narrows: Readonly<Record<string, (values: string[]) => Partial<Q> | null>>,
-): Q | null {
-  let query: TagQuery = {};
-  const byTag: Record<string, string[]> = {};
-  for (const [name, values] of filterValues(given)) {
-    if (name.startsWith("tag:")) byTag[name.slice(4)] = values;
-    else if (name === "tag-key") query = { ...query, tagKeys: values };
-    else {
-      const narrowed = narrows[name]?.(values) ?? null;
-      if (narrowed === null) return null;
-      query = { ...query, ...narrowed };
-    }
-  }
-  return (Object.keys(byTag).length === 0 ? query : { ...query, tags: byTag }) as Q;
-}
+/** The filter that everything with tags has here. */
+export const byTagKey = { "tag-key": (tagKeys: string[]) => ({ tagKeys }) };
+
+/** What a Describe of this service is told that gives ids and filters. */
+export const coexist = "InvalidParameter.Coexist";
 
 /** `is-default` and the like; both values together ask for nothing. */
 export function truthFilter<K extends string>(key: K) {
@@ -105,12 +88,6 @@ export function truthFilter<K extends string>(key: K) {
     if (asked.size !== 1) return {};
     return { [key]: asked.has("true") } as { [P in K]?: boolean };
   };
-}
-
-/** Ids and filters exclude each other throughout the service. */
-export function notBoth(ids: readonly string[], given: GivenFilters, name: string): void {
-  if (ids.length === 0 || (given ?? []).length === 0) return;
-  throw new Refusal("InvalidParameter.Coexist", `Give \`${name}\` or \`Filters\`, not both.`);
 }
 
 /** A time as this service writes it: UTC, with a space. */

@@ -1,15 +1,15 @@
 /** VPCs. Name servers and DHCP domains are those of the zone: what asks for others is refused, because guests would not get them. */
 import type { Vpc } from "tencentcloud-sdk-nodejs/tencentcloud/services/vpc/v20170312/vpc_models.js";
-import { parseId } from "../../../lib/ids.ts";
 import type { VpcQuery, VpcView } from "../../cloud/network.ts";
 import { action } from "../action.ts";
+import { byIds, listed, type Narrows } from "../filters.ts";
 import { check, id, idsToRead, ignored, refused, text } from "../parameters.ts";
 import {
+  byTagKey,
+  coexist,
   nameOf,
   networkName,
-  notBoth,
   pageOf,
-  queryOf,
   shownTags,
   tags,
   tagsOf,
@@ -52,24 +52,20 @@ export const createVpc = action("CreateVpc")(
   },
 );
 
-const narrows: Readonly<Record<string, (values: string[]) => Partial<VpcQuery> | null>> = {
-  "vpc-id": (values) => {
-    const ids = values.map((value) => parseId("vpc", value)).filter((value) => value !== undefined);
-    return ids.length === 0 ? null : { ids };
-  },
+const narrows: Narrows<VpcQuery> = {
+  "vpc-id": byIds("vpc", (ids) => ({ ids })),
   "vpc-name": (names) => ({ names }),
   "is-default": truthFilter("isDefault"),
   "cidr-block": (cidrs) => ({ cidrs }),
+  ...byTagKey,
 };
 
 export const describeVpcs = action("DescribeVpcs")(
   { VpcIds: idsToRead("vpc", 100).optional(), Filters: vpcFilters(Object.keys(narrows)), ...textPage },
   async ({ cloud, caller }, request) => {
-    const ids = request.VpcIds ?? [];
-    notBoth(ids, request.Filters, "VpcIds");
-    const query = ids.length > 0 ? { ids } : queryOf<VpcQuery>(request.Filters, narrows);
-    if (query === null) return { TotalCount: 0, VpcSet: [] };
-    const { total, items } = await cloud.network.vpcs.list(caller, query, pageOf(request));
+    const { total, items } = await listed("VpcIds", request, narrows, coexist, (query) =>
+      cloud.network.vpcs.list(caller, query, pageOf(request)),
+    );
     return { TotalCount: total, VpcSet: items.map(shownVpc) };
   },
 );
