@@ -1,8 +1,9 @@
-/** How filters become one query. What each list then finds is shown in test/real. */
-import { describe, expect, it } from "vitest";
+/** How filters become one query. What each list then finds is shown in test/real. The `Cloud` is a fake: wire rules only. */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { diskUsages } from "../../core/disk.ts";
 import type { DiskQuery } from "../cloud-storage.ts";
 import { byIds, byWords, listed, queryOf, type Narrows } from "./filters.ts";
+import { call, fakeCloud, serveFake, type TestServer } from "./testing.ts";
 
 const narrows: Narrows<DiskQuery> = {
   "disk-id": byIds("disk", (ids) => ({ ids })),
@@ -65,5 +66,39 @@ describe("a list", () => {
   it("is not asked for by both", () => {
     const both = { DiskIds: ["disk-00000001" as const], Filters: [{ Name: "attached", Values: ["x"] }] };
     expect(() => list(both)).toThrow("Give `DiskIds` or `Filters`, not both.");
+  });
+});
+
+describe("what a list is asked for by the filters of", () => {
+  const { cloud } = fakeCloud();
+  let query: unknown;
+  let server: TestServer;
+  const find = (_: unknown, asked: unknown) => {
+    query = asked;
+    return Promise.resolve({ total: 0, items: [] });
+  };
+  beforeAll(async () => {
+    cloud.disks.list = find;
+    cloud.network.elasticAddresses.list = find;
+    server = await serveFake(cloud);
+  });
+  afterAll(() => server.close());
+
+  const eip = { kinds: ["eip"] };
+  it.each([
+    ["DescribeDisks", "portable", ["TRUE"], { usages: ["DATA_DISK"] }],
+    ["DescribeDisks", "portable", ["false"], { usages: ["SYSTEM_DISK"] }],
+    ["DescribeDisks", "portable", ["true", "FALSE"], { usages: ["DATA_DISK", "SYSTEM_DISK"] }],
+    ["DescribeDisks", "portable", ["perhaps"], "nothing"],
+    ["DescribeAddresses", "address-type", ["WanIP", "EIP"], { kinds: ["eip", "wan"] }],
+    ["DescribeAddresses", "address-type", ["constructor"], "nothing"],
+    ["DescribeAddresses", "address-status", ["BIND"], { bound: true, ...eip }],
+    ["DescribeAddresses", "address-status", ["UNBIND"], { bound: false, ...eip }],
+    ["DescribeAddresses", "address-status", ["UNBIND", "BIND"], eip],
+    ["DescribeAddresses", "address-status", ["constructor"], "nothing"],
+  ])("%s: %s %j", async (action, Name, Values, expected) => {
+    query = "nothing";
+    const { response } = await call(server.port, action, { Filters: [{ Name, Values }] });
+    expect([response.Error, query]).toEqual([undefined, expected]);
   });
 });

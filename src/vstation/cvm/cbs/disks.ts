@@ -144,10 +144,15 @@ export const modifyDiskExtraPerformance = action("ModifyDiskExtraPerformance")(
   },
 );
 
+/** Data disks are, system disks are not. */
+const portable = byWords(["TRUE", "FALSE"], (asked) => ({
+  usages: asked.map((word) => (word === "TRUE" ? ("DATA_DISK" as const) : ("SYSTEM_DISK" as const))),
+}));
+
 const narrows: Narrows<DiskQuery> = {
   "disk-usage": byWords(diskUsages, (usages) => ({ usages })),
   "disk-charge-type": (values) => (values.includes("POSTPAID_BY_HOUR") ? {} : null),
-  portable: (values) => (values.includes("TRUE") || values.includes("true") ? { usages: ["DATA_DISK"] } : {}),
+  portable: (values) => portable(values.map((value) => value.toUpperCase())),
   "project-id": (values) => (values.includes("0") ? {} : null),
   "disk-id": byIds("disk", (ids) => ({ ids })),
   "disk-name": (names) => ({ names }),

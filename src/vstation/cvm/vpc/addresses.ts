@@ -3,7 +3,7 @@ import type { Address } from "tencentcloud-sdk-nodejs/tencentcloud/services/vpc/
 import type { ElasticAddressQuery, ElasticAddressView } from "../../cloud/network.ts";
 import { action, utcSeconds, type Context } from "../action.ts";
 import { Refusal } from "../error-codes.ts";
-import { byIds, listed, type Narrows } from "../filters.ts";
+import { byIds, byWords, listed, type Narrows } from "../filters.ts";
 import { clientToken } from "../instance-values.ts";
 import { check, id, idsToChange, idsToRead, ignored, integer, line, oneOf, refused, text } from "../parameters.ts";
 import { byTagKey, coexist, nameOf, shownTags, tags, tagsOf, vpcFilters } from "./values.ts";
@@ -49,27 +49,19 @@ export const allocateAddresses = action("AllocateAddresses")(
   },
 );
 
-const statuses: Readonly<Record<string, boolean>> = { BIND: true, UNBIND: false };
-const kinds: Readonly<Record<string, "eip" | "wan">> = { EIP: "eip", WanIP: "wan" };
-
 const narrows: Narrows<ElasticAddressQuery> = {
   "address-id": byIds("elasticAddress", (ids) => ({ ids })),
   "address-name": (names) => ({ names }),
   "address-ip": (ips) => ({ ips }),
-  "address-status": (values) => {
-    const asked = new Set(values.map((value) => statuses[value]).filter((value) => value !== undefined));
-    if (asked.size === 0) return null;
-    return asked.size === 2 ? {} : { bound: asked.has(true) };
-  },
+  "address-status": byWords(["BIND", "UNBIND"], (asked) => (asked.length > 1 ? {} : { bound: asked[0] === "BIND" })),
   "instance-id": (instanceIds) => ({ instanceIds }),
   "private-ip-address": (privateIps) => ({ privateIps }),
   "network-interface-id": () => null,
   "is-arrears": (values) => (values.includes("FALSE") ? {} : null),
   "instance-type": (values) => (values.includes("CVM") ? { bound: true } : null),
-  "address-type": (values) => {
-    const asked = values.map((value) => kinds[value]).filter((value) => value !== undefined);
-    return asked.length === 0 ? null : { kinds: asked };
-  },
+  "address-type": byWords(["EIP", "WanIP"], (asked) => ({
+    kinds: asked.map((type) => (type === "EIP" ? "eip" : "wan")),
+  })),
   "address-isp": (values) => (values.includes("BGP") ? {} : null),
   "dedicated-cluster-id": () => null,
   ...byTagKey,
