@@ -61,6 +61,10 @@ export async function makeImage(name) {
     const [first = node, ...args] = [...prefix, ...command];
     const code = await passThrough(first, args, { stdio: ["ignore", 2, 2] });
     if (code !== 0) throw new Stop(`building the image ${name} ended with status ${code}; see above`);
+    // A folder of root's cannot be moved by the ordinary user who asked: what was built becomes that user's first.
+    const [sudo, ...more] = prefix;
+    if (sudo !== undefined && (await passThrough(sudo, [...more, "chown", "-R", `--reference=${fresh}`, fresh])) !== 0)
+      throw new Stop(`the image ${name} was built, but could not be given to you`);
     mkdirSync(imageCache, { recursive: true });
     for (const each of readdirSync(fresh)) {
       rmSync(join(imageCache, each), { recursive: true, force: true });
