@@ -77,7 +77,7 @@ async function main() {
     case "image": {
       const [name = "", ...others] = args;
       if (!isImageName(name)) throw new Stop(`there is no image "${name}" to build; there are tiny and debian-12`);
-      await provide({ repeat, lab: true, images: true, yes });
+      await provide({ repeat, lab: true, images: name === "debian-12", yes });
       return asRoot(join(root, "lab/images.ts"), ["--cache", cache, ...others]);
     }
     case "help":
