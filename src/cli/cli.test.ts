@@ -203,6 +203,19 @@ describe("exit codes", () => {
     expect(await codeOf("key delete nobody --yes")).toBe(3);
   });
 
+  it("come with what is wrong in the command line", async () => {
+    const mistakes = {
+      "audit list --since yesterday": "neither an age such as 30m nor a time",
+      "account set-quota default instances": "write QUOTA=LIMIT",
+      "account set-quota default instanzes=5": "it is one of",
+      "instance run --data 10:slow": "it is one of",
+    };
+    for (const [line, says] of Object.entries(mistakes)) {
+      expect(await cli(line)).toMatchObject({ code: 2, out: "", err: expect.stringContaining(says) as string });
+    }
+    expect((await cli("account set-quota default instances=5 disks=default")).out).toMatch(/instances +0 +5 +own/);
+  });
+
   it("follow the kind of the failure", async () => {
     const cases = {
       WrongState: 4,

@@ -1,12 +1,11 @@
 /** `account`: tenants, their API keys and what they may have. */
 import { closeSync, rmSync, writeFileSync } from "node:fs";
-import type { Command } from "commander";
+import { InvalidArgumentError, type Command } from "commander";
 import type { NativeClient } from "../../api/native/client.ts";
 import type { AccessKeyWire, AccountWire } from "../../api/native/tenancy.ts";
 import { quotaNames, type QuotaName } from "../../core/quotas.ts";
 import { parseId, type AccountId } from "../../lib/ids.ts";
 import type { Context } from "../context.ts";
-import { usageError } from "../exit.ts";
 import { paint, type Io } from "../io.ts";
 import { openNew } from "../new-file.ts";
 import { allAccounts, pick } from "../resolve.ts";
@@ -72,11 +71,11 @@ function addChanges(account: Command, io: Io): void {
     .argument(
       "<quota=limit...>",
       `such as instances=20; \`default\` takes the own limit away. Quotas: ${quotaNames.join(", ")}`,
+      quotaSetting,
     )
     .description("set how much an account may have; what it has already stays")
-    .action(async (given: string, settings: string[], _flags: unknown, command: Command) => {
+    .action(async (given: string, quotas: Quotas, _flags: unknown, command: Command) => {
       const context = contextOf(io, command);
-      const quotas = Object.fromEntries(settings.map(quotaSetting));
       const id = await accountId(context.client, given);
       print(context, await context.client.call("accountSetQuotas", { params: { id }, request: { quotas } }));
     });
@@ -200,12 +199,14 @@ async function accountId(client: NativeClient, given: string): Promise<AccountId
   return parseId("account", given) ?? pick("account", given, await allAccounts(client)).id;
 }
 
+type Quotas = Partial<Record<QuotaName, number | null>>;
+
 const quotaName = oneOf(quotaNames);
 
-function quotaSetting(text: string): [QuotaName, number | null] {
+function quotaSetting(text: string, before: Quotas | undefined): Quotas {
   const [name = "", limit = ""] = text.split("=");
-  if (!/^(\d{1,9}|default)$/.test(limit)) throw usageError(`${text}: write QUOTA=LIMIT, such as instances=20`);
-  return [quotaName(name), limit === "default" ? null : Number(limit)];
+  if (!/^(\d{1,9}|default)$/.test(limit)) throw new InvalidArgumentError("write QUOTA=LIMIT, such as instances=20");
+  return { ...before, [quotaName(name)]: limit === "default" ? null : Number(limit) };
 }
 
 function used({ quotas }: AccountWire, quota: QuotaName): number {

@@ -36,7 +36,9 @@ export function addAudit(program: Command, io: Io): void {
     .option("--actor <who>", "by this SecretId, or `operator`")
     .option("--resource <id>", "that named or made this")
     .option("--request <id>", "with this request id")
-    .option("--since <time>", "not older than 90s, 30m, 12h, 7d, or a time such as 2026-01-31T12:00:00Z")
+    .option("--since <time>", "not older than 90s, 30m, 12h, 7d, or a time such as 2026-01-31T12:00:00Z", (given) =>
+      timeOf(given, io.now()),
+    )
     .option("--changes", "only what could change something")
     .option("--failed", "only what was refused or failed")
     .option("--limit <n>", "at most so many", wholeNumber(1, 500), 50)
@@ -48,7 +50,7 @@ export function addAudit(program: Command, io: Io): void {
         actor: flags.actor,
         resourceId: flags.resource,
         requestId: flags.request,
-        since: flags.since === undefined ? undefined : timeOf(flags.since, io.now()),
+        since: flags.since,
         changes: flags.changes === true ? "true" : undefined,
         failed: flags.failed === true ? "true" : undefined,
       };
@@ -105,6 +107,6 @@ const unitMs: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600
 function timeOf(given: string, now: number): string {
   const [, count = "", unit = ""] = /^(\d{1,6})([smhd])$/.exec(given) ?? [];
   const time = count === "" ? Date.parse(given) : now - Number(count) * (unitMs[unit] ?? 0);
-  if (Number.isNaN(time)) throw new InvalidArgumentError(`--since: ${given} is neither an age such as 30m nor a time`);
+  if (Number.isNaN(time)) throw new InvalidArgumentError(`it is neither an age such as 30m nor a time`);
   return new Date(time).toISOString();
 }
