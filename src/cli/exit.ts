@@ -78,7 +78,8 @@ const advice: Readonly<Record<string, string>> = {
   KeyInUse: "`./vstation key list` shows by which instances",
   NameTaken: "choose another name, or delete the old one",
   HostUnreachable: "`./vstation host list` shows it; instances on it go on, their state is unknown until it is back",
-  DeadlineExceeded: "it may still come true: look with `./vstation operation list`",
+  DeadlineExceeded:
+    "it may still come true: look with `./vstation operation list`, for disks and images with `disk list` and `image list`",
   Internal: "see VStation's log for the request id; `./vstation doctor --bundle FILE.tar.gz` collects what to send",
 };
 

@@ -2,7 +2,9 @@
 import type { Context } from "./context.ts";
 import { printable } from "./table.ts";
 
-export class Progress {
+export const outOfReach = "VStation is out of reach; trying again";
+
+export class ProgressLine {
   readonly #context: Context;
   readonly #start = performance.now();
   #last = "";
@@ -12,17 +14,25 @@ export class Progress {
     this.#context = context;
   }
 
+  /** Whole seconds since it began. */
+  get seconds(): number {
+    return Math.floor((performance.now() - this.#start) / 1000);
+  }
+
   show(text: string): void {
     const { io, json } = this.#context;
     if (json) return;
-    if (!io.errIsTty) {
-      if (text !== this.#last) io.err(`${printable(text)}\n`);
-      this.#last = text;
-      return;
-    }
-    const line = printable(`${text} (${Math.floor((performance.now() - this.#start) / 1000)} s)`);
+    if (io.errIsTty) return this.rewrite(`${text} (${this.seconds} s)`);
+    if (text !== this.#last) io.err(`${printable(text)}\n`);
+    this.#last = text;
+  }
+
+  /** At a terminal only. */
+  rewrite(text: string): void {
+    const { io, json } = this.#context;
+    if (json || !io.errIsTty) return;
     const { columns } = io.stdout;
-    io.err(`\r\x1b[K${line.slice(0, Math.max(20, columns > 0 ? columns - 1 : 79))}`);
+    io.err(`\r\x1b[K${printable(text).slice(0, Math.max(20, columns > 0 ? columns - 1 : 79))}`);
     this.#shown = true;
   }
 

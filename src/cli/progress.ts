@@ -1,19 +1,20 @@
 /** How a wait is shown: one line that rewrites itself on a terminal, one line per step elsewhere; nothing for programs. */
 import type { OperationWire } from "../api/native/resources.ts";
 import type { Context } from "./context.ts";
+import { outOfReach, ProgressLine } from "./progress-line.ts";
 import { printable } from "./table.ts";
 import { ended } from "./wait.ts";
 
 export class Progress {
   readonly #context: Context;
-  readonly #start = performance.now();
+  readonly #line: ProgressLine;
   readonly #steps = new Map<string, number>();
   readonly #latest = new Map<string, OperationWire>();
   readonly #total: number;
-  #shown = false;
 
   constructor(context: Context, total: number) {
     this.#context = context;
+    this.#line = new ProgressLine(context);
     this.#total = total;
   }
 
@@ -22,19 +23,18 @@ export class Progress {
     this.#latest.set(operation.id, operation);
     const told = this.#steps.get(operation.id) ?? 0;
     this.#steps.set(operation.id, operation.steps.length);
-    if (this.#context.io.errIsTty) this.#line(operation);
+    if (this.#context.io.errIsTty) this.#rewrite(operation);
     else this.#lines(operation, told);
   }
 
   broken(): void {
-    if (this.#context.json || !this.#context.io.errIsTty) return;
-    this.#write("VStation is out of reach; trying again");
+    this.#line.rewrite(outOfReach);
   }
 
   /** Leaves the line as it is when all went well, and the reasons of what failed under it. */
   end(operations: readonly OperationWire[]): void {
+    this.#line.end();
     if (this.#context.json) return;
-    if (this.#shown) this.#context.io.err("\r\x1b[K");
     for (const { error, ...operation } of operations) {
       if (error === null) continue;
       const text = printable(`${operation.instanceId}: ${operation.kind} failed: ${error.message} (${error.code})`);
@@ -44,25 +44,15 @@ export class Progress {
 
   #lines(operation: OperationWire, told: number): void {
     for (const step of operation.steps.slice(told)) this.#context.say(`${subject(operation)}: ${stepText(step)}`);
-    if (operation.state === "SUCCEEDED") this.#context.say(`${subject(operation)}: done after ${this.#seconds()} s`);
+    if (operation.state === "SUCCEEDED") this.#context.say(`${subject(operation)}: done after ${this.#line.seconds} s`);
   }
 
-  #seconds(): number {
-    return Math.floor((performance.now() - this.#start) / 1000);
-  }
-
-  #line(operation: OperationWire): void {
+  #rewrite(operation: OperationWire): void {
     const done = [...this.#latest.values()].filter(ended).length;
     const step = operation.steps.at(-1);
     const what = step === undefined ? operation.state.toLowerCase() : stepText(step);
     const count = this.#total > 1 ? `${done}/${this.#total} done, ` : "";
-    this.#write(`${count}${subject(operation)}: ${what} (${this.#seconds()} s)`);
-  }
-
-  #write(text: string): void {
-    const columns = this.#context.io.stdout.columns;
-    this.#context.io.err(`\r\x1b[K${printable(text).slice(0, Math.max(20, columns > 0 ? columns - 1 : 79))}`);
-    this.#shown = true;
+    this.#line.rewrite(`${count}${subject(operation)}: ${what} (${this.#line.seconds} s)`);
   }
 }
 

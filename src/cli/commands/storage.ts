@@ -9,7 +9,7 @@ import type { Context } from "../context.ts";
 import { Exit, exitCodes, usageError } from "../exit.ts";
 import { paint, type Io } from "../io.ts";
 import { allDisks, allSnapshots, diskId, diskIds, instanceId, snapshotId } from "../resolve.ts";
-import { untilAtRest, type Look } from "../storage-wait.ts";
+import { untilAtRest, type Look } from "../rest.ts";
 import { age, table } from "../table.ts";
 import { confirmed, contextOf, oneOf, waitOptions, wholeNumber, type WaitFlags } from "./shared.ts";
 
@@ -271,8 +271,8 @@ async function waitForDisks(
 ): Promise<DiskWire[] | undefined> {
   if (flags.wait !== true) return undefined;
   let disks: DiskWire[] = [];
-  const look = async (): Promise<Look> => {
-    disks = (await context.client.call("diskList", { query: { id: [...ids] } })).disks;
+  const look = async (signal: AbortSignal): Promise<Look> => {
+    ({ disks } = await context.client.call("diskList", { query: { id: [...ids] } }, { signal }));
     const moving = disks.filter(({ state }) => state !== "ATTACHED" && state !== "UNATTACHED");
     return { underWay: moving.length === 0 ? null : moving.map((each) => `${each.id} ${stateText(each)}`).join(", ") };
   };
@@ -282,8 +282,10 @@ async function waitForDisks(
 
 async function waitForSnapshot(context: Context, id: SnapshotId, flags: WaitFlags): Promise<SnapshotWire> {
   let made: SnapshotWire | undefined;
-  const look = async (): Promise<Look> => {
-    [made] = (await context.client.call("snapshotList", { query: { id: [id] } })).snapshots;
+  const look = async (signal: AbortSignal): Promise<Look> => {
+    ({
+      snapshots: [made],
+    } = await context.client.call("snapshotList", { query: { id: [id] } }, { signal }));
     return { underWay: made?.state === "CREATING" ? `${id} ${snapshotText(made)}` : null };
   };
   await untilAtRest(context, "snapshot", [id], look, flags.timeout * 1000);
