@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { failure } from "../core/failure-codes.ts";
 import { fakeToken, type FakeCloud } from "../vstation/native/cloud.fake.ts";
+import { fakeImage } from "../vstation/native/images.fake.ts";
 import { served, type Served } from "../vstation/native/served.fake.ts";
 import type { Io } from "./io.ts";
 import { runCli } from "./program.ts";
@@ -396,6 +397,20 @@ describe("asking again", () => {
     expect((await cli("instance run")).code).toBe(0);
     expect(tokens[0]).toBe(tokens[1]);
     expect(tokens).toHaveLength(2);
+  });
+});
+
+describe("an image's file", () => {
+  it("is sent once, also when the answer to its last part is lost", async () => {
+    let parts = 0;
+    cloud.images.receive = async (_caller, _id, _offset, content) => {
+      for await (const part of content) parts += part.byteLength > 0 ? 1 : 0;
+      throw failure("DeadlineExceeded", "late");
+    };
+    const file = join(home, "disk.raw");
+    writeFileSync(file, "a disk");
+    expect(await cli(`image import ${file} --format raw --wait`)).toMatchObject({ code: 0, out: `${fakeImage}\n` });
+    expect(parts).toBe(1);
   });
 });
 

@@ -41,7 +41,7 @@ export async function sendImage(context: Context, image: ImageWire, file: string
         if (!again || performance.now() - lastGood > patienceMs) throw error;
         line.show(`${image.id}: ${outOfReach}`);
         await sleep(againMs, io.signal);
-        at = await whereToGoOn(client, image.id, at, error);
+        at = (await receivedOf(client, image.id, at)) ?? size;
       }
     }
   } finally {
@@ -50,14 +50,14 @@ export async function sendImage(context: Context, image: ImageWire, file: string
   }
 }
 
-/** What VStation has of it; as before while it does not answer. */
-async function whereToGoOn(client: NativeClient, id: ImageId, at: number, broke: unknown): Promise<number> {
+/** What VStation has of it: null = all, the import has gone on; as before while it does not answer. */
+async function receivedOf(client: NativeClient, id: ImageId, before: number): Promise<number | null> {
   try {
     const { received, error } = await client.call("imageGet", { params: { id } });
-    if (received !== null) return received;
-    throw error === null ? broke : new Failure("conflict", error.code, error.message);
+    if (error !== null) throw new Failure("conflict", error.code, error.message);
+    return received;
   } catch (error) {
-    if (isFailure(error, "unavailable", "timeout")) return at;
+    if (isFailure(error, "unavailable", "timeout")) return before;
     throw error;
   }
 }
