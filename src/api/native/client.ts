@@ -67,40 +67,35 @@ export class NativeClient {
     const parts: { params?: object; query?: object; request?: unknown } = input;
     const path = fillPath(route.path, (parts.params ?? {}) as Record<string, unknown>) + queryString(parts.query ?? {});
     const timeoutMs = options.timeoutMs ?? this.#timeoutMs + waitOf(parts.query);
-    const deadline = AbortSignal.timeout(timeoutMs);
-    const ended = [options.signal, this.#signal].filter((one) => one !== undefined);
-    const signal = AbortSignal.any([deadline, ...ended]);
-    const init: RequestInit = { method: route.method, signal, headers: this.headers };
+    const init: RequestInit = { method: route.method, headers: this.headers };
     if (route.request !== nothing) {
       init.body = JSON.stringify(parts.request ?? {});
       init.headers = { ...this.headers, "Content-Type": "application/json" };
     }
-    try {
-      const response = await fetch(this.endpoint + path, init);
-      const text = await boundedText(response);
-      if (!response.ok) throw problemFrom(response, text);
-      return answerFrom(route, name, text) as RouteAnswer<N>;
-    } catch (error) {
-      if (ended.some((one) => one.aborted)) throw error;
-      throw this.failureFor(error, deadline, `${name}: no answer within ${timeoutMs} ms`);
-    }
+    const text = await this.#fetch(path, init, name, timeoutMs, options.signal);
+    return answerFrom(route.response, name, text) as RouteAnswer<N>;
   }
 
   /** Sends a part of an announced image file; returns how much is there then. */
   async sendImage(id: ImageId, offset: number, part: Uint8Array<ArrayBuffer>): Promise<number> {
     const { path, method } = rawRoutes.imageContent;
-    const deadline = AbortSignal.timeout(partTimeoutMs);
-    const ended = this.#signal === undefined ? [] : [this.#signal];
-    const signal = AbortSignal.any([deadline, ...ended]);
+    const init = { method, headers: this.headers, body: part };
+    const text = await this.#fetch(`${fillPath(path, { id })}?offset=${offset}`, init, "imageContent", partTimeoutMs);
+    return answerFrom(receivedAnswer, "imageContent", text).received;
+  }
+
+  /** The text of a good answer. */
+  async #fetch(path: string, init: RequestInit, name: string, timeoutMs: number, own?: AbortSignal): Promise<string> {
+    const deadline = AbortSignal.timeout(timeoutMs);
+    const ended = [own, this.#signal].filter((one) => one !== undefined);
     try {
-      const url = `${this.endpoint}${fillPath(path, { id })}?offset=${offset}`;
-      const response = await fetch(url, { method, signal, headers: this.headers, body: part });
+      const response = await fetch(this.endpoint + path, { ...init, signal: AbortSignal.any([deadline, ...ended]) });
       const text = await boundedText(response);
       if (!response.ok) throw problemFrom(response, text);
-      return receivedAnswer.parse(JSON.parse(text)).received;
+      return text;
     } catch (error) {
       if (ended.some((one) => one.aborted)) throw error;
-      throw this.failureFor(error, deadline, `the part was not taken within ${partTimeoutMs} ms`);
+      throw this.failureFor(error, deadline, `${name}: no answer within ${timeoutMs} ms`);
     }
   }
 
@@ -143,8 +138,8 @@ async function boundedText(response: Response): Promise<string> {
   return text + decoder.decode();
 }
 
-function answerFrom(route: Route, name: string, text: string): unknown {
-  const parsed = route.response.safeParse(jsonOrUndefined(text));
+function answerFrom<S extends z.ZodType>(schema: S, name: string, text: string): z.output<S> {
+  const parsed = schema.safeParse(jsonOrUndefined(text));
   if (parsed.success) return parsed.data;
   const message = `the answer to ${name} is not what this version expects; are client and server of one release?`;
   throw new Failure("internal", "AnswerNotUnderstood", message, { detail: { why: z.prettifyError(parsed.error) } });
