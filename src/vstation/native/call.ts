@@ -2,6 +2,7 @@
 import type { IncomingMessage } from "node:http";
 import type * as z from "zod";
 import type { RouteName, Routes } from "../../api/native/routes.ts";
+import { failure } from "../../core/failure-codes.ts";
 import type { AccountId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import type { AuditEntry } from "../audit.ts";
@@ -69,4 +70,13 @@ export const operatorActor = "operator";
 /** Leaves out what is undefined: with exactOptionalPropertyTypes absent and undefined are two things. */
 export function defined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined)) as never;
+}
+
+/** The zone of a request that names none. */
+export function onlyZone(cloud: Cloud): string {
+  const [zone, ...others] = cloud.catalogue.zones;
+  if (zone !== undefined && others.length === 0) return zone;
+  throw failure("InvalidParameter", `say which zone: ${cloud.catalogue.zones.join(", ")}`, {
+    detail: { parameter: "zone" },
+  });
 }

@@ -5,7 +5,7 @@ import type { InstanceId } from "../../../lib/ids.ts";
 import { unreachable } from "../../../lib/errors.ts";
 import type { AnyCaller, Cloud, InstanceChange, InstanceQuery, InstanceView } from "../../cloud.ts";
 import { instanceAnswer } from "../answers.ts";
-import { defined, type Call, type Calls } from "../call.ts";
+import { defined, onlyZone, type Call, type Calls } from "../call.ts";
 
 export const instanceCalls: Calls<
   | "instanceList"
@@ -120,12 +120,4 @@ function changeOf(request: RouteInput<"instanceModify">["request"]): InstanceCha
   if ("terminationProtection" in request) return { kind: "terminationProtection", on: request.terminationProtection };
   if ("restartPolicy" in request) return { kind: "restartPolicy", policy: request.restartPolicy };
   return unreachable(request);
-}
-
-function onlyZone(cloud: Cloud): string {
-  const [zone, ...others] = cloud.catalogue.zones;
-  if (zone !== undefined && others.length === 0) return zone;
-  throw failure("InvalidParameter", `say which zone: ${cloud.catalogue.zones.join(", ")}`, {
-    detail: { parameter: "zone" },
-  });
 }

@@ -1,9 +1,8 @@
 /** Disks and snapshots: the thin part between the wire and the use cases. */
 import type { DiskWire, SnapshotWire } from "../../../api/native/storage.ts";
 import { failure } from "../../../core/failure-codes.ts";
-import type { Cloud } from "../../cloud.ts";
 import type { DiskLimitsView, DiskView, SnapshotView } from "../../cloud-storage.ts";
-import { defined, type Calls } from "../call.ts";
+import { defined, onlyZone, type Calls } from "../call.ts";
 
 export const storageCalls: Calls<
   | "diskList"
@@ -80,13 +79,7 @@ export const storageCalls: Calls<
   },
 };
 
-export function limitsOf({
-  bytesPerSecond,
-  iops,
-}: {
-  bytesPerSecond: number | null;
-  iops: number | null;
-}): DiskLimitsView {
+function limitsOf({ bytesPerSecond, iops }: { bytesPerSecond: number | null; iops: number | null }): DiskLimitsView {
   return { bytes: bytesPerSecond, iops };
 }
 
@@ -120,12 +113,4 @@ function snapshotAnswer(view: SnapshotView): SnapshotWire {
   const tags = { ...view.tags };
   const createdAt = view.createdAt.toISOString();
   return { id, accountId, name, zone, diskId, diskUsage, sizeGiB, state, percent, bytes, problem, tags, createdAt };
-}
-
-function onlyZone(cloud: Cloud): string {
-  const [zone, ...others] = cloud.catalogue.zones;
-  if (zone !== undefined && others.length === 0) return zone;
-  throw failure("InvalidParameter", `say which zone: ${cloud.catalogue.zones.join(", ")}`, {
-    detail: { parameter: "zone" },
-  });
 }
