@@ -35,7 +35,7 @@ export async function readRequest(
   return { params, query, request };
 }
 
-/** A body that is no JSON, as it comes; ends with a failure past its bound. */
+/** A body as it comes; ends with a failure past its bound. */
 export async function* boundedBody(request: Request, most: number): AsyncGenerator<Uint8Array> {
   let size = 0;
   for await (const chunk of request.body ?? []) {
@@ -48,12 +48,7 @@ export async function* boundedBody(request: Request, most: number): AsyncGenerat
 async function readJson(request: Request): Promise<unknown> {
   if (Number(request.headers.get("content-length") ?? 0) > maxBody) throw tooLarge(maxBody);
   const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of request.body ?? []) {
-    size += chunk.byteLength;
-    if (size > maxBody) throw tooLarge(maxBody);
-    chunks.push(chunk);
-  }
+  for await (const chunk of boundedBody(request, maxBody)) chunks.push(chunk);
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks))) as unknown;
   } catch (error) {
