@@ -8,10 +8,11 @@ import { join } from "node:path";
 import type { ComputeConfig } from "../../src/compute/config.ts";
 import { plainPromise, type Machine } from "../../src/core/machine.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
-import { ComputeHost, TestUnderlay } from "../../test/real/support/compute-host.ts";
-import { FakeVstation, type FakeHostSession } from "../../test/real/support/fake-vstation.ts";
+import { ComputeBed } from "../../test/real/support/compute-bed.ts";
+import type { ComputeHost } from "../../test/real/support/compute-host.ts";
+import type { FakeHostSession } from "../../test/real/support/fake-vstation.ts";
 import { until } from "../../test/real/support/until.ts";
-import { testNetwork, tinyInstance } from "../../test/real/support/wanted-documents.ts";
+import { tinyInstance } from "../../test/real/support/wanted-documents.ts";
 import { buildYardstick, Yard, type Agent } from "./yardstick.ts";
 
 export const vcpus = 2;
@@ -69,23 +70,17 @@ async function layOutWith(
   const pages = readFileSync(pagesFile, "utf8");
   writeFileSync(pagesFile, String(Number(pages) + hugepagesMiB / 2));
   endings.push(() => writeFileSync(pagesFile, pages));
-  const underlay = new TestUnderlay();
-  endings.push(() => underlay.remove());
-  const vstation = await FakeVstation.start(underlay.address);
-  endings.push(() => vstation.stop());
-  const agents = { port: vstation.port, caFingerprint: vstation.caFingerprint, token: vstation.newToken() };
+  const bed = await ComputeBed.begin();
+  endings.push(() => bed.end());
   const shape = { cores: 16, memoryMiB: 8192, diskGiB: 100, hugepagesMiB };
-  const host = await ComputeHost.start({ underlay, number: 1, agents, shape });
-  endings.push(() => host.stop());
+  const { host, session } = await bed.host({ shape });
   const program = join(host.dir, "yardstick");
   await buildYardstick(program);
-  const yard = await Yard.open(underlay.address, program);
+  const yard = await Yard.open(bed.underlay.address, program);
   endings.push(() => yard.close());
   const peer = spawn(program, ["peer", String(peerPort)], { stdio: "ignore" });
   endings.push(() => peer.kill("SIGKILL"));
 
-  const session = vstation.session(host.name);
-  session.network = testNetwork;
   // Two lives of Compute, one for each way to the disk: guests outlive it.
   const ids = new Map<InstanceId, Variant>();
   for (const io of ["threads", "io_uring"] as const) {
@@ -109,7 +104,7 @@ async function layOutWith(
     guests,
     accelerator: session.hello?.readiness.accelerator ?? "unknown",
     machine,
-    peer: `${underlay.address} ${peerPort}`,
+    peer: `${bed.underlay.address} ${peerPort}`,
     hostFile: join(host.stateDir, "yardstick.data"),
     end,
   };

@@ -6,30 +6,22 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { crashPoints } from "../faults/points.ts";
-import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
-import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
+import { ComputeBed } from "./support/compute-bed.ts";
+import type { ComputeHost } from "./support/compute-host.ts";
+import type { FakeHostSession } from "./support/fake-vstation.ts";
 import { until } from "./support/until.ts";
-import { testNetwork, testSubnet, tinyInstance } from "./support/wanted-documents.ts";
+import { testSubnet, tinyInstance } from "./support/wanted-documents.ts";
 
-let underlay: TestUnderlay;
-let vstation: FakeVstation;
+let bed: ComputeBed;
 let host: ComputeHost;
 let session: FakeHostSession;
 
 beforeAll(async () => {
-  underlay = new TestUnderlay();
-  vstation = await FakeVstation.start(underlay.address);
-  const agents = { port: vstation.port, caFingerprint: vstation.caFingerprint, token: vstation.newToken() };
-  host = await ComputeHost.start({ underlay, number: 1, agents });
-  session = vstation.session(host.name);
-  session.network = testNetwork;
+  bed = await ComputeBed.begin();
+  ({ host, session } = await bed.host());
 });
 
-afterAll(async () => {
-  await host?.stop();
-  await vstation?.stop();
-  underlay?.remove();
-});
+afterAll(() => bed?.end());
 
 /** Not on the way of an instance alone: disks' and jobs' points have walks of their own, in compute-disks.test.ts and in test/faults. */
 const elsewhere = ["disk.", "job.", "vm.disk-", "machine."];
@@ -44,7 +36,7 @@ test.each(points.map((point) => point.name))("dies at %s", async (name) => {
   host.sh(
     `rm -rf ${host.stateDir}/identity; ip -br link | awk '/^(br|vx)-/ {sub("@.*", "", $1); print $1}' | xargs -rn1 ip link del`,
   );
-  writeFileSync(join(host.dir, "token"), vstation.newToken());
+  writeFileSync(join(host.dir, "token"), bed.vstation.newToken());
   const supervised = host.superviseCompute({ VSTATION_CRASH_AT: name, VSTATION_CRASH_ONCE: marker });
   try {
     await liveThrough(session, host);
@@ -66,7 +58,7 @@ async function liveThrough(to: FakeHostSession, on: ComputeHost): Promise<void> 
       subnetId: testSubnet.id,
       ip: "10.77.200.1",
       mac: "52:54:00:77:02:01",
-      vtep: underlay.address,
+      vtep: bed.underlay.address,
       name: null,
       groupIds: [],
     },

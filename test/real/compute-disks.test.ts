@@ -8,11 +8,12 @@ import type { WantedInstance } from "../../src/api/agent.ts";
 import { sharedMark } from "../../src/compute/storage/disk-files.ts";
 import { newId } from "../../src/lib/ids.ts";
 import { UndoStack } from "../../src/lib/undo.ts";
-import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
-import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
+import { ComputeBed } from "./support/compute-bed.ts";
+import type { ComputeHost } from "./support/compute-host.ts";
+import type { FakeHostSession } from "./support/fake-vstation.ts";
 import { GuestShell } from "./support/guest-shell.ts";
 import { until } from "./support/until.ts";
-import { testNetwork, tinyInstance } from "./support/wanted-documents.ts";
+import { tinyInstance } from "./support/wanted-documents.ts";
 
 const patience = 120_000;
 const undo = new UndoStack();
@@ -24,16 +25,10 @@ beforeAll(async () => {
   shared = mkdtempSync(join(tmpdir(), "vstation-shared-"));
   writeFileSync(join(shared, sharedMark), "");
   undo.push("shared", () => rmSync(shared, { recursive: true }));
-  const underlay = new TestUnderlay();
-  undo.push("underlay", () => underlay.remove());
-  const vstation = await FakeVstation.start(underlay.address);
-  undo.push("vstation", () => vstation.stop());
+  const bed = await ComputeBed.begin();
+  undo.push("bed", () => bed.end());
   for (const number of [1, 2]) {
-    const agents = { port: vstation.port, caFingerprint: vstation.caFingerprint, token: vstation.newToken() };
-    const host = await ComputeHost.start({ underlay, number, agents, sharedDir: shared });
-    undo.push(`host ${number}`, () => host.stop());
-    const session = vstation.session(host.name);
-    session.network = testNetwork;
+    const { host, session } = await bed.host({ number, sharedDir: shared });
     host.startCompute();
     hosts.push(host);
     sessions.push(session);

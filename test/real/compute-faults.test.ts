@@ -1,24 +1,20 @@
 /** What Compute leans on goes away and comes back: libvirtd killed or frozen, VStation gone, an answer lost, a host that loses power. */
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { WantedInstance } from "../../src/api/agent.ts";
-import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
-import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
+import { ComputeBed } from "./support/compute-bed.ts";
+import type { ComputeHost } from "./support/compute-host.ts";
+import type { FakeHostSession } from "./support/fake-vstation.ts";
 import { until } from "./support/until.ts";
-import { testNetwork, tinyInstance } from "./support/wanted-documents.ts";
+import { tinyInstance } from "./support/wanted-documents.ts";
 
-let underlay: TestUnderlay;
-let vstation: FakeVstation;
+let bed: ComputeBed;
 let host: ComputeHost;
 let session: FakeHostSession;
 type Wanted = Omit<WantedInstance, "generation">;
 
 beforeAll(async () => {
-  underlay = new TestUnderlay();
-  vstation = await FakeVstation.start(underlay.address);
-  const agents = { port: vstation.port, caFingerprint: vstation.caFingerprint, token: vstation.newToken() };
-  host = await ComputeHost.start({ underlay, number: 1, agents });
-  session = vstation.session(host.name);
-  session.network = testNetwork;
+  bed = await ComputeBed.begin();
+  ({ host, session } = await bed.host());
   host.startCompute();
 });
 
@@ -30,11 +26,7 @@ beforeEach(async () => {
   );
 });
 
-afterAll(async () => {
-  await host?.stop();
-  await vstation?.stop();
-  underlay?.remove();
-});
+afterAll(() => bed?.end());
 
 async function startGuest(): Promise<Wanted> {
   const wanted = tinyInstance();
@@ -97,13 +89,13 @@ test("without VStation a Compute that starts anew looks after its guests by what
   const wanted = await startGuest();
   const ending = await startGuest();
   const pid = host.qemuPid(wanted.id);
-  vstation.accepting = false;
+  bed.vstation.accepting = false;
   await host.killCompute();
   host.startCompute();
   host.sh(`kill -9 ${host.qemuPid(ending.id)}`);
   await until(() => host.computeLog().includes("VStation is not reachable"), "Compute to look for VStation");
   session.seen.clear();
-  vstation.accepting = true;
+  bed.vstation.accepting = true;
   await session.untilPhase(wanted.id, "running");
   expect(await session.untilPhase(ending.id, "exited")).toMatchObject({ incarnation: 1 });
   expect(host.qemuPid(wanted.id)).toBe(pid);
@@ -124,7 +116,7 @@ test("a report whose answer is lost is made again; VStation's silence ends the c
   // The cable is cut: no packet says that the connection is over.
   host.sh("ip link set eth0 down");
   await until(() => /nothing heard for/.test(host.computeLog()), "the silence to be noticed", 60_000);
-  host.sh(`ip link set eth0 up; ip route replace default via ${underlay.address}`);
+  host.sh(`ip link set eth0 up; ip route replace default via ${bed.underlay.address}`);
   await until(() => session.hellos > hellos, "a new connection", 60_000);
   expect(launches(wanted)).toBe(1);
   await endGuest(wanted);

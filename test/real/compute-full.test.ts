@@ -5,10 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { UndoStack } from "../../src/lib/undo.ts";
-import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
-import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
+import { ComputeBed } from "./support/compute-bed.ts";
+import type { ComputeHost } from "./support/compute-host.ts";
+import type { FakeHostSession } from "./support/fake-vstation.ts";
 import { until } from "./support/until.ts";
-import { testNetwork, tinyInstance } from "./support/wanted-documents.ts";
+import { tinyInstance } from "./support/wanted-documents.ts";
 
 const undo = new UndoStack();
 let host: ComputeHost;
@@ -24,15 +25,9 @@ beforeAll(async () => {
   execFileSync("mkfs.ext4", ["-q", "-F", "-m", "0", image]);
   execFileSync("mount", ["-o", "loop", image, disk]);
   undo.push("mount", () => void execFileSync("umount", [disk]));
-  const underlay = new TestUnderlay();
-  undo.push("underlay", () => underlay.remove());
-  const vstation = await FakeVstation.start(underlay.address);
-  undo.push("vstation", () => vstation.stop());
-  const agents = { port: vstation.port, caFingerprint: vstation.caFingerprint, token: vstation.newToken() };
-  host = await ComputeHost.start({ underlay, number: 1, agents, stateDir: disk });
-  undo.push("host", () => host.stop());
-  session = vstation.session(host.name);
-  session.network = testNetwork;
+  const bed = await ComputeBed.begin();
+  undo.push("bed", () => bed.end());
+  ({ host, session } = await bed.host({ stateDir: disk }));
   host.startCompute();
   await until(
     () => session.socket !== null && session.check("libvirt") === "ok",

@@ -2,32 +2,24 @@
 import { readFileSync, renameSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { WantedInstance } from "../../src/api/agent.ts";
-import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
-import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
+import { ComputeBed } from "./support/compute-bed.ts";
+import type { ComputeHost } from "./support/compute-host.ts";
+import type { FakeHostSession } from "./support/fake-vstation.ts";
 import { until } from "./support/until.ts";
-import { testNetwork, tinyInstance } from "./support/wanted-documents.ts";
+import { tinyInstance } from "./support/wanted-documents.ts";
 
-let underlay: TestUnderlay;
-let vstation: FakeVstation;
+let bed: ComputeBed;
 let host: ComputeHost;
 let session: FakeHostSession;
 
 beforeAll(async () => {
-  underlay = new TestUnderlay();
-  vstation = await FakeVstation.start(underlay.address);
-  const agents = { port: vstation.port, caFingerprint: vstation.caFingerprint, token: vstation.newToken() };
-  host = await ComputeHost.start({ underlay, number: 1, agents });
-  session = vstation.session(host.name);
-  session.network = testNetwork;
+  bed = await ComputeBed.begin();
+  ({ host, session } = await bed.host());
   host.startCompute();
   await until(() => session.hello !== null, "hello");
 });
 
-afterAll(async () => {
-  await host?.stop();
-  await vstation?.stop();
-  underlay?.remove();
-});
+afterAll(() => bed?.end());
 
 type Wanted = Omit<WantedInstance, "generation">;
 
@@ -68,7 +60,7 @@ test("the key stays on the host, readable by root alone, and a second start join
   session.hello = null;
   host.startCompute();
   await until(() => session.hello !== null, "hello");
-  expect(vstation.joins).toBe(1);
+  expect(bed.vstation.joins).toBe(1);
 });
 
 test("a guest runs, answers on its address, and is gone without a trace", async () => {

@@ -7,10 +7,11 @@ import { cpus } from "node:os";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { WantedInstance } from "../../src/api/agent.ts";
 import { plainPromise, type Machine } from "../../src/core/machine.ts";
-import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
-import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
+import { ComputeBed } from "./support/compute-bed.ts";
+import type { ComputeHost } from "./support/compute-host.ts";
+import type { FakeHostSession } from "./support/fake-vstation.ts";
 import { until } from "./support/until.ts";
-import { testNetwork, tinyInstance } from "./support/wanted-documents.ts";
+import { tinyInstance } from "./support/wanted-documents.ts";
 
 type Wanted = Omit<WantedInstance, "generation">;
 
@@ -20,8 +21,7 @@ const machineCpus = cpus().length;
 /** Several lives of Compute and guests of many vCPUs share two processors here. */
 const patienceMs = 240_000;
 
-let underlay: TestUnderlay;
-let vstation: FakeVstation;
+let bed: ComputeBed;
 let host: ComputeHost;
 let session: FakeHostSession;
 let pagesBefore = "";
@@ -29,21 +29,15 @@ let pagesBefore = "";
 beforeAll(async () => {
   pagesBefore = readFileSync(pagesFile, "utf8");
   writeFileSync(pagesFile, String(Number(pagesBefore) + hugepagesMiB / 2));
-  underlay = new TestUnderlay();
-  vstation = await FakeVstation.start(underlay.address);
-  const agents = { port: vstation.port, caFingerprint: vstation.caFingerprint, token: vstation.newToken() };
+  bed = await ComputeBed.begin();
   const shape = { cores: 8, memoryMiB: 8192, diskGiB: 100, numaNodes: 4, hugepagesMiB };
-  host = await ComputeHost.start({ underlay, number: 1, agents, shape });
-  session = vstation.session(host.name);
-  session.network = testNetwork;
+  ({ host, session } = await bed.host({ shape }));
   host.startCompute();
   await until(() => session.hello !== null, "hello", patienceMs);
 });
 
 afterAll(async () => {
-  await host?.stop();
-  await vstation?.stop();
-  underlay?.remove();
+  await bed?.end();
   writeFileSync(pagesFile, pagesBefore);
 });
 

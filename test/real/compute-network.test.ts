@@ -3,13 +3,13 @@ import { execFile, execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Peer, WantedInstance } from "../../src/api/agent.ts";
-import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
-import { FakeVstation, type FakeHostSession } from "./support/fake-vstation.ts";
+import { ComputeBed } from "./support/compute-bed.ts";
+import type { ComputeHost } from "./support/compute-host.ts";
+import type { FakeHostSession } from "./support/fake-vstation.ts";
 import { until } from "./support/until.ts";
-import { testGroup, testNetwork, testSubnet, tinyInstance } from "./support/wanted-documents.ts";
+import { testGroup, testSubnet, tinyInstance } from "./support/wanted-documents.ts";
 
-let underlay: TestUnderlay;
-let vstation: FakeVstation;
+let bed: ComputeBed;
 const hosts: ComputeHost[] = [];
 const sessions: FakeHostSession[] = [];
 const guests: Omit<WantedInstance, "generation">[] = [];
@@ -18,14 +18,11 @@ const guests: Omit<WantedInstance, "generation">[] = [];
 const outside = { ip: "10.77.0.2", mac: "02:77:00:00:00:02", device: `vto${process.pid % 100_000}` };
 
 beforeAll(async () => {
-  underlay = new TestUnderlay();
-  vstation = await FakeVstation.start(underlay.address);
+  bed = await ComputeBed.begin();
+  const { underlay } = bed;
   for (const number of [1, 2]) {
-    const agents = { port: vstation.port, caFingerprint: vstation.caFingerprint, token: vstation.newToken() };
-    const host = await ComputeHost.start({ underlay, number, agents });
+    const { host, session } = await bed.host({ number });
     hosts.push(host);
-    const session = vstation.session(host.name);
-    session.network = testNetwork;
     sessions.push(session);
     host.startCompute();
   }
@@ -51,12 +48,10 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  for (const host of hosts) await host.stop();
-  await vstation?.stop();
   try {
     ip(`link del ${outside.device}`);
   } finally {
-    underlay?.remove();
+    await bed?.end();
   }
 });
 
@@ -66,7 +61,7 @@ function ip(line: string): void {
 
 function members(): Peer[] {
   const peers: Peer[] = [
-    { subnetId: testSubnet.id, ip: outside.ip, mac: outside.mac, vtep: underlay.address, name: null, groupIds: [] },
+    { subnetId: testSubnet.id, ip: outside.ip, mac: outside.mac, vtep: bed.underlay.address, name: null, groupIds: [] },
   ];
   for (const [index, guest] of guests.entries()) {
     const nic = guest.spec.nics[0];
