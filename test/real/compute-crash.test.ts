@@ -2,7 +2,7 @@
  * Compute dies at every crash point of its source, comes back as its supervisor would bring it back, and the instance's life goes on
  * to its end: each incarnation was launched once, what was asked for came, and nothing is left over.
  */
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { crashPoints } from "../faults/points.ts";
@@ -23,14 +23,37 @@ beforeAll(async () => {
 
 afterAll(() => bed?.end());
 
-/** Not on the way of an instance alone: disks' and jobs' points have walks of their own, in compute-disks.test.ts and in test/faults. */
-const elsewhere = ["disk.", "job.", "vm.disk-", "machine."];
+/** Disks' points that are killed at in compute-disks.test.ts, as that says itself. */
+const disksTest = readFileSync(join(import.meta.dirname, "compute-disks.test.ts"), "utf8");
 
-const points = crashPoints().filter(
-  ({ program, name }) => program === "compute" && !elsewhere.some((family) => name.startsWith(family)),
-);
+/**
+ * Neither there nor on the way of an instance alone: `npm run test:faults` kills at all of them, `npm test` at some that it draws
+ * (faults.test.ts). Each by its name, so that a new point is not passed here, and fails, until it has been given a place.
+ */
+const drawn: ReadonlySet<string> = new Set([
+  "disk.grow.done",
+  "disk.make.renamed",
+  "disk.make.written",
+  "job.backup.ended",
+  "job.backup.target-added",
+  "job.delete.removed",
+  "job.forget.cleaned",
+  "job.run.recorded",
+  "job.snapshot.written",
+  "machine.allotment.written",
+  "vm.disk-grow.done",
+  "vm.disk-limit.done",
+  "vm.disk-plug.made",
+]);
 
-test.each(points.map((point) => point.name))("dies at %s", async (name) => {
+const names = crashPoints().flatMap(({ program, name }) => (program === "compute" ? [name] : []));
+const points = names.filter((name) => !disksTest.includes(`"${name}"`) && !drawn.has(name));
+
+test("leaves to others only points that there are", () => {
+  expect([...drawn].filter((name) => !names.includes(name) || disksTest.includes(`"${name}"`))).toEqual([]);
+});
+
+test.each(points)("dies at %s", async (name) => {
   const marker = join(host.dir, `died-${name}`);
   // Joining and the first pass of the network happen once in a host's life: each case begins with a host that knows nothing.
   host.sh(
