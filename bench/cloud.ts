@@ -20,6 +20,24 @@ export const credentialsSchema = z.looseObject({
   nativeToken: z.string(),
 });
 
+/** An API key, and where it is one. */
+export interface ApiKey {
+  readonly endpoint: string;
+  readonly region: string;
+  readonly secretId: string;
+  readonly secretKey: string;
+}
+
+/** What each of the official SDK's clients is made with. */
+export function sdkConfig({ endpoint, region, secretId, secretKey }: ApiKey) {
+  const { host, protocol } = new URL(endpoint);
+  return {
+    credential: { secretId, secretKey },
+    region,
+    profile: { httpProfile: { endpoint: host, protocol: `${protocol}//`, reqTimeout: 60 } },
+  };
+}
+
 export interface RunWish {
   readonly count?: number;
   readonly name: string;
@@ -44,12 +62,7 @@ export class CloudClient {
   readonly zone: string;
 
   constructor(credentials: z.infer<typeof credentialsSchema>) {
-    const endpoint = new URL(credentials.endpoint);
-    const config = {
-      credential: { secretId: credentials.secretId, secretKey: credentials.secretKey },
-      region: credentials.region,
-      profile: { httpProfile: { endpoint: endpoint.host, protocol: `${endpoint.protocol}//`, reqTimeout: 60 } },
-    };
+    const config = sdkConfig(credentials);
     this.sdk = new cvm.v20170312.Client(config);
     this.cbs = new cbs.v20170312.Client(config);
     this.native = new NativeClient({ endpoint: credentials.nativeEndpoint, token: credentials.nativeToken });

@@ -7,7 +7,7 @@
 import { connect } from "node:net";
 import { cvm } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/index.js";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import * as z from "zod";
+import { credentialsSchema, sdkConfig } from "../../bench/cloud.ts";
 import { ProbeClient } from "../../guest/probe-client.ts";
 import { TestLab } from "../../lab/testing.ts";
 
@@ -35,22 +35,9 @@ let client: Sdk;
 let zone: string;
 let region: string;
 
-const credentialsSchema = z.looseObject({
-  endpoint: z.url(),
-  secretId: z.string(),
-  secretKey: z.string(),
-  region: z.string(),
-  zone: z.string(),
-});
-
 function clientOf(secretKey?: string): Sdk {
   const credentials = credentialsSchema.parse(lab.credentials);
-  const endpoint = new URL(credentials.endpoint);
-  return new Client({
-    credential: { secretId: credentials.secretId, secretKey: secretKey ?? credentials.secretKey },
-    region: credentials.region,
-    profile: { httpProfile: { endpoint: endpoint.host, protocol: `${endpoint.protocol}//` } },
-  });
+  return new Client(sdkConfig({ ...credentials, secretKey: secretKey ?? credentials.secretKey }));
 }
 
 beforeAll(async () => {

@@ -5,11 +5,10 @@
 import { existsSync, readdirSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { cbs } from "tencentcloud-sdk-nodejs/tencentcloud/services/cbs/index.js";
 import type { Disk } from "tencentcloud-sdk-nodejs/tencentcloud/services/cbs/v20170312/cbs_models.js";
-import { cvm } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/index.js";
 import type { Instance } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import { connectCloud, type CloudClient } from "../../bench/cloud.ts";
 import { TestLab } from "../../lab/testing.ts";
 
 const imageId = "img-tiny0001";
@@ -19,8 +18,8 @@ const shellPort = 9001;
 const shellService = `#!/bin/sh\nexec nc -ll -p ${shellPort} -e /bin/sh\n`;
 
 const lab = new TestLab();
-let machines: InstanceType<typeof cvm.v20170312.Client>;
-let storage: InstanceType<typeof cbs.v20170312.Client>;
+let machines: CloudClient["sdk"];
+let storage: CloudClient["cbs"];
 let zone = "";
 
 beforeAll(async () => {
@@ -28,16 +27,7 @@ beforeAll(async () => {
   delete process.env["http_proxy"];
   delete process.env["HTTP_PROXY"];
   await lab.start({ hosts: 2 });
-  const { endpoint, secretId, secretKey, region, zone: its } = lab.credentials as unknown as Record<string, string>;
-  const profile = { httpProfile: { endpoint: new URL(endpoint ?? "").host, protocol: "http://" } };
-  const config = {
-    credential: { secretId: secretId ?? "", secretKey: secretKey ?? "" },
-    region: region ?? "",
-    profile,
-  };
-  machines = new cvm.v20170312.Client(config);
-  storage = new cbs.v20170312.Client(config);
-  zone = its ?? "";
+  ({ sdk: machines, cbs: storage, zone } = connectCloud(lab.home.credentialsFile));
 }, 300_000);
 afterAll(() => lab.destroy(), 120_000);
 

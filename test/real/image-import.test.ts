@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cvm } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/index.js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { sdkConfig } from "../../bench/cloud.ts";
 import type { ImageWire } from "../../src/api/native/resources.ts";
 import type { ImageId } from "../../src/lib/ids.ts";
 import { sleep } from "../../src/lib/retry.ts";
@@ -101,13 +102,7 @@ const imageFolder = (id: string): string => join(vstation.directory, "images", i
 const remains = (): string[] => readdirSync(join(vstation.directory, "images", ".import"));
 
 function clientOf(secretId: string, secretKey: string) {
-  const { endpoint, region } = vstation.credentials;
-  const url = new URL(endpoint);
-  return new cvm.v20170312.Client({
-    credential: { secretId, secretKey },
-    region,
-    profile: { httpProfile: { endpoint: url.host, protocol: `${url.protocol}//` } },
-  });
+  return new cvm.v20170312.Client(sdkConfig({ ...vstation.credentials, secretId, secretKey }));
 }
 const mine = () => clientOf(vstation.credentials.secretId, vstation.credentials.secretKey);
 

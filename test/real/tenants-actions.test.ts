@@ -1,6 +1,6 @@
 /** The small actions of daily use, by the official SDK on a real VStation: what hosts are told in the end, not only what is answered. */
-import { cvm } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/index.js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { CloudClient, credentialsSchema } from "../../bench/cloud.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { inState, run, show, stop } from "./support/cloud.ts";
 import { TestPostgres } from "./support/postgres.ts";
@@ -8,15 +8,13 @@ import { eventually, imageId, TestVstation } from "./support/vstation.ts";
 
 const postgres = new TestPostgres();
 let vstation: TestVstation;
-let client: InstanceType<typeof cvm.v20170312.Client>;
+let client: CloudClient["sdk"];
 
 beforeAll(async () => {
   await postgres.start();
   vstation = await TestVstation.create(postgres);
   await vstation.start({ hosts: 2 });
-  const { endpoint, region, secretId, secretKey } = vstation.credentials;
-  const httpProfile = { endpoint: endpoint.replace("http://", ""), protocol: "http://" };
-  client = new cvm.v20170312.Client({ credential: { secretId, secretKey }, region, profile: { httpProfile } });
+  client = new CloudClient(credentialsSchema.parse(vstation.credentials)).sdk;
 });
 afterAll(async () => {
   await vstation.close();

@@ -3,6 +3,7 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cvm } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/index.js";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { sdkConfig } from "../../bench/cloud.ts";
 import type { RouteInput } from "../../src/api/native/routes.ts";
 import type { AccountId } from "../../src/lib/ids.ts";
 import { inState, run } from "./support/cloud.ts";
@@ -32,9 +33,7 @@ async function tenant(name: string): Promise<{ id: AccountId; key: Key }> {
 }
 
 function sdk({ secretId, secretKey }: Key, at: TestVstation = vstation) {
-  const { endpoint, region } = at.credentials;
-  const httpProfile = { endpoint: endpoint.replace("http://", ""), protocol: "http://" };
-  return new cvm.v20170312.Client({ credential: { secretId, secretKey }, region, profile: { httpProfile } });
+  return new cvm.v20170312.Client(sdkConfig({ ...at.credentials, secretId, secretKey }));
 }
 
 async function audit(query: RouteInput<"auditList">["query"], at: TestVstation = vstation) {

@@ -9,7 +9,8 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { newPublicKey } from "../faults/awaits/public-key.ts";
-import { CvmCaller, type Answer, type ApiKey } from "./support/cvm.ts";
+import type { ApiKey } from "../../bench/cloud.ts";
+import { CvmCaller, type Answer } from "./support/cvm.ts";
 import { GoClient } from "./support/go-client.ts";
 import { readyHost, zone } from "./support/network.ts";
 import { TestPostgres } from "./support/postgres.ts";

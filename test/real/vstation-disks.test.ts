@@ -1,8 +1,7 @@
 /** Disks and snapshots as VStation keeps them: states, refusals, what becomes of them with their instances. Hosts are simulated. */
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
-import { cbs } from "tencentcloud-sdk-nodejs/tencentcloud/services/cbs/index.js";
-import { cvm } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/index.js";
 import type { Disk } from "tencentcloud-sdk-nodejs/tencentcloud/services/cbs/v20170312/cbs_models.js";
+import { CloudClient, credentialsSchema } from "../../bench/cloud.ts";
 import type { DiskId, InstanceId } from "../../src/lib/ids.ts";
 import { areGone, inState, list, run, show, stop, terminate } from "./support/cloud.ts";
 import { TestPostgres } from "./support/postgres.ts";
@@ -10,18 +9,14 @@ import { eventually, TestVstation } from "./support/vstation.ts";
 
 const postgres = new TestPostgres();
 let vstation: TestVstation;
-let sdk: InstanceType<typeof cbs.v20170312.Client>;
+let sdk: CloudClient["cbs"];
+let machines: CloudClient["sdk"];
 
 beforeAll(async () => {
   await postgres.start();
   vstation = await TestVstation.create(postgres);
   await vstation.start({ hosts: 2 });
-  const { endpoint, secretId, secretKey, region } = vstation.credentials;
-  sdk = new cbs.v20170312.Client({
-    credential: { secretId, secretKey },
-    region,
-    profile: { httpProfile: { endpoint: new URL(endpoint).host, protocol: "http://", reqTimeout: 60 } },
-  });
+  ({ cbs: sdk, sdk: machines } = new CloudClient(credentialsSchema.parse(vstation.credentials)));
 }, 120_000);
 afterAll(async () => {
   await vstation.close();
@@ -202,21 +197,16 @@ it("ResetInstance gives a new system disk from the image, keeps the data disks, 
   const instance = await one({ dataDisks: [{ type: "CLOUD_BASIC", sizeGiB: 10 }] });
   const before = await show(vstation.native, instance);
   await inDiskState(before.dataDisks[0]?.id ?? "", "ATTACHED");
-  const cvmSdk = new cvm.v20170312.Client({
-    credential: { secretId: vstation.credentials.secretId, secretKey: vstation.credentials.secretKey },
-    region: vstation.credentials.region,
-    profile: { httpProfile: { endpoint: new URL(vstation.credentials.endpoint).host, protocol: "http://" } },
-  });
-  await cvmSdk.ResizeInstanceDisks({ InstanceId: instance, SystemDisk: { DiskSize: 5 }, ResizeOnline: true });
+  await machines.ResizeInstanceDisks({ InstanceId: instance, SystemDisk: { DiskSize: 5 }, ResizeOnline: true });
   await inDiskState(before.systemDisk.id, "ATTACHED");
   expect((await show(vstation.native, instance)).systemDisk.sizeGiB).toBe(5);
   const [host] = (await vstation.native.call("hostList", {})).hosts.filter(({ id }) => id === before.hostId);
   expect(host?.used.diskGiB).toBe(5);
 
   const tooSmall = { InstanceId: instance, SystemDisk: { DiskSize: 4 } };
-  expect(await cvmSdk.ResetInstance(tooSmall).catch(code)).toBe("InvalidParameterValue.Range");
-  await cvmSdk.ResetInstance({ InstanceId: instance, SystemDisk: { DiskSize: 6 } });
-  expect(await cvmSdk.ResetInstance({ InstanceId: instance }).catch(code)).toBe(
+  expect(await machines.ResetInstance(tooSmall).catch(code)).toBe("InvalidParameterValue.Range");
+  await machines.ResetInstance({ InstanceId: instance, SystemDisk: { DiskSize: 6 } });
+  expect(await machines.ResetInstance({ InstanceId: instance }).catch(code)).toBe(
     "OperationDenied.InstanceOperationInProgress",
   );
   const [after] = await inState(vstation, [instance], "RUNNING");

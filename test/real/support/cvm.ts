@@ -3,16 +3,10 @@
  * clients take for granted.
  */
 import { CommonClient } from "tencentcloud-sdk-nodejs/tencentcloud/common/common_client.js";
+import { sdkConfig, type ApiKey } from "../../../bench/cloud.ts";
 import { complete } from "./never-null.ts";
 import type { TestVstation } from "./vstation.ts";
 import { serviceOf, services, type ActionName } from "../../../src/vstation/cvm/known-actions/known-actions.ts";
-
-export interface ApiKey {
-  endpoint: string;
-  region: string;
-  secretId: string;
-  secretKey: string;
-}
 
 // oxlint-disable-next-line typescript/no-explicit-any -- answers are looked at piece by piece, by tests
 export type Answer = Record<string, any>;
@@ -34,13 +28,8 @@ export class CvmCaller {
   }
 
   async call(action: ActionName, parameters: object = {}): Promise<Answer> {
-    const { endpoint, region, secretId, secretKey } = this.#key;
     const { version } = services[serviceOf(action) ?? "cvm"];
-    const client = new CommonClient(new URL(endpoint).host, version, {
-      credential: { secretId, secretKey },
-      region,
-      profile: { httpProfile: { protocol: "http://" } },
-    });
+    const client = new CommonClient(new URL(this.#key.endpoint).host, version, sdkConfig(this.#key));
     return complete(action, (await client.request(action, parameters)) as Answer);
   }
 

@@ -8,7 +8,8 @@ import { createHash, createHmac } from "node:crypto";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { text } from "node:stream/consumers";
 import { serviceOf, services, type ActionName } from "../../../src/vstation/cvm/known-actions/known-actions.ts";
-import type { Answer, ApiKey } from "./cvm.ts";
+import type { ApiKey } from "../../../bench/cloud.ts";
+import type { Answer } from "./cvm.ts";
 import { complete } from "./never-null.ts";
 
 const domain = "cloud.example";

@@ -6,10 +6,9 @@
  */
 import { spawn } from "node:child_process";
 import { connect } from "node:net";
-import { cbs } from "tencentcloud-sdk-nodejs/tencentcloud/services/cbs/index.js";
 import { vpc } from "tencentcloud-sdk-nodejs/tencentcloud/services/vpc/index.js";
 import { expect, vi } from "vitest";
-import { connectCloud, type CloudClient } from "../../../bench/cloud.ts";
+import { connectCloud, credentialsSchema, sdkConfig, type CloudClient } from "../../../bench/cloud.ts";
 import { debianImageId } from "../../../guest/debian/build.ts";
 import { imageId as tinyImageId } from "../../../bench/delivery/guest.ts";
 import type { TestLab } from "../../../lab/testing.ts";
@@ -52,19 +51,13 @@ class OwnersDay {
   readonly key: SshKey;
   readonly #cloud: CloudClient;
   readonly #vpc: InstanceType<typeof vpc.v20170312.Client>;
-  readonly #cbs: InstanceType<typeof cbs.v20170312.Client>;
+  readonly #cbs: CloudClient["cbs"];
   readonly #keyId: string;
 
   private constructor(lab: TestLab, cloud: CloudClient, pair: { id: string; key: SshKey }) {
-    const { endpoint, secretId, secretKey, region } = lab.credentials as unknown as Record<string, string>;
-    const options = {
-      credential: { secretId: secretId ?? "", secretKey: secretKey ?? "" },
-      region: region ?? "",
-      profile: { httpProfile: { endpoint: new URL(endpoint ?? "").host, protocol: "http://" as const } },
-    };
     this.#cloud = cloud;
-    this.#vpc = new vpc.v20170312.Client(options);
-    this.#cbs = new cbs.v20170312.Client(options);
+    this.#vpc = new vpc.v20170312.Client(sdkConfig(credentialsSchema.parse(lab.credentials)));
+    this.#cbs = cloud.cbs;
     this.#keyId = pair.id;
     this.key = pair.key;
   }
