@@ -6,18 +6,15 @@
  * For each place: with the victim's id the answer is "not found", or for a read an empty one; the victim's rows are what they were
  * before; and with an id of one's own the same request gets another answer, so that it was not refused for another reason.
  */
-import * as z from "zod";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { NativeClient } from "../../src/api/native/client.ts";
-import { nothing, type Route } from "../../src/api/native/route.ts";
 import { routeNames, routes, type RouteName } from "../../src/api/native/routes.ts";
-import { isFailure } from "../../src/lib/errors.ts";
 import type { IdKind } from "../../src/lib/ids.ts";
 import type { Action } from "../../src/vstation/cvm/action.ts";
 import { actions } from "../../src/vstation/cvm/actions.ts";
-import { placeName, placesOf, type Place } from "./support/isolation/places.ts";
+import { nativePlacesOf, placeName, placesOf, type Place } from "./support/isolation/places.ts";
 import { put, sample } from "./support/isolation/sample.ts";
-import { digestOf, Tenant, type Outcome } from "./support/isolation/tenant.ts";
+import { digestOf, ownKinds, Tenant, type Outcome } from "./support/isolation/tenant.ts";
 import { TestPostgres } from "./support/postgres.ts";
 import { imageId, TestVstation } from "./support/vstation.ts";
 
@@ -49,9 +46,6 @@ function policies({ path }: Place): { SecurityGroupPolicySet: Record<string, unk
   if (typeof direction === "string") return { SecurityGroupPolicySet: { [direction]: [{ Action: "DROP" }] } };
   return { SecurityGroupPolicySet: { Ingress: [{ Action: "DROP", CidrBlock: "10.0.0.0/8" }] } };
 }
-
-/** Kinds of which there is one for everybody, until an action makes others. */
-const madeByNobody: ReadonlySet<IdKind> = new Set(["image", "vpc", "subnet", "securityGroup"]);
 
 /** Filters for what hangs on a thing, where a fresh thing has nothing that hangs on it: the empty list is the same for everybody. */
 const nothingOfOnesOwn: ReadonlySet<string> = new Set([
@@ -92,17 +86,16 @@ afterAll(async () => {
   await postgres.close();
 });
 
-/** Undefined for a kind that no account can have of its own. */
-async function victimsOf(kind: IdKind): Promise<string | undefined> {
+async function victimsOf(kind: IdKind): Promise<string> {
   const id = victims.get(kind) ?? (await victim.make(kind));
-  if (id !== undefined) victims.set(kind, id);
+  victims.set(kind, id);
   return id;
 }
 
 /** One that many requests may name; what is under test gets a fresh one each. */
 async function ownOf(kind: IdKind): Promise<string> {
   if (kind === "image") return imageId;
-  const id = owns.get(kind) ?? (kind === "vpc" ? await attacker.home() : await attacker.make(kind)) ?? "";
+  const id = owns.get(kind) ?? (kind === "vpc" ? await attacker.home() : await attacker.make(kind));
   owns.set(kind, id);
   return id;
 }
@@ -142,16 +135,13 @@ describe.each(actions.map((action) => [action.name, action] as const))("%s", (_n
 /** What is wrong with the answers to another's id in this place, and to one's own. */
 async function problemsWith(action: Action, place: Place & { is: "id" | "filter" }): Promise<string[]> {
   const theirs = await victimsOf(place.kind);
-  if (theirs === undefined) {
-    return madeByNobody.has(place.kind) ? [] : [`teach support/isolation/tenant.ts to make a ${place.kind}`];
-  }
   const before = await digestOf(vstation, victim.id);
   const refused = await attacker.call(action.name, await requestWith(action, place, theirs));
   const after = await digestOf(vstation, victim.id);
   const changed = Object.keys(after).filter((table) => after[table] !== before[table]);
   // A VPC that is named beside a subnet is the one that the subnet is in.
   const besideSubnet = place.kind === "vpc" && placesOf(action).some((one) => one.is === "id" && one.kind === "subnet");
-  const mine = besideSubnet ? await attacker.home() : ((await attacker.make(place.kind)) ?? "");
+  const mine = besideSubnet ? await attacker.home() : await attacker.make(place.kind);
   const allowed = await attacker.call(action.name, await requestWith(action, place, mine));
 
   // Refused by another name is as good, if nobody's id is refused by the same.
@@ -177,39 +167,48 @@ async function problemsWith(action: Action, place: Place & { is: "id" | "filter"
   ];
 }
 
-/** Kinds of the ids that a part of a route takes, by where they stand. */
-function nativePlaces(part: z.ZodType): { path: string; kind: IdKind }[] {
-  const found: { path: string; kind: IdKind }[] = [];
-  const prefixes: Record<string, IdKind> = { ins: "instance", skey: "key", ps: "group", img: "image" };
-  const look = (value: unknown, path: string): void => {
-    if (typeof value !== "object" || value === null) return;
-    const prefix = /^\^([a-z]+)-\[a-z0-9\]\{8\}\$$/.exec((value as { pattern?: string }).pattern ?? "")?.[1];
-    const kind = prefix === undefined ? undefined : prefixes[prefix];
-    if (kind !== undefined) found.push({ path, kind });
-    for (const [key, inner] of Object.entries(value)) look(inner, key === "properties" ? path : `${path}/${key}`);
-  };
-  look(z.toJSONSchema(part, { io: "input" }), "");
-  return found;
+/** What a native route is asked with beside ids: what its schema demands, and enough that there is something to do. */
+const bodies: Partial<Record<RouteName, object>> = {
+  instanceRun: { instanceType: "T1.SMALL1", imageId },
+  instanceModify: { name: "renamed" },
+  instanceResize: { instanceType: "T1.MEDIUM2", mayStop: true },
+  diskCreate: { sizeGiB: 10 },
+  diskModify: { name: "renamed" },
+  imageCreate: { name: "copy" },
+  imageModify: { name: "renamed" },
+};
+
+/** Ids that a native route demands: they are the attacker's own while another place is tried. */
+function isDemanded({ path: [part, name] }: Place): boolean {
+  return part === "params" || ["id", "ids", "instanceId", "diskId"].includes(String(name));
 }
 
-const pathParameter = routeNames.filter((name) => {
-  const { params }: Route = routes[name];
-  return nativePlaces(params).some(({ kind }) => !madeByNobody.has(kind));
+const nativeTries = routeNames.flatMap((name) => {
+  const places = nativePlacesOf(routes[name], [...ownKinds, ...shared]);
+  const tried = places.filter((place) => place.is === "text" || !shared.has(place.kind));
+  return tried.map((place) => [placeName({ name }, place), name, place, places] as const);
 });
 
 describe("the native API on behalf of an account", () => {
-  const bodies: Partial<Record<RouteName, object>> = { instanceModify: { name: "renamed" } };
   const clientOf = (tenant: Tenant): NativeClient => vstation.native.forAccount(tenant.name);
 
-  it.each(pathParameter)("%s finds nothing of another's", async (name) => {
-    const { params, request }: Route = routes[name];
-    const [{ kind } = { kind: "instance" as const }] = nativePlaces(params);
-    const id = await victimsOf(kind);
+  it.each(nativeTries)("%s finds nothing of another's", async (_place, name, place, places) => {
+    if (place.is === "text") throw new Error("an id of what? Give it an idSchema");
+    const input: Record<string, unknown> = name in bodies ? { request: structuredClone(bodies[name]) } : {};
+    for (const other of places) {
+      if (other.is === "id" && other !== place && isDemanded(other)) put(input, other.path, await ownOf(other.kind));
+    }
+    const theirs = await victimsOf(place.kind);
+    put(input, place.path, theirs);
     const before = await digestOf(vstation, victim.id);
-    const input = { params: { id }, ...(request === nothing ? {} : { request: bodies[name] ?? {} }) };
-    await expect(clientOf(attacker).call(name, input as never)).rejects.toSatisfy((error) =>
-      isFailure(error, "not_found"),
-    );
+    const refusal: unknown = await clientOf(attacker)
+      .call(name, input as never)
+      .catch((error: unknown) => error);
+    // What is not found is what was tried, and nothing that stands beside it.
+    expect(refusal).toMatchObject({
+      kind: "not_found",
+      code: expect.stringMatching(new RegExp(`^${place.kind}`, "i")),
+    });
     expect(await digestOf(vstation, victim.id)).toEqual(before);
   });
 

@@ -1,13 +1,14 @@
 /**
  * Where ids go in a request, read from an action's own schema: parameters that are ids (made by `id()`), and filters whose name
- * says that their values are. A parameter that only sounds like an id is found too, so that nobody can leave one out by
+ * says that their values are. And in a native route's, where a schema takes ids of one kind alone. A parameter that only sounds like an id is found too, so that nobody can leave one out by
  * declaring it as plain text.
  */
-import type * as z from "zod";
+import * as z from "zod";
 import type { Action } from "../../../../src/vstation/cvm/action.ts";
 import { filterNamesOf } from "../../../../src/vstation/cvm/filters.ts";
 import { decisionOf, idKindOf } from "../../../../src/vstation/cvm/parameters.ts";
-import type { IdKind } from "../../../../src/lib/ids.ts";
+import type { Route } from "../../../../src/api/native/route.ts";
+import { newId, type IdKind } from "../../../../src/lib/ids.ts";
 
 /** Steps from the request to the value; `0` is the first entry of a list. */
 export type Path = readonly (string | 0)[];
@@ -51,6 +52,8 @@ const noIds: ReadonlySet<string> = new Set([
   "ResourceIds",
   "ProjectId",
   "ProjectIds",
+  // Of access keys, whose routes are the operator's.
+  "secretId",
 ]);
 
 /** What an id of this name is the id of. */
@@ -60,31 +63,43 @@ export function kindByName(name: string): IdKind | undefined {
 }
 
 export function placesOf(action: Action): Place[] {
-  return [...walk(action.parameters, [])];
+  return [...walk(action.parameters, [], idKindOf)];
 }
 
-export function placeName({ name }: Action, place: Place): string {
+/** Places in what a native route is asked with; its query only narrows what one is shown. */
+export function nativePlacesOf({ params, request }: Route, kinds: readonly IdKind[]): Place[] {
+  const kindOf = (schema: z.core.$ZodType): IdKind | undefined => {
+    if ((schema as unknown as { def: Definition }).def.type !== "string") return undefined;
+    const taken = kinds.filter((kind) => z.safeParse(schema, newId(kind)).success);
+    return taken.length === 1 ? taken[0] : undefined;
+  };
+  return [...walk(params, ["params"], kindOf), ...walk(request, ["request"], kindOf)];
+}
+
+export function placeName({ name }: { name: string }, place: Place): string {
   const path = place.path.map((step) => (step === 0 ? "" : step)).filter((step) => step !== "");
   return `${name} ${path.join(".")}${place.is === "filter" ? ` ${place.name}` : ""}`;
 }
 
-function* walk(schema: z.core.$ZodType, path: Path): Generator<Place> {
+type KindOf = (schema: z.core.$ZodType) => IdKind | undefined;
+
+function* walk(schema: z.core.$ZodType, path: Path, kindOf: KindOf): Generator<Place> {
   if (decisionOf(schema) !== undefined || path.length > 12) return;
-  const kind = idKindOf(schema);
+  const kind = kindOf(schema);
   const names = filterNamesOf(schema);
   if (kind !== undefined) yield { is: "id", path, kind };
   else if (names !== undefined) yield* filters(names, path);
-  else yield* walkInside(schema, path);
+  else yield* walkInside(schema, path, kindOf);
 }
 
-function* walkInside(schema: z.core.$ZodType, path: Path): Generator<Place> {
+function* walkInside(schema: z.core.$ZodType, path: Path, kindOf: KindOf): Generator<Place> {
   const { def } = schema as unknown as { def: Definition };
   switch (def.type) {
     case "object":
-      for (const [key, inner] of Object.entries(def.shape ?? {})) yield* walk(inner, [...path, key]);
+      for (const [key, inner] of Object.entries(def.shape ?? {})) yield* walk(inner, [...path, key], kindOf);
       return;
     case "array":
-      if (def.element !== undefined) yield* walk(def.element, [...path, 0]);
+      if (def.element !== undefined) yield* walk(def.element, [...path, 0], kindOf);
       return;
     case "optional":
     case "default":
@@ -92,17 +107,17 @@ function* walkInside(schema: z.core.$ZodType, path: Path): Generator<Place> {
     case "nullable":
     case "readonly":
     case "nonoptional":
-      if (def.innerType !== undefined) yield* walk(def.innerType, path);
+      if (def.innerType !== undefined) yield* walk(def.innerType, path, kindOf);
       return;
     case "pipe":
       // A preprocessed value has its transform first; a transformed one has it last.
       for (const side of [def.in, def.out]) {
         if (side !== undefined && (side as unknown as { def: Definition }).def.type !== "transform")
-          yield* walk(side, path);
+          yield* walk(side, path, kindOf);
       }
       return;
     case "union":
-      for (const option of def.options ?? []) yield* walk(option, path);
+      for (const option of def.options ?? []) yield* walk(option, path, kindOf);
       return;
     default: {
       const last = path.findLast((step) => typeof step === "string") ?? "";

@@ -1,8 +1,9 @@
 /** A tenant with things of every kind, and a digest of everything in the database that is the tenant's. */
 import { CommonClient } from "tencentcloud-sdk-nodejs/tencentcloud/common/index.js";
+import { sdkConfig } from "../../../../bench/cloud.ts";
 import { isRecordLike } from "./record.ts";
 import type { Action } from "../../../../src/vstation/cvm/action.ts";
-import { actions, offered } from "../../../../src/vstation/cvm/actions.ts";
+import { offered } from "../../../../src/vstation/cvm/actions.ts";
 import { services, type Service } from "../../../../src/vstation/cvm/known-actions/known-actions.ts";
 import type { AccountId, IdKind } from "../../../../src/lib/ids.ts";
 import { eventually, imageId, type TestVstation } from "../vstation.ts";
@@ -15,13 +16,11 @@ export interface Outcome {
 }
 
 interface Maker {
-  action: string;
+  action: Action["name"];
   parameters(tenant: Tenant, name: string): Promise<object>;
   /** When it may be acted upon. */
-  rest: { action: string; ids: string; is: RegExp };
+  rest: { action: Action["name"]; ids: string; is: RegExp };
 }
-
-const fresh = async (tenant: Tenant, kind: string): Promise<string> => (await tenant.make(kind as IdKind)) ?? "";
 
 /** How a tenant comes by a thing of each kind; no two of them share an address range. */
 const makers = {
@@ -67,7 +66,7 @@ const makers = {
   },
   routeTable: {
     action: "CreateRouteTable",
-    parameters: async (tenant, RouteTableName) => ({ VpcId: await fresh(tenant, "vpc"), RouteTableName }),
+    parameters: async (tenant, RouteTableName) => ({ VpcId: await tenant.make("vpc"), RouteTableName }),
     rest: { action: "DescribeRouteTables", ids: "RouteTableIds", is: /rtb-/ },
   },
   elasticAddress: {
@@ -77,7 +76,7 @@ const makers = {
   },
   natGateway: {
     action: "CreateNatGateway",
-    parameters: async (tenant, NatGatewayName) => ({ VpcId: await fresh(tenant, "vpc"), NatGatewayName }),
+    parameters: async (tenant, NatGatewayName) => ({ VpcId: await tenant.make("vpc"), NatGatewayName }),
     rest: { action: "DescribeNatGateways", ids: "NatGatewayIds", is: /nat-/ },
   },
   disk: {
@@ -93,15 +92,18 @@ const makers = {
   },
   snapshot: {
     action: "CreateSnapshot",
-    parameters: async (tenant, SnapshotName) => ({ DiskId: await fresh(tenant, "disk"), SnapshotName }),
+    parameters: async (tenant, SnapshotName) => ({ DiskId: await tenant.make("disk"), SnapshotName }),
     rest: { action: "DescribeSnapshots", ids: "SnapshotIds", is: /"SnapshotState":"NORMAL"/ },
   },
   image: {
     action: "CreateImage",
-    parameters: async (tenant, ImageName) => ({ InstanceId: await fresh(tenant, "instance"), ImageName }),
+    parameters: async (tenant, ImageName) => ({ InstanceId: await tenant.make("instance"), ImageName }),
     rest: { action: "DescribeImages", ids: "ImageIds", is: /"ImageState":"NORMAL"/ },
   },
-} as const satisfies Readonly<Record<string, Maker>>;
+} as const satisfies Readonly<Partial<Record<IdKind, Maker>>>;
+
+/** Kinds of things that an account has of its own. */
+export const ownKinds = Object.keys(makers) as (keyof typeof makers)[];
 
 export class Tenant {
   readonly vstation: TestVstation;
@@ -120,14 +122,9 @@ export class Tenant {
     this.vstation = vstation;
     this.id = id;
     this.name = name;
-    const { endpoint, region } = vstation.credentials;
-    const profile = { httpProfile: { endpoint: endpoint.replace("http://", ""), protocol: "http://" } };
+    const config = sdkConfig({ ...vstation.credentials, ...key });
     const client = (service: Service) =>
-      new CommonClient(endpoint.replace("http://", ""), services[service].version, {
-        credential: key,
-        region,
-        profile,
-      });
+      new CommonClient(config.profile.httpProfile.endpoint, services[service].version, config);
     this.#clients = { cvm: client("cvm"), vpc: client("vpc"), cbs: client("cbs"), tag: client("tag") };
   }
 
@@ -151,19 +148,16 @@ export class Tenant {
 
   /** The VPC in which all of the tenant's subnets are. */
   home(): Promise<string> {
-    return (this.#home ??= fresh(this, "vpc"));
+    return (this.#home ??= this.make("vpc"));
   }
 
-  /** A new thing of this kind, at rest; undefined while there is no action that makes one: then nobody has one of his own. */
-  async make(kind: IdKind): Promise<string | undefined> {
-    const maker = (makers as Readonly<Record<string, Maker | undefined>>)[kind];
-    if (maker === undefined || !actions.some(({ name }) => name === maker.action)) return undefined;
-    const id = await this.#id(
-      maker.action as Action["name"],
-      await maker.parameters(this, `${this.name}_${++this.#made}`),
-    );
+  /** A new thing of this kind, at rest. */
+  async make(kind: IdKind): Promise<string> {
+    const maker = (makers as Partial<Record<IdKind, Maker>>)[kind];
+    if (maker === undefined) throw new Error(`teach support/isolation/tenant.ts to make a ${kind}`);
+    const id = await this.#id(maker.action, await maker.parameters(this, `${this.name}_${++this.#made}`));
     await eventually(`${id} is at rest`, async () => {
-      const { answer } = await this.call(maker.rest.action as Action["name"], { [maker.rest.ids]: [id] });
+      const { answer } = await this.call(maker.rest.action, { [maker.rest.ids]: [id] });
       return maker.rest.is.test(JSON.stringify(answer)) ? true : undefined;
     });
     return id;
