@@ -2,22 +2,19 @@
  * Compute's network killed at each of its crash points while VPCs come to a host and while they go: the next Compute finishes what
  * was begun, and what it has made then is what one that nobody killed makes.
  */
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { WantedSubnet, WantedVpc } from "../../src/api/agent.ts";
 import { newId, type SubnetId, type VpcId } from "../../src/lib/ids.ts";
+import { crashPoints } from "../faults/points.ts";
 import { TestUnderlay } from "./support/compute-host.ts";
 import type { NetworkOrder } from "./support/network-driver.ts";
 import { guestSpec, NetworkHost, type Nic } from "./support/network-host.ts";
 import { until } from "./support/until.ts";
 import { testGroup } from "./support/wanted-documents.ts";
 
-const folder = join(import.meta.dirname, "../../src/compute/network");
-const points = readdirSync(folder)
-  .filter((name) => name.endsWith(".ts"))
-  .flatMap((name) => [...readFileSync(join(folder, name), "utf8").matchAll(/crashPoint\("([^"]+)"\)/g)])
-  .flatMap(([, point]) => point ?? []);
+const points = crashPoints()
+  .filter(({ file }) => file.startsWith("src/compute/network/"))
+  .map(({ name }) => name);
 
 const vpcs = ["one00001", "two00001"].map((name): WantedVpc => ({
   id: `vpc-${name}` as VpcId,

@@ -2,23 +2,19 @@
  * VStation and PostgreSQL killed in the middle of everything. The crash points are collected from the source: each one is passed
  * by the walk below with the process ending itself there, once, and a point that the walk does not reach fails the test.
  */
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { NativeClient } from "../../src/api/native/client.ts";
 import { isFailure } from "../../src/lib/errors.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
+import { crashPoints } from "../faults/points.ts";
 import { areGone, inState, list, run, show, start, stop, terminate } from "./support/cloud.ts";
+import { CvmCaller } from "./support/cvm.ts";
 import { TestPostgres } from "./support/postgres.ts";
 import { eventually, persistently, TestVstation } from "./support/vstation.ts";
 
-const source = join(import.meta.dirname, "../../src/vstation");
-
-/** The CVM edge's own points are passed by its own tests. */
-const points = readdirSync(source, { recursive: true, encoding: "utf8" })
-  .filter((name) => name.endsWith(".ts") && !name.endsWith(".test.ts") && !name.startsWith("cvm/"))
-  .flatMap((name) => [...readFileSync(join(source, name), "utf8").matchAll(/crashPoint\("([^"]+)"\)/g)])
-  .flatMap((match) => match[1] ?? []);
+const points = crashPoints()
+  .filter(({ program }) => program === "vstation")
+  .map(({ name }) => name);
 
 const postgres = new TestPostgres();
 let vstation: TestVstation;
@@ -102,12 +98,16 @@ describe("VStation killed", () => {
     expect(ids).toHaveLength(1);
     const [running] = await inState(vstation, ids, "RUNNING");
     expect(running?.epoch).toBe(2);
+    const [id] = ids;
+    if (id === undefined) throw new Error("no id");
+    // By the other of the two APIs.
+    const rename = { InstanceIds: [id], InstanceName: "renamed" };
+    await persistently(() => new CvmCaller(vstation.credentials).call("ModifyInstancesAttribute", rename));
+    expect((await persistently(() => show(vstation.native, id))).name).toBe("renamed");
     await insist((native) => stop(native, ids));
     await inState(vstation, ids, "STOPPED");
     await insist((native) => start(native, ids));
     await inState(vstation, ids, "RUNNING");
-    const [id] = ids;
-    if (id === undefined) throw new Error("no id");
     await diskAndSnapshot(id);
     const request = { id, instanceType: "S5.MEDIUM2", mayStop: true };
     await insist((native) => native.call("instanceResize", { request }));
