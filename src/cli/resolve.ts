@@ -8,6 +8,7 @@ import type { DiskWire, SnapshotWire } from "../api/native/storage.ts";
 import { Failure } from "../lib/errors.ts";
 import {
   parseId,
+  type AccountId,
   type DiskId,
   type GroupId,
   type HostId,
@@ -111,34 +112,58 @@ export async function instanceId(client: NativeClient, given: string): Promise<I
   return id;
 }
 
-export async function hostId(client: NativeClient, given: string): Promise<HostId> {
-  return parseId("host", given) ?? pick("host", given, await allHosts(client)).id;
+/** Names are looked up in one reading of the list, and only when there is one; what is given twice comes once. */
+async function idsOf<K extends IdKind>(
+  kind: K,
+  given: readonly string[],
+  all: () => Promise<readonly Named<K>[]>,
+): Promise<Id<K>[]> {
+  const things = given.every((text) => parseId(kind, text) !== undefined) ? [] : await all();
+  return [...new Set(given.map((text) => pick(kind, text, things).id))];
 }
 
-export async function keyIds(client: NativeClient, given: readonly string[]): Promise<KeyId[]> {
-  const all = given.every((text) => parseId("key", text) !== undefined) ? [] : await allKeys(client);
-  return given.map((text) => pick("key", text, all).id);
+async function idOf<K extends IdKind>(kind: K, given: string, all: () => Promise<readonly Named<K>[]>): Promise<Id<K>> {
+  return parseId(kind, given) ?? pick(kind, given, await all()).id;
 }
 
-export async function imageId(client: NativeClient, given: string): Promise<ImageId> {
-  return parseId("image", given) ?? pick("image", given, await allImages(client)).id;
+export function hostId(client: NativeClient, given: string): Promise<HostId> {
+  return idOf("host", given, () => allHosts(client));
 }
 
-export async function groupId(client: NativeClient, given: string): Promise<GroupId> {
-  return parseId("group", given) ?? pick("group", given, await allGroups(client)).id;
+export function keyIds(client: NativeClient, given: readonly string[]): Promise<KeyId[]> {
+  return idsOf("key", given, () => allKeys(client));
 }
 
-export async function diskIds(client: NativeClient, given: readonly string[]): Promise<DiskId[]> {
-  const all = given.every((text) => parseId("disk", text) !== undefined) ? [] : await allDisks(client);
-  return [...new Set(given.map((text) => pick("disk", text, all).id))];
+export function imageId(client: NativeClient, given: string): Promise<ImageId> {
+  return idOf("image", given, () => allImages(client));
 }
 
-export async function diskId(client: NativeClient, given: string): Promise<DiskId> {
-  return parseId("disk", given) ?? pick("disk", given, await allDisks(client)).id;
+export function imageIds(client: NativeClient, given: readonly string[]): Promise<ImageId[]> {
+  return idsOf("image", given, () => allImages(client));
 }
 
-export async function snapshotId(client: NativeClient, given: string): Promise<SnapshotId> {
-  return parseId("snapshot", given) ?? pick("snapshot", given, await allSnapshots(client)).id;
+export function groupId(client: NativeClient, given: string): Promise<GroupId> {
+  return idOf("group", given, () => allGroups(client));
+}
+
+export function accountId(client: NativeClient, given: string): Promise<AccountId> {
+  return idOf("account", given, () => allAccounts(client));
+}
+
+export function diskId(client: NativeClient, given: string): Promise<DiskId> {
+  return idOf("disk", given, () => allDisks(client));
+}
+
+export function diskIds(client: NativeClient, given: readonly string[]): Promise<DiskId[]> {
+  return idsOf("disk", given, () => allDisks(client));
+}
+
+export function snapshotId(client: NativeClient, given: string): Promise<SnapshotId> {
+  return idOf("snapshot", given, () => allSnapshots(client));
+}
+
+export function snapshotIds(client: NativeClient, given: readonly string[]): Promise<SnapshotId[]> {
+  return idsOf("snapshot", given, () => allSnapshots(client));
 }
 
 const notFound: Partial<Record<IdKind, string>> = {
@@ -152,12 +177,13 @@ const notFound: Partial<Record<IdKind, string>> = {
   snapshot: "SnapshotNotFound",
 };
 
+interface Named<K extends IdKind> {
+  id: Id<K>;
+  name: string;
+}
+
 /** The one thing with that id or name. Throws not_found, or conflict when several have the name. */
-export function pick<K extends IdKind>(
-  kind: K,
-  given: string,
-  things: readonly { id: Id<K>; name: string }[],
-): { id: Id<K> } {
+function pick<K extends IdKind>(kind: K, given: string, things: readonly Named<K>[]): { id: Id<K> } {
   const id = parseId(kind, given);
   if (id !== undefined) return { id };
   const named = things.filter(({ name }) => name === given);

@@ -1,14 +1,12 @@
 /** `account`: tenants, their API keys and what they may have. */
 import { closeSync, rmSync, writeFileSync } from "node:fs";
 import { InvalidArgumentError, type Command } from "commander";
-import type { NativeClient } from "../../api/native/client.ts";
 import type { AccessKeyWire, AccountWire } from "../../api/native/tenancy.ts";
 import { quotaNames, type QuotaName } from "../../core/quotas.ts";
-import { parseId, type AccountId } from "../../lib/ids.ts";
 import type { Context } from "../context.ts";
 import { paint, type Io } from "../io.ts";
 import { openNew } from "../new-file.ts";
-import { allAccounts, pick } from "../resolve.ts";
+import { accountId, allAccounts } from "../resolve.ts";
 import { age, facts, table } from "../table.ts";
 import { confirmed, contextOf, oneOf } from "./shared.ts";
 
@@ -193,10 +191,6 @@ function addKeys(key: Command, io: Io): void {
       await context.client.call("accessKeyDelete", { params: { id, secretId } });
       context.print({ deleted: [secretId] }, () => `deleted ${secretId}\n`);
     });
-}
-
-async function accountId(client: NativeClient, given: string): Promise<AccountId> {
-  return parseId("account", given) ?? pick("account", given, await allAccounts(client)).id;
 }
 
 type Quotas = Partial<Record<QuotaName, number | null>>;

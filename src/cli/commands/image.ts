@@ -4,12 +4,11 @@ import { basename, resolve } from "node:path";
 import type { Command } from "commander";
 import type { ImageWire } from "../../api/native/resources.ts";
 import { bootModes, diskFormats, type BootMode, type DiskFormat } from "../../core/image.ts";
-import type { ImageId } from "../../lib/ids.ts";
 import type { Context } from "../context.ts";
 import { Exit, exitCodes, usageError } from "../exit.ts";
 import { sendImage, waitForImage } from "../image-import.ts";
 import { paint, type Io } from "../io.ts";
-import { allImages, imageId, instanceId } from "../resolve.ts";
+import { allImages, imageId, imageIds, instanceId } from "../resolve.ts";
 import { age, facts, printable, table } from "../table.ts";
 import { confirmed, contextOf, oneOf, wholeNumber } from "./shared.ts";
 
@@ -151,8 +150,7 @@ export function addImage(program: Command, io: Io): void {
     .option("-y, --yes", "do not ask")
     .action(async (given: string[], flags: { yes?: boolean }, command: Command) => {
       const context = contextOf(io, command);
-      const ids: ImageId[] = [];
-      for (const one of given) ids.push(await imageId(context.client, one));
+      const ids = await imageIds(context.client, given);
       await confirmed(context, flags.yes, `Delete ${given.join(", ")}?`);
       for (const id of ids) await context.client.call("imageDelete", { params: { id } });
       context.print({ deleted: ids }, () => `deleted ${ids.join(", ")}\n`);

@@ -8,7 +8,7 @@ import type { DiskId, SnapshotId } from "../../lib/ids.ts";
 import type { Context } from "../context.ts";
 import { Exit, exitCodes, usageError } from "../exit.ts";
 import { paint, type Io } from "../io.ts";
-import { allDisks, allSnapshots, diskId, diskIds, instanceId, snapshotId } from "../resolve.ts";
+import { allDisks, allSnapshots, diskId, diskIds, instanceId, snapshotId, snapshotIds } from "../resolve.ts";
 import { untilAtRest, type Look } from "../rest.ts";
 import { age, table } from "../table.ts";
 import { confirmed, contextOf, oneOf, waitOptions, wholeNumber, type WaitFlags } from "./shared.ts";
@@ -215,8 +215,7 @@ function addSnapshot(program: Command, io: Io): void {
     .option("-y, --yes", "do not ask")
     .action(async (given: string[], flags: { yes?: boolean }, command: Command) => {
       const context = contextOf(io, command);
-      const ids: SnapshotId[] = [];
-      for (const text of given) ids.push(await snapshotId(context.client, text));
+      const ids = await snapshotIds(context.client, given);
       await confirmed(context, flags.yes, `Delete ${ids.join(", ")}?`);
       for (const id of ids) await context.client.call("snapshotDelete", { params: { id } });
       context.print({ deleted: ids }, () => `deleted ${ids.join(", ")}\n`);

@@ -188,7 +188,8 @@ function lastEventId(header: string | undefined): bigint | undefined {
 
 function noSuchRoute(context: Context): Failure {
   const paths = Object.values(routes).map(({ method, path }) => ({ method: method as string, path }));
-  const known = [...paths, ...Object.values(rawRoutes).map(({ path }) => ({ method: "GET", path }))];
+  const raw = Object.values(rawRoutes).map((one) => ({ method: "method" in one ? one.method : "GET", path: one.path }));
+  const known = [...paths, ...raw];
   const here = known.filter(({ path }) => new RegExp(`^${path.replace(/\{\w+\}/g, "[^/]+")}$`).test(context.req.path));
   const methods = here.map(({ method }) => method).join(", ");
   const hint = methods === "" ? "see /openapi.json" : `this path takes ${methods}`;
