@@ -2,7 +2,7 @@
  * Disks as rows. Who changes one holds its row lock; in the order of locks disks come after instances (core truth: which machine a
  * disk is in is said by that instance's host) and before accounts, the zone and hosts.
  */
-import { sql, type RawBuilder } from "kysely";
+import { sql } from "kysely";
 import type { DiskRef } from "../../api/agent-storage.ts";
 import { diskState, type DiskState, type DiskType, type DiskUsage } from "../../core/disk.ts";
 import type { AccountId, DiskId, HostId, InstanceId, SnapshotId } from "../../lib/ids.ts";
@@ -10,6 +10,7 @@ import type { Reader, Tx } from "./database.ts";
 import { hostSilenceSeconds } from "./instances.ts";
 import { jobBegin } from "./jobs.ts";
 import { toJson } from "./json.ts";
+import { anyOf, listPage, ownedBy, type Slice } from "./listing.ts";
 import type { DiskRow } from "./schema.ts";
 
 export interface DiskFilter {
@@ -47,48 +48,46 @@ export const diskStateExpression = sql<DiskState>`
 export async function diskList(
   db: Reader,
   filter: DiskFilter,
-  page: { offset: number; limit: number } | null,
+  page: Slice | null,
 ): Promise<{ total: number; items: DiskRead[] }> {
-  const where = conditionsOf(filter);
-  const slice = page === null ? sql`` : sql`offset ${page.offset} limit ${page.limit}`;
-  const { rows } = await sql<DiskRow & { snapshots: number; snapshot_gib: number; percent: number | null }>`
-    select d.*,
-      (select count(*)::int from snapshot s where s.disk_id = d.id and s.deleted_at is null) as snapshots,
-      (select coalesce(sum(s.size_gib), 0)::int from snapshot s where s.disk_id = d.id and s.deleted_at is null)
-        as snapshot_gib,
-      (select (j.seen ->> 'percent')::int from host_job j where j.id = d.work ->> 'jobId') as percent
-    from disk d where ${where} order by d.created_at, d.id ${slice}`.execute(db);
-  const whole = page === null || (page.offset === 0 && rows.length < page.limit);
-  const total = whole
-    ? rows.length
-    : ((await sql<{ total: number }>`select count(*)::int as total from disk d where ${where}`.execute(db)).rows[0]
-        ?.total ?? 0);
-  const items = rows.map(({ snapshots, snapshot_gib, percent, ...row }) => ({
-    row,
-    state: diskState(row.work, row.instance_id !== null),
-    snapshots,
-    snapshotGiB: snapshot_gib,
-    percent,
-  }));
-  return { total, items };
-}
-
-function conditionsOf(filter: DiskFilter): RawBuilder<unknown> {
-  const conditions: RawBuilder<unknown>[] = [sql`d.deleted_at is null`];
-  const among = (column: RawBuilder<unknown>, values: readonly string[] | undefined): void => {
-    if (values !== undefined) conditions.push(sql`${column} = any(${[...values]})`);
+  const { total, items } = await listPage(
+    db,
+    {
+      columns: sql<DiskRow & { snapshots: number; snapshot_gib: number; percent: number | null }>`d.*,
+        (select count(*)::int from snapshot s where s.disk_id = d.id and s.deleted_at is null) as snapshots,
+        (select coalesce(sum(s.size_gib), 0)::int from snapshot s where s.disk_id = d.id and s.deleted_at is null)
+          as snapshot_gib,
+        (select (j.seen ->> 'percent')::int from host_job j where j.id = d.work ->> 'jobId') as percent`,
+      from: sql`disk d`,
+      where: [
+        sql`d.deleted_at is null`,
+        ...ownedBy("d", filter.accountId ?? "any"),
+        ...anyOf([
+          ["d.id", filter.ids],
+          ["d.name", filter.names],
+          ["d.usage", filter.usages],
+          ["d.disk_type", filter.types],
+          ["d.instance_id", filter.instanceIds],
+          ["d.zone", filter.zones],
+          ["d.snapshot_id", filter.snapshotIds],
+        ]),
+        ...(filter.attached === undefined ? [] : [sql`(d.instance_id is not null) = ${filter.attached}`]),
+        ...(filter.states === undefined ? [] : [sql`${diskStateExpression} = any(${[...filter.states]})`]),
+      ],
+      order: sql`d.created_at, d.id`,
+    },
+    page,
+  );
+  return {
+    total,
+    items: items.map(({ snapshots, snapshot_gib: snapshotGiB, percent, ...row }) => ({
+      row,
+      state: diskState(row.work, row.instance_id !== null),
+      snapshots,
+      snapshotGiB,
+      percent,
+    })),
   };
-  if (filter.accountId !== undefined) conditions.push(sql`d.account_id = ${filter.accountId}`);
-  if (filter.attached !== undefined) conditions.push(sql`(d.instance_id is not null) = ${filter.attached}`);
-  among(sql`d.id`, filter.ids);
-  among(sql`d.name`, filter.names);
-  among(sql`d.usage`, filter.usages);
-  among(sql`d.disk_type`, filter.types);
-  among(diskStateExpression, filter.states);
-  among(sql`d.instance_id`, filter.instanceIds);
-  among(sql`d.zone`, filter.zones);
-  among(sql`d.snapshot_id`, filter.snapshotIds);
-  return sql.join(conditions, sql` and `);
 }
 
 /** Locks live disks in the order of their ids; instances that matter must be locked before. */

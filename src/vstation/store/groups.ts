@@ -3,6 +3,7 @@ import { sql } from "kysely";
 import type { AccountId, GroupId, InstanceId } from "../../lib/ids.ts";
 import { insertMany, type Reader, type Tx } from "./database.ts";
 import type { NewClientToken } from "./instance-insert.ts";
+import { anyOf, listPage, ownedBy, type Slice } from "./listing.ts";
 import { tagDelete } from "./tags.ts";
 
 export interface GroupRead {
@@ -20,22 +21,27 @@ export async function groupList(
   db: Reader,
   accountId: AccountId,
   filter: { ids?: readonly GroupId[]; name?: string },
-  page: { offset: number; limit: number } | null,
+  page: Slice | null,
 ): Promise<{ total: number; items: GroupRead[] }> {
-  const conditions = [sql`g.account_id = ${accountId}`];
-  if (filter.ids !== undefined) conditions.push(sql`g.id = any(${[...filter.ids]})`);
-  if (filter.name !== undefined) conditions.push(sql`g.name = ${filter.name}`);
-  const where = sql.join(conditions, sql` and `);
-  const slice = page === null ? sql`` : sql`offset ${page.offset} limit ${page.limit}`;
-  const count = await sql<{ total: number }>`
-    select count(*)::int as total from disaster_recover_group g where ${where}`.execute(db);
-  const { rows } = await sql<GroupRead>`
-    select g.id, g.name, g.type, g.affinity, g.created_at as "createdAt",
-      coalesce((select jsonb_agg(i.id order by i.created_at, i.id) from instance i
-        where i.group_id = g.id and i.deleted_at is null), '[]') as "instanceIds",
-      (select count(*) from host)::int as hosts
-    from disaster_recover_group g where ${where} order by g.created_at desc, g.id ${slice}`.execute(db);
-  return { total: count.rows[0]?.total ?? 0, items: rows };
+  return listPage(
+    db,
+    {
+      columns: sql<GroupRead>`g.id, g.name, g.type, g.affinity, g.created_at as "createdAt",
+        coalesce((select jsonb_agg(i.id order by i.created_at, i.id) from instance i
+          where i.group_id = g.id and i.deleted_at is null), '[]') as "instanceIds",
+        (select count(*) from host)::int as hosts`,
+      from: sql`disaster_recover_group g`,
+      where: [
+        ...ownedBy("g", accountId),
+        ...anyOf([
+          ["g.id", filter.ids],
+          ["g.name", filter.name === undefined ? undefined : [filter.name]],
+        ]),
+      ],
+      order: sql`g.created_at desc, g.id`,
+    },
+    page,
+  );
 }
 
 export async function groupInsert(

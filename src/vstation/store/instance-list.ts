@@ -8,7 +8,7 @@ import type { AccountId, KeyId, SecurityGroupId } from "../../lib/ids.ts";
 import type { InstanceQuery, InstanceView } from "../cloud.ts";
 import type { Reader } from "./database.ts";
 import { hostSilenceSeconds } from "./instances.ts";
-import { tagConditions } from "./listing.ts";
+import { anyOf, listPage, ownedBy, tagColumn, tagConditions, type Slice } from "./listing.ts";
 import { groupsColumn } from "./network-wanted.ts";
 import type { DiskRow, InstanceRow } from "./schema.ts";
 
@@ -54,7 +54,7 @@ type Raw = InstanceRow & {
   key_ids: KeyId[];
   security_group_ids: SecurityGroupId[];
   elastic: InstanceView["elastic"];
-  tag_rows: Record<string, string>;
+  tags: Record<string, string>;
   disks: (Omit<DiskRow, "created_at"> & { created_at: string })[];
   host_name: string | null;
   host_connected: boolean;
@@ -65,46 +65,34 @@ export async function instanceList(
   db: Reader,
   accountId: AccountId | "any",
   query: InstanceQuery,
-  page: { offset: number; limit: number },
+  page: Slice,
 ): Promise<{ total: number; items: InstanceRead[] }> {
-  const from = sql`
-    from instance i
-    left join operation o on o.instance_id = i.id and o.state in ('PENDING', 'RUNNING')
-    left join host h on h.id = i.host_id
-    where ${conditionsOf(accountId, query)}`;
-  const { rows } = await sql<Raw>`
-    select i.*, ${stateExpression} as state, o.kind as open_kind, h.name as host_name,
-      coalesce(h.session is not null and h.seen_at > now() - make_interval(secs => ${hostSilenceSeconds}), false)
-        as host_connected,
-      coalesce((select jsonb_agg(ik.key_id order by ik.position) from instance_key ik where ik.instance_id = i.id), '[]')
-        as key_ids,
-      ${groupsColumn("i.id")} as security_group_ids, (
-        select jsonb_build_object('ip', e.ip, 'kind', e.kind, 'bandwidthMbps', e.bandwidth_mbps)
-        from elastic_address e where e.instance_id = i.id) as elastic,
-      coalesce((select jsonb_object_agg(t.key, t.value) from tag t where t.resource_id = i.id), '{}') as tag_rows,
-      (select coalesce(jsonb_agg(d order by d.slot nulls first), '[]') from disk d
-        where d.instance_id = i.id and d.deleted_at is null) as disks
-    ${from} order by i.created_at, i.id offset ${page.offset} limit ${page.limit}`.execute(db);
-  // Most answers hold the whole selection; only a full page leaves something to count.
-  const whole = page.offset === 0 && rows.length < page.limit;
-  const total = whole
-    ? rows.length
-    : ((await sql<{ total: number }>`select count(*)::int as total ${from}`.execute(db)).rows[0]?.total ?? 0);
+  const { total, items } = await listPage(
+    db,
+    {
+      columns: sql<Raw>`i.*, ${stateExpression} as state, o.kind as open_kind, h.name as host_name,
+        coalesce(h.session is not null and h.seen_at > now() - make_interval(secs => ${hostSilenceSeconds}), false)
+          as host_connected,
+        coalesce((select jsonb_agg(ik.key_id order by ik.position) from instance_key ik where ik.instance_id = i.id), '[]')
+          as key_ids,
+        ${groupsColumn("i.id")} as security_group_ids, (
+          select jsonb_build_object('ip', e.ip, 'kind', e.kind, 'bandwidthMbps', e.bandwidth_mbps)
+          from elastic_address e where e.instance_id = i.id) as elastic,
+        ${tagColumn("i")},
+        (select coalesce(jsonb_agg(d order by d.slot nulls first), '[]') from disk d
+          where d.instance_id = i.id and d.deleted_at is null) as disks`,
+      from: sql`instance i
+        left join operation o on o.instance_id = i.id and o.state in ('PENDING', 'RUNNING')
+        left join host h on h.id = i.host_id`,
+      where: conditionsOf(accountId, query),
+      order: sql`i.created_at, i.id`,
+    },
+    page,
+  );
   return {
     total,
-    items: rows.map(
-      ({
-        state,
-        open_kind,
-        key_ids,
-        disks,
-        security_group_ids,
-        elastic,
-        tag_rows,
-        host_name,
-        host_connected,
-        ...row
-      }) => ({
+    items: items.map(
+      ({ state, open_kind, key_ids, disks, security_group_ids, elastic, tags, host_name, host_connected, ...row }) => ({
         row,
         state,
         openKind: open_kind,
@@ -112,7 +100,7 @@ export async function instanceList(
         disks: disks.map((disk) => ({ ...disk, created_at: new Date(disk.created_at) })),
         securityGroupIds: security_group_ids,
         elastic,
-        tags: tag_rows,
+        tags,
         hostName: host_name,
         hostConnected: host_connected,
       }),
@@ -134,15 +122,14 @@ const listFilters = [
   ["groupIds", "group_id"],
 ] as const satisfies readonly (readonly [keyof InstanceQuery, keyof InstanceRow])[];
 
-function conditionsOf(accountId: AccountId | "any", query: InstanceQuery): RawBuilder<unknown> {
-  const conditions: RawBuilder<unknown>[] = [sql`i.deleted_at is null`];
-  if (accountId !== "any") conditions.push(sql`i.account_id = ${accountId}`);
-  for (const [key, column] of listFilters) {
-    const values = query[key];
-    if (values !== undefined) conditions.push(sql`${sql.ref(`i.${column}`)} = any(${[...values]})`);
-  }
+function conditionsOf(accountId: AccountId | "any", query: InstanceQuery): RawBuilder<unknown>[] {
+  const conditions: RawBuilder<unknown>[] = [
+    sql`i.deleted_at is null`,
+    ...ownedBy("i", accountId),
+    ...anyOf(listFilters.map(([key, column]) => [`i.${column}`, query[key]])),
+    ...tagConditions("i", query),
+  ];
   if (query.states !== undefined) conditions.push(sql`${stateExpression} = any(${[...query.states]})`);
-  conditions.push(...tagConditions("i", query));
   if (query.tagValues !== undefined) {
     conditions.push(sql`exists (
       select from tag t where t.resource_id = i.id and t.value = any(${[...query.tagValues]}))`);
@@ -157,5 +144,5 @@ function conditionsOf(accountId: AccountId | "any", query: InstanceQuery): RawBu
   }
   if (query.createdFrom !== undefined) conditions.push(sql`i.created_at >= ${query.createdFrom}`);
   if (query.createdTo !== undefined) conditions.push(sql`i.created_at <= ${query.createdTo}`);
-  return sql.join(conditions, sql` and `);
+  return conditions;
 }

@@ -2,6 +2,7 @@
 import { sql } from "kysely";
 import type { AccountId, InstanceId, KeyId } from "../../lib/ids.ts";
 import type { Reader, Tx } from "./database.ts";
+import { anyOf, listPage, ownedBy, type Slice } from "./listing.ts";
 import { tagDelete } from "./tags.ts";
 
 export interface KeyRead {
@@ -22,20 +23,26 @@ export async function keyList(
   db: Reader,
   accountId: AccountId,
   filter: KeyFilter,
-  page: { offset: number; limit: number } | null,
+  page: Slice | null,
 ): Promise<{ total: number; items: KeyRead[] }> {
-  const conditions = [sql`k.account_id = ${accountId}`];
-  if (filter.ids !== undefined) conditions.push(sql`k.id = any(${[...filter.ids]})`);
-  if (filter.names !== undefined) conditions.push(sql`k.name = any(${[...filter.names]})`);
-  const where = sql.join(conditions, sql` and `);
-  const slice = page === null ? sql`` : sql`offset ${page.offset} limit ${page.limit}`;
-  const count = await sql<{ total: number }>`select count(*)::int as total from key_pair k where ${where}`.execute(db);
-  const { rows } = await sql<KeyRead>`
-    select k.id, k.name, k.description, k.public_key as "publicKey", k.created_at as "createdAt",
-      coalesce((select jsonb_agg(ik.instance_id order by ik.instance_id) from instance_key ik where ik.key_id = k.id), '[]')
-        as "instanceIds"
-    from key_pair k where ${where} order by k.created_at desc, k.id ${slice}`.execute(db);
-  return { total: count.rows[0]?.total ?? 0, items: rows };
+  return listPage(
+    db,
+    {
+      columns: sql<KeyRead>`k.id, k.name, k.description, k.public_key as "publicKey", k.created_at as "createdAt",
+        coalesce((select jsonb_agg(ik.instance_id order by ik.instance_id) from instance_key ik where ik.key_id = k.id), '[]')
+          as "instanceIds"`,
+      from: sql`key_pair k`,
+      where: [
+        ...ownedBy("k", accountId),
+        ...anyOf([
+          ["k.id", filter.ids],
+          ["k.name", filter.names],
+        ]),
+      ],
+      order: sql`k.created_at desc, k.id`,
+    },
+    page,
+  );
 }
 
 /** Throws a unique violation (key_pair_account_id_name_key) when the name is taken. */

@@ -1,10 +1,11 @@
 /** Snapshots as rows; one belongs to its account and outlives its disk. In the order of locks they come after disks. */
-import { sql, type RawBuilder } from "kysely";
+import { sql } from "kysely";
 import type { SnapshotRef } from "../../api/agent-storage.ts";
 import type { AccountId, DiskId, SnapshotId } from "../../lib/ids.ts";
 import type { Reader, Tx } from "./database.ts";
 import type { SnapshotRow } from "./schema.ts";
 import { toJson } from "./json.ts";
+import { anyOf, listPage, ownedBy, type Slice } from "./listing.ts";
 
 export interface SnapshotFilter {
   ids?: readonly SnapshotId[];
@@ -20,31 +21,29 @@ export interface SnapshotFilter {
 export async function snapshotList(
   db: Reader,
   filter: SnapshotFilter,
-  page: { offset: number; limit: number } | null,
+  page: Slice | null,
 ): Promise<{ total: number; items: SnapshotRow[] }> {
-  const where = conditionsOf(filter);
-  const slice = page === null ? sql`` : sql`offset ${page.offset} limit ${page.limit}`;
-  const { rows } = await sql<SnapshotRow>`
-    select s.* from snapshot s where ${where} order by s.created_at desc, s.id ${slice}`.execute(db);
-  const whole = page === null || (page.offset === 0 && rows.length < page.limit);
-  if (whole) return { total: rows.length, items: rows };
-  const count = await sql<{ total: number }>`select count(*)::int as total from snapshot s where ${where}`.execute(db);
-  return { total: count.rows[0]?.total ?? 0, items: rows };
-}
-
-function conditionsOf(filter: SnapshotFilter): RawBuilder<unknown> {
-  const conditions: RawBuilder<unknown>[] = [sql`s.deleted_at is null`];
-  const among = (column: RawBuilder<unknown>, values: readonly string[] | undefined): void => {
-    if (values !== undefined) conditions.push(sql`${column} = any(${[...values]})`);
-  };
-  if (filter.accountId !== undefined) conditions.push(sql`s.account_id = ${filter.accountId}`);
-  among(sql`s.id`, filter.ids);
-  among(sql`s.name`, filter.names);
-  among(sql`s.disk_id`, filter.diskIds);
-  among(sql`s.disk_usage`, filter.usages);
-  among(sql`s.state`, filter.states);
-  among(sql`s.zone`, filter.zones);
-  return sql.join(conditions, sql` and `);
+  return listPage(
+    db,
+    {
+      columns: sql<SnapshotRow>`s.*`,
+      from: sql`snapshot s`,
+      where: [
+        sql`s.deleted_at is null`,
+        ...ownedBy("s", filter.accountId ?? "any"),
+        ...anyOf([
+          ["s.id", filter.ids],
+          ["s.name", filter.names],
+          ["s.disk_id", filter.diskIds],
+          ["s.disk_usage", filter.usages],
+          ["s.state", filter.states],
+          ["s.zone", filter.zones],
+        ]),
+      ],
+      order: sql`s.created_at desc, s.id`,
+    },
+    page,
+  );
 }
 
 export async function snapshotLock(tx: Tx, ids: readonly SnapshotId[], accountId?: AccountId): Promise<SnapshotRow[]> {
