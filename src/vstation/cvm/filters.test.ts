@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { diskUsages } from "../../core/disk.ts";
 import type { DiskQuery } from "../cloud-storage.ts";
 import { byIds, byWords, listed, queryOf, type Narrows } from "./filters.ts";
-import { call, fakeCloud, serveFake, type TestServer } from "./testing.ts";
+import { fakeCloud } from "./cloud.fake.ts";
+import { call, serveFake, type TestServer } from "./testing.ts";
 
 const narrows: Narrows<DiskQuery> = {
   "disk-id": byIds("disk", (ids) => ({ ids })),
@@ -73,8 +74,8 @@ describe("what a list is asked for by the filters of", () => {
   const { cloud } = fakeCloud();
   let query: unknown;
   let server: TestServer;
-  const find = (_: unknown, asked: unknown) => {
-    query = asked;
+  const find = (_: unknown, wanted: unknown) => {
+    query = wanted;
     return Promise.resolve({ total: 0, items: [] });
   };
   beforeAll(async () => {

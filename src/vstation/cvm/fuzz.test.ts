@@ -4,16 +4,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { cvmErrorCodes } from "./error-codes.ts";
 import { services } from "./known-actions/known-actions.ts";
 import { actions } from "./actions.ts";
-import {
-  call,
-  fakeCloud,
-  send,
-  serveFake,
-  signedHeaders,
-  testImage,
-  type RawAnswer,
-  type TestServer,
-} from "./testing.ts";
+import { fakeCloud, testImage } from "./cloud.fake.ts";
+import { call, send, serveFake, signedHeaders, type RawAnswer, type TestServer } from "./testing.ts";
 
 let server: TestServer;
 beforeAll(async () => {

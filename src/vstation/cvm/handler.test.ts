@@ -3,16 +3,8 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { maximumBody } from "./body.ts";
-import {
-  call,
-  fakeCloud,
-  send,
-  serveFake,
-  signedHeaders,
-  testKey,
-  type RawAnswer,
-  type TestServer,
-} from "./testing.ts";
+import { fakeCloud, testKey } from "./cloud.fake.ts";
+import { call, send, serveFake, signedHeaders, type RawAnswer, type TestServer } from "./testing.ts";
 
 const { cloud, calls } = fakeCloud();
 const observed: unknown[][] = [];

@@ -8,7 +8,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { failure } from "../../core/failure-codes.ts";
 import { actions, offered } from "./actions.ts";
 import { serviceOf, services, type Service } from "./known-actions/known-actions.ts";
-import { fakeCloud, serveFake, testImage, testKey, testPlace, testSubnet, type TestServer } from "./testing.ts";
+import { fakeCloud, testImage, testKey, testPlace, testSubnet } from "./cloud.fake.ts";
+import { serveFake, type TestServer } from "./testing.ts";
 
 const { Client } = cvm.v20170312;
 const { cloud, calls, state } = fakeCloud();

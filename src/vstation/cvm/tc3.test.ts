@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Refusal } from "./error-codes.ts";
 import { readAuthorization, signatureValid, type SignedRequest } from "./tc3.ts";
-import { signedHeaders, testKey, type Signing } from "./testing.ts";
+import { testKey } from "./cloud.fake.ts";
+import { signedHeaders, type Signing } from "./testing.ts";
 
 const now = 1_767_225_600 + 12 * 3600;
 
