@@ -32,7 +32,7 @@ function begin(home: string): void {
   });
   process.on("exit", () => {
     if (orders === undefined) return;
-    const file = leftFile(home, orders.number, who);
+    const file = leftFile(home, orders.number, who, process.pid);
     mkdirSync(dirname(file), { recursive: true });
     writeWhole(file, JSON.stringify([...visited]), 0o600);
   });

@@ -34,6 +34,6 @@ export const ordersFile = (folder: string): string => join(folder, "orders.json"
 export const hitFile = (folder: string, step: string): string => join(folder, "hits", step.replaceAll("/", "_"));
 export const visitedFile = (folder: string, number: number, who: string): string =>
   join(folder, "visited", String(number), who);
-/** The same of a program that has ended by itself. */
-export const leftFile = (folder: string, number: number, who: string): string =>
-  `${visitedFile(folder, number, who)}.left`;
+/** The same of a process that has ended by itself; a program may have children of the same name. */
+export const leftFile = (folder: string, number: number, who: string, pid: number): string =>
+  `${visitedFile(folder, number, who)}.${pid}.left`;
