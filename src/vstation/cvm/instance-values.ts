@@ -1,8 +1,9 @@
 /** The values that more than one instance action takes, each checked the same way everywhere. */
-import type { Tag, TagSpecification } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
+import type { TagSpecification } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
 import { isIp } from "../../core/addresses.ts";
 import { networkLimits } from "../../core/network-limits.ts";
-import { check, id, line, list, oneOf, structure, text } from "./parameters.ts";
+import { check, id, list, oneOf, structure, text } from "./parameters.ts";
+import { keysDiffer, tagParameter } from "./tag-values.ts";
 
 const userDataBytes = 16 * 1024;
 
@@ -71,21 +72,11 @@ export function securityGroupIds() {
   );
 }
 
-const tag = structure<Tag>()({
-  Key: check(
-    line(127),
-    "FailedOperation.IllegalTagKey",
-    "is empty or begins or ends with a space",
-    (value) => value !== "" && value.trim() === value,
-  ),
-  Value: line(255),
-});
-
 /** Tags to be bound at creation; only instances have tags. */
 export function instanceTags() {
   const specification = structure<TagSpecification>()({
     ResourceType: oneOf(["instance"]),
-    Tags: list(tag, 50, "InvalidParameterValue.TagQuotaLimitExceeded"),
+    Tags: list(tagParameter("FailedOperation.IllegalTagKey"), 50, "InvalidParameterValue.TagQuotaLimitExceeded"),
   });
   const specifications = list(specification, 10);
   const few = check(
@@ -94,10 +85,9 @@ export function instanceTags() {
     "has more than 50 tags",
     (given) => given.flatMap((each) => each.Tags).length <= 50,
   );
-  return check(few, "InvalidParameterValue.DuplicateTags", "holds a tag key twice", (given) => {
-    const keys = given.flatMap((each) => each.Tags.map((one) => one.Key));
-    return new Set(keys).size === keys.length;
-  });
+  return check(few, "InvalidParameterValue.DuplicateTags", "holds a tag key twice", (given) =>
+    keysDiffer(given.flatMap((each) => each.Tags)),
+  );
 }
 
 const passwordKinds = [/[a-z]/, /[A-Z]/, /[0-9]/, /[()`~!@#$%^&*\-+=|{}[\]:;',.?/]/];

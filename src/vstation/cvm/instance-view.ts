@@ -5,6 +5,7 @@ import type { InstanceView, OperationView } from "../cloud.ts";
 import { utcSeconds, type AnswerOf } from "./action.ts";
 import { throughputOf } from "./cbs/values.ts";
 import type { ActionName } from "./known-actions/known-actions.ts";
+import { shownTags } from "./tag-values.ts";
 
 const operationNames: Readonly<Record<OperationKind, ActionName>> = {
   "instance.run": "RunInstances",
@@ -58,7 +59,7 @@ export function shownInstance(view: InstanceView): Shown {
     ImageId: view.imageId,
     Uuid: view.uuid,
     CreatedTime: utcSeconds(view.createdAt),
-    Tags: Object.entries(view.tags).map(([Key, Value]) => ({ Key, Value })),
+    Tags: shownTags(view.tags),
     DisasterRecoverGroupId: view.groupId ?? "",
     DisasterRecoverGroupIds: view.groupId === null ? [] : [view.groupId],
     DisableApiTermination: view.terminationProtection,

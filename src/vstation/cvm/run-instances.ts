@@ -46,6 +46,7 @@ import {
   structure,
   text,
 } from "./parameters.ts";
+import { tagsOf } from "./tag-values.ts";
 
 const placement = structure<Placement>()({
   Zone: text(64, "InvalidZone.MismatchRegion"),
@@ -211,9 +212,7 @@ export const runInstances = action("RunInstances")(
       userData: request.UserData || null,
       restartPolicy: "always",
       terminationProtection: request.DisableApiTermination,
-      tags: Object.fromEntries(
-        (request.TagSpecification ?? []).flatMap((each) => each.Tags.map((tag) => [tag.Key, tag.Value] as const)),
-      ),
+      tags: tagsOf((request.TagSpecification ?? []).flatMap((each) => each.Tags)),
       clientToken: request.ClientToken ?? null,
       dryRun: request.DryRun,
     });

@@ -6,6 +6,7 @@ import { Refusal } from "../error-codes.ts";
 import { byIds, byWords, filters, listed, type Narrows } from "../filters.ts";
 import { clientToken } from "../instance-values.ts";
 import { boolean, check, id, idsToRead, ignored, integer, list, oneOf, page, refused, text } from "../parameters.ts";
+import { tagsOf } from "../tag-values.ts";
 import {
   diskId,
   diskIds,
@@ -17,7 +18,6 @@ import {
   shownDisk,
   snapshotId,
   tags,
-  tagsOf,
   throughput,
 } from "./values.ts";
 
@@ -34,7 +34,7 @@ export const createDisks = action("CreateDisks")(
     ),
     DiskType: diskType(),
     DiskName: diskName().optional(),
-    Tags: tags().optional(),
+    Tags: tags(),
     SnapshotId: snapshotId().optional(),
     DiskCount: integer(1, 50).default(1),
     ThroughputPerformance: throughput().optional(),

@@ -4,7 +4,8 @@ import type { SnapshotQuery } from "../../cloud-storage.ts";
 import { action } from "../action.ts";
 import { byIds, byWords, filters, listed, type Narrows } from "../filters.ts";
 import { idsToRead, ignored, oneOf, page, refused } from "../parameters.ts";
-import { diskId, diskName, shownSnapshot, snapshotId, snapshotIds, tags, tagsOf } from "./values.ts";
+import { tagsOf } from "../tag-values.ts";
+import { diskId, diskName, shownSnapshot, snapshotId, snapshotIds, tags } from "./values.ts";
 
 export const createSnapshot = action("CreateSnapshot")(
   {
@@ -12,7 +13,7 @@ export const createSnapshot = action("CreateSnapshot")(
     SnapshotName: diskName().optional(),
     Deadline: refused("UnsupportedOperation", "asks for a snapshot that ends by itself"),
     DiskBackupId: refused(),
-    Tags: tags().optional(),
+    Tags: tags(),
     LocalSnap: ignored(),
     DiskUsage: ignored(),
   },

@@ -3,23 +3,11 @@ import type {
   Disk,
   Placement,
   Snapshot,
-  Tag,
 } from "tencentcloud-sdk-nodejs/tencentcloud/services/cbs/v20170312/cbs_models.js";
 import { diskTypes } from "../../../core/disk.ts";
 import type { DiskLimitsView, DiskView, SnapshotView } from "../../cloud-storage.ts";
-import {
-  check,
-  id,
-  idsToChange,
-  ignored,
-  integer,
-  line,
-  list,
-  oneOf,
-  refused,
-  structure,
-  text,
-} from "../parameters.ts";
+import { id, idsToChange, ignored, integer, line, oneOf, refused, structure, text } from "../parameters.ts";
+import { shownTags, tagsParameter } from "../tag-values.ts";
 
 /** CBS counts the throughput of a disk in MB/s. */
 const bytesPerMegabyte = 1_000_000;
@@ -44,26 +32,12 @@ export const snapshotIds = idsToChange("snapshot", 100);
 export const diskId = () => id("disk");
 export const snapshotId = () => id("snapshot");
 
-const tag = structure<Tag>()({
-  Key: check(
-    line(127),
-    "FailedOperation.IllegalTagKey",
-    "is empty or begins or ends with a space",
-    (value) => value !== "" && value.trim() === value,
-  ),
-  Value: line(255),
-});
 export const tags = () =>
-  check(
-    list(tag, 50, "InvalidParameterValue.TagQuotaLimitExceeded"),
-    "InvalidParameterValue.DuplicateTags",
-    "holds a key twice",
-    (given) => new Set(given.map(({ Key }) => Key)).size === given.length,
-  );
-
-export function tagsOf(given: readonly { Key: string; Value: string }[] | undefined): Record<string, string> {
-  return Object.fromEntries((given ?? []).map(({ Key, Value }) => [Key, Value]));
-}
+  tagsParameter(50, {
+    badKey: "FailedOperation.IllegalTagKey",
+    tooMany: "InvalidParameterValue.TagQuotaLimitExceeded",
+    twice: "InvalidParameterValue.DuplicateTags",
+  });
 
 export function limitsOf(megabytes: number | undefined): DiskLimitsView {
   return { bytes: megabytes === undefined || megabytes === 0 ? null : megabytes * bytesPerMegabyte, iops: null };
@@ -120,7 +94,7 @@ export function shownDisk(view: DiskView): Disk {
     DeadlineError: false,
     ErrorPrompt: view.problem ?? "",
     CreateTime: plainTime(view.createdAt),
-    Tags: Object.entries(view.tags).map(([Key, Value]) => ({ Key, Value })),
+    Tags: shownTags(view.tags),
   };
 }
 
@@ -145,6 +119,6 @@ export function shownSnapshot(view: SnapshotView): Snapshot {
     ShareReference: 0,
     IsLocked: false,
     CreateTime: plainTime(view.createdAt),
-    Tags: Object.entries(view.tags).map(([Key, Value]) => ({ Key, Value })),
+    Tags: shownTags(view.tags),
   };
 }

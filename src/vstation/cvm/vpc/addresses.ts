@@ -6,7 +6,8 @@ import { Refusal } from "../error-codes.ts";
 import { byIds, byWords, listed, type Narrows } from "../filters.ts";
 import { clientToken } from "../instance-values.ts";
 import { check, id, idsToChange, idsToRead, ignored, integer, line, oneOf, refused, text } from "../parameters.ts";
-import { byTagKey, coexist, nameOf, shownTags, tags, tagsOf, vpcFilters } from "./values.ts";
+import { shownTags, tagsOf } from "../tag-values.ts";
+import { byTagKey, coexist, nameOf, tags, vpcFilters } from "./values.ts";
 
 const idLimit = 100;
 

@@ -7,7 +7,8 @@ import type { NatGatewayQuery, NatGatewayView } from "../../cloud/network.ts";
 import { action } from "../action.ts";
 import { byIds, listed, type Narrows } from "../filters.ts";
 import { id, idsToRead, ignored, integer, refused, text } from "../parameters.ts";
-import { byTagKey, coexist, networkName, shownTags, tags, tagsOf, vpcFilters, vpcTime } from "./values.ts";
+import { shownTags, tagsOf } from "../tag-values.ts";
+import { byTagKey, coexist, networkName, tags, vpcFilters, vpcTime } from "./values.ts";
 
 const noAddress = () =>
   refused("UnsupportedOperation", "asks for public addresses of the gateway, and each host's own is used");

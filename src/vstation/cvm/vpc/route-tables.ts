@@ -17,19 +17,8 @@ import {
   structure,
   text,
 } from "../parameters.ts";
-import {
-  byTagKey,
-  coexist,
-  networkName,
-  pageOf,
-  shownTags,
-  tags,
-  tagsOf,
-  textPage,
-  truthFilter,
-  vpcFilters,
-  vpcTime,
-} from "./values.ts";
+import { shownTags, tagsOf } from "../tag-values.ts";
+import { byTagKey, coexist, networkName, pageOf, tags, textPage, truthFilter, vpcFilters, vpcTime } from "./values.ts";
 
 export const createRouteTable = action("CreateRouteTable")(
   { VpcId: id("vpc"), RouteTableName: networkName(), Tags: tags() },

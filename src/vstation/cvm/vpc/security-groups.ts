@@ -4,18 +4,8 @@ import type { SecurityGroupQuery, SecurityGroupView } from "../../cloud/network.
 import { action } from "../action.ts";
 import { byIds, listed, type Narrows } from "../filters.ts";
 import { check, id, idsToRead, line, list, oneOf, text } from "../parameters.ts";
-import {
-  byTagKey,
-  coexist,
-  networkName,
-  pageOf,
-  shownTags,
-  tags,
-  tagsOf,
-  textPage,
-  vpcFilters,
-  vpcTime,
-} from "./values.ts";
+import { shownTags, tagsOf } from "../tag-values.ts";
+import { byTagKey, coexist, networkName, pageOf, tags, textPage, vpcFilters, vpcTime } from "./values.ts";
 
 /** The one project there is. */
 const projectId = () =>

@@ -5,15 +5,14 @@ import { action } from "../action.ts";
 import { byIds, filters, filterValues, listed, notBoth, type Narrows } from "../filters.ts";
 import { privateAddress } from "../instance-values.ts";
 import { id, idsToRead, ignored, integer, list, refused, text } from "../parameters.ts";
+import { shownTags, tagsOf } from "../tag-values.ts";
 import {
   byTagKey,
   coexist,
   nameOf,
   networkName,
   pageOf,
-  shownTags,
   tags,
-  tagsOf,
   textPage,
   truthFilter,
   vpcFilters,

@@ -1,9 +1,9 @@
 /** What the actions of the VPC service have in common: texts for numbers and truth values, names, tags, filters, times. */
-import type { Tag } from "tencentcloud-sdk-nodejs/tencentcloud/services/vpc/v20170312/vpc_models.js";
 import { networkLimits } from "../../../core/network-limits.ts";
 import type { Page } from "../../cloud.ts";
 import { filters } from "../filters.ts";
-import { check, line, list, structure, text } from "../parameters.ts";
+import { check, line, text } from "../parameters.ts";
+import { tagsParameter } from "../tag-values.ts";
 
 const pageLimit = 100;
 
@@ -46,30 +46,12 @@ export function truth() {
   );
 }
 
-const tag = structure<Tag>()({
-  Key: check(
-    line(127),
-    "InvalidParameterValue.TagInvalidKey",
-    "is empty or begins or ends with a space",
-    (value) => value !== "" && value.trim() === value,
-  ),
-  Value: line(255).optional(),
-});
-
-export function tags() {
-  const some = list(tag, networkLimits.tagsPerResource, "LimitExceeded.TagKeyPerResourceExceeded");
-  return check(some, "InvalidParameterValue.TagDuplicateKey", "holds a tag key twice", (given) => {
-    return new Set(given.map(({ Key }) => Key)).size === given.length;
-  }).optional();
-}
-
-export function tagsOf(given: readonly { Key: string; Value?: string | undefined }[] | undefined) {
-  return Object.fromEntries((given ?? []).map(({ Key, Value }) => [Key, Value ?? ""]));
-}
-
-export function shownTags(given: Readonly<Record<string, string>>): Tag[] {
-  return Object.entries(given).map(([Key, Value]) => ({ Key, Value }));
-}
+export const tags = () =>
+  tagsParameter(networkLimits.tagsPerResource, {
+    badKey: "InvalidParameterValue.TagInvalidKey",
+    tooMany: "LimitExceeded.TagKeyPerResourceExceeded",
+    twice: "InvalidParameterValue.TagDuplicateKey",
+  });
 
 export function vpcFilters(names: readonly string[]) {
   return filters([...names, "tag:"], 100, "InvalidParameter.FilterInvalidKey");

@@ -4,15 +4,14 @@ import type { VpcQuery, VpcView } from "../../cloud/network.ts";
 import { action } from "../action.ts";
 import { byIds, listed, type Narrows } from "../filters.ts";
 import { check, id, idsToRead, ignored, refused, text } from "../parameters.ts";
+import { shownTags, tagsOf } from "../tag-values.ts";
 import {
   byTagKey,
   coexist,
   nameOf,
   networkName,
   pageOf,
-  shownTags,
   tags,
-  tagsOf,
   textPage,
   truth,
   truthFilter,
