@@ -18,6 +18,7 @@ import { describeRegions, describeZones } from "./describe-places.ts";
 import {
   describeInstanceFamilyConfigs,
   describeInstanceTypeConfigs,
+  describeInstancesModification,
   describeInternetChargeTypeConfigs,
   describeZoneInstanceConfigInfos,
 } from "./describe-types.ts";
@@ -48,7 +49,6 @@ import {
   modifyKeyPairAttribute,
 } from "./key-pairs.ts";
 import {
-  describeInstancesModification,
   describeInstancesOperationLimit,
   inquiryPriceResetInstancesType,
   inquiryPriceResizeInstanceDisks,

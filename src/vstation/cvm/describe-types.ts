@@ -2,6 +2,8 @@
 import type { InstanceType } from "../../core/instance-types.ts";
 import { action, type AnswerOf } from "./action.ts";
 import { filters, filterValues } from "./filters.ts";
+import { instancesOf } from "./instances-of.ts";
+import { idsToChange, ignored } from "./parameters.ts";
 import { free } from "./prices.ts";
 
 type Quota = NonNullable<AnswerOf<"DescribeZoneInstanceConfigInfos">["InstanceTypeQuotaSet"]>[number];
@@ -22,23 +24,28 @@ function selected(zones: readonly string[], types: readonly InstanceType[], give
     );
 }
 
+/** A type as every action shows it that lists types; none has a GPU. */
+export function shownType(zone: string, type: InstanceType) {
+  return {
+    Zone: zone,
+    InstanceType: type.name,
+    InstanceFamily: type.family,
+    CPU: type.vcpus,
+    Memory: type.memoryGiB,
+    GPU: 0,
+    FPGA: 0,
+    GpuCount: 0,
+    GpuType: "",
+    GpuMemory: 0,
+  };
+}
+
 export const describeInstanceTypeConfigs = action("DescribeInstanceTypeConfigs")(
   { Filters: filters(["zone", "instance-family", "instance-type"], 1) },
   ({ cloud, place }, request) =>
     Promise.resolve({
       InstanceTypeConfigSet: selected(place.zones, cloud.catalogue.types, filterValues(request.Filters)).map(
-        ({ zone, type }) => ({
-          Zone: zone,
-          InstanceType: type.name,
-          InstanceFamily: type.family,
-          CPU: type.vcpus,
-          Memory: type.memoryGiB,
-          GPU: 0,
-          FPGA: 0,
-          GpuCount: 0,
-          GpuType: "",
-          GpuMemory: 0,
-        }),
+        ({ zone, type }) => shownType(zone, type),
       ),
     }),
 );
@@ -117,4 +124,24 @@ export const describeInternetChargeTypeConfigs = action("DescribeInternetChargeT
       { InternetChargeType: "TRAFFIC_POSTPAID_BY_HOUR", Description: "By traffic; nothing is billed here." },
     ],
   }),
+);
+
+/** What an instance may be changed to: every type that has room now, and what it is already. */
+export const describeInstancesModification = action("DescribeInstancesModification")(
+  { InstanceIds: idsToChange("instance", 20), Filters: ignored() },
+  async (context, request) => {
+    const instances = await instancesOf(context, request.InstanceIds);
+    const room = await context.cloud.catalogue.room();
+    const own = new Set(instances.map(({ instanceType }) => instanceType));
+    const zone = context.place.zones[0] ?? "";
+    const set = context.cloud.catalogue.types.map((type) => {
+      const fits = own.has(type.name) || (room.get(type.name) ?? 0) > 0;
+      return {
+        Status: fits ? "SELL" : "SOLD_OUT",
+        Message: fits ? "" : "no host of the zone has room for it now",
+        InstanceTypeConfig: shownType(zone, type),
+      };
+    });
+    return { TotalCount: set.length, InstanceTypeConfigStatusSet: set };
+  },
 );

@@ -92,37 +92,6 @@ export const inquiryPriceResizeInstanceDisks = action("InquiryPriceResizeInstanc
   },
 );
 
-/** What an instance may be changed to: every type that has room now, and what it is already. */
-export const describeInstancesModification = action("DescribeInstancesModification")(
-  { InstanceIds: idsToChange("instance", 20), Filters: ignored() },
-  async (context, request) => {
-    const instances = await instancesOf(context, request.InstanceIds);
-    const room = await context.cloud.catalogue.room();
-    const own = new Set(instances.map(({ instanceType }) => instanceType));
-    const zone = context.place.zones[0] ?? "";
-    const set = context.cloud.catalogue.types.map((type) => {
-      const fits = own.has(type.name) || (room.get(type.name) ?? 0) > 0;
-      return {
-        Status: fits ? "SELL" : "SOLD_OUT",
-        Message: fits ? "" : "no host of the zone has room for it now",
-        InstanceTypeConfig: {
-          Zone: zone,
-          InstanceType: type.name,
-          InstanceFamily: type.family,
-          CPU: type.vcpus,
-          Memory: type.memoryGiB,
-          GPU: 0,
-          FPGA: 0,
-          GpuCount: 0,
-          GpuType: "",
-          GpuMemory: 0,
-        },
-      };
-    });
-    return { TotalCount: set.length, InstanceTypeConfigStatusSet: set };
-  },
-);
-
 const operations = ["INSTANCE_DEGRADE", "INTERNET_CHARGE_TYPE_CHANGE"];
 
 /** Nothing is counted: every change may be made as often as one likes. */
