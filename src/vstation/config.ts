@@ -12,6 +12,8 @@ export const vstationConfigSchema = z.strictObject({
   listen: z.strictObject({
     address: z.string(),
     port: z.int().min(0).max(65535),
+    /** What clients call it, as its certificate says; the address itself when left out. Needed where that is "every address". */
+    name: z.string().min(1).optional(),
     tls: z.strictObject({ certFile: z.string(), keyFile: z.string() }).optional(),
   }),
   /** Where hosts dial in: always mutual TLS by our own CA. */
@@ -28,6 +30,7 @@ export const vstationConfigSchema = z.strictObject({
   }),
   /** CA key and certificate; created at the first start, 0600. Replicas share it. */
   pkiDir: z.string(),
+  /** Replicas share it as well; a VStation that finds another folder there than the zone's refuses to start (app/image-home.ts). */
   imageDir: z.string(),
   /**
    * Set when every host of the zone mounts one folder (sharedDir of its own configuration): cloud disks and snapshots then lie there.

@@ -18,6 +18,7 @@ import { Importer } from "./images/importer.ts";
 import { createCloud } from "./app/create-cloud.ts";
 import { EventTail } from "./app/event-tail.ts";
 import { ImageFolder } from "./app/image-folder.ts";
+import { imageHome } from "./app/image-home.ts";
 import { Audit, type AuditWriter } from "./audit.ts";
 import type { Cloud } from "./cloud.ts";
 import type { VStationConfig } from "./config.ts";
@@ -70,10 +71,13 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
       await joinTokenEnsure(store, tokenHash(token), name, lifetimeSeconds);
     }
   });
-  const keyring = await Keyring.open(config.pkiDir, !(await anySealed(store)));
+  await imageHome(store, config.zone, config.imageDir);
+  // What is sealed says that a VStation was here: CA and key are made together before that, or brought from where it is.
+  const isFirst = !(await anySealed(store));
+  const pki = await Pki.open(config.pkiDir, isFirst && !(await anyHostJoined(store)));
+  const keyring = await Keyring.open(config.pkiDir, isFirst);
   const secrets = await accountBootstrap(store, keyring);
   await networkSeed(store, secrets.accountId, config);
-  const pki = await Pki.open(config.pkiDir, !(await anyHostJoined(store)));
   const seen = new SeenWriter(store, log, (outcome) => countSeen(metrics, log, outcome));
   const folder = new ImageFolder(config.imageDir, log);
   let importer: Importer | undefined;

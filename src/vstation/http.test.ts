@@ -30,17 +30,24 @@ describe("an address", () => {
     const reachable = ["0.0.0.0", "::", "10.0.0.1", "192.168.1.1", "vstation.example", "1270.0.0.1", "127.example", ""];
     expect(reachable.filter(refused)).toEqual(reachable);
     expect(["127.0.0.1", "127.9.9.9", "::1", "localhost"].filter(refused)).toEqual([]);
-    expect(() => checkListen({ address: "0.0.0.0", port: 0, tls: { certFile: "c", keyFile: "k" } })).not.toThrow();
+    const tls = { certFile: "c", keyFile: "k" };
+    expect(() => checkListen({ address: "10.0.0.1", port: 0, tls })).not.toThrow();
+    expect(() => checkListen({ address: "0.0.0.0", port: 0, name: "vstation.example", tls })).not.toThrow();
+    for (const every of ["0.0.0.0", "::"]) {
+      expect(() => checkListen({ address: every, port: 0, tls })).toThrow("listen.name");
+    }
   });
 
   it("with TLS is served by HTTPS under the given certificate, and by nothing else", async () => {
     const pki = await Pki.open(join(dir, "pki"));
-    const { cert, key } = await pki.serverIdentity(["127.0.0.1"]);
+    const { cert, key } = await pki.serverIdentity(["localhost"]);
     const tls = { certFile: join(dir, "cert.pem"), keyFile: join(dir, "key.pem") };
     writeFileSync(tls.certFile, cert);
     writeFileSync(tls.keyFile, key);
-    const listener = await listenPublic({ address: "127.0.0.1", port: 0, tls }, { maxHeaderSize: 16_384 }, handlers);
+    const listen = { address: "127.0.0.1", port: 0, name: "localhost", tls };
+    const listener = await listenPublic(listen, { maxHeaderSize: 16_384 }, handlers);
     try {
+      expect(new URL(listener.url).hostname).toBe("localhost");
       const answer = await new Promise<string>((resolve, reject) => {
         const asked = request(listener.url, { ca: pki.caPem }, (response) => {
           response.setEncoding("utf8").once("data", resolve);

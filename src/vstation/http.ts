@@ -30,8 +30,16 @@ export interface PublicListener {
 const headersMs = 30_000;
 const requestMs = 120_000;
 
-/** Refuses an address that others can reach without TLS: requests carry replayable signatures and the operator's token. */
-export function checkListen({ address, tls }: VStationConfig["listen"]): void {
+/**
+ * Refuses an address that others can reach without TLS: requests carry replayable signatures and the operator's token. And one
+ * under which nobody can be told to find us.
+ */
+export function checkListen({ address, name, tls }: VStationConfig["listen"]): void {
+  if (tls !== undefined && name === undefined && isEveryAddress(address)) {
+    throw new Error(
+      `listen.address ${address} is every address of this machine, so listen.name is needed: what clients call it, as in the certificate`,
+    );
+  }
   if (tls !== undefined || isLoopback(address)) return;
   throw new Error(
     `listen.address ${address} can be reached from other machines, so listen.tls {certFile, keyFile} is needed; ` +
@@ -41,6 +49,10 @@ export function checkListen({ address, tls }: VStationConfig["listen"]): void {
 
 function isLoopback(address: string): boolean {
   return address === "localhost" || address === "::1" || (isIP(address) === 4 && address.startsWith("127."));
+}
+
+function isEveryAddress(address: string): boolean {
+  return address === "" || /^[0:.]*$/.test(address);
 }
 
 export async function listenPublic(
@@ -62,7 +74,8 @@ export async function listenPublic(
     server.listen(listen.port, listen.address, () => resolve());
   });
   const { port } = server.address() as AddressInfo;
-  const host = `${isIP(listen.address) === 6 ? `[${listen.address}]` : listen.address}:${port}`;
+  const called = listen.name ?? listen.address;
+  const host = `${isIP(called) === 6 ? `[${called}]` : called}:${port}`;
   return {
     host,
     url: `${listen.tls === undefined ? "http" : "https"}://${host}`,

@@ -47,8 +47,8 @@ export class Keyring {
     if (await keyring.#read()) return keyring;
     if (!mayMake) {
       throw new Error(
-        `${keyring.#file} is missing, and the database holds secrets that it opens: restore the file from a backup; ` +
-          "without it every API key has to be made anew",
+        `${keyring.#file} is missing, and the database holds secrets that it opens: a replica gets the folder from the first one, ` +
+          "a lost one comes back from a backup; without it every API key has to be made anew",
       );
     }
     await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -84,7 +84,7 @@ export class Keyring {
       const body = decipher.update(bytes.subarray(nonceBytes, -tagBytes));
       return Buffer.concat([body, decipher.final()]).toString("utf8");
     } catch (error) {
-      throw wrap(`opening the secret of ${about}`, error);
+      throw wrap(`opening the secret of ${about} by ${this.#file} (another VStation's? replicas have one folder)`, error);
     }
   }
 

@@ -48,8 +48,8 @@ export class Pki {
   }
 
   /**
-   * Opens the CA in this folder, making it at the first start. Two replicas that do so together end up with one. `mayMake`: no host
-   * has joined yet. Where one has, a CA that is missing is lost and must be brought back: no host would believe another.
+   * Opens the CA in this folder, making it at the first start. Two replicas that do so together end up with one. `mayMake`: no
+   * VStation has served with this database yet. Where one has, a CA that is missing must be brought: no host would believe another.
    */
   static async open(directory: string, mayMake = true): Promise<Pki> {
     await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -58,8 +58,8 @@ export class Pki {
       if (found === undefined) {
         if (!mayMake) {
           throw new Error(
-            `${join(directory, "ca.pem")} is missing, and hosts have joined under that CA: restore the file from a backup; ` +
-              "with a new CA each of them would have to join again",
+            `${join(directory, "ca.pem")} is missing, and this zone has a CA: a replica gets the folder from the first one, ` +
+              "a lost one comes back from a backup; with a new CA every host would have to join again",
           );
         }
         await create(directory);

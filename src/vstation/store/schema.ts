@@ -65,6 +65,7 @@ export interface ZoneTable {
   lease_holder: string | null;
   lease_epoch: Generated<number>;
   lease_expires_at: MaybeTime;
+  image_folder: string | null;
 }
 
 export interface HostTable {

@@ -1,5 +1,5 @@
 /**
- * The zone's row: who places in this zone (a lease with a fencing epoch), and the counter of address changes.
+ * The zone's row: who places in this zone (a lease with a fencing epoch), the counter of address changes, the folder of images.
  *
  * A lease is taken in one of two ways. Its holder keeps a session-level advisory lock: when the holder's process dies, its
  * connection ends, PostgreSQL releases the lock, and the next one takes over at once. When the holder hangs with its connection
@@ -13,6 +13,23 @@ import type { Store, Tx } from "./database.ts";
 
 export async function zoneEnsure(store: Store, zone: string): Promise<void> {
   await store.read((db) => sql`insert into zone (name) values (${zone}) on conflict do nothing`.execute(db));
+}
+
+/** The id of the zone's folder of images, if there is one yet. */
+export async function zoneImageFolder(store: Store, zone: string): Promise<string | undefined> {
+  const row = await store.read((db) =>
+    db.selectFrom("zone").select("image_folder").where("name", "=", zone).executeTakeFirst(),
+  );
+  return row?.image_folder ?? undefined;
+}
+
+/** Makes this folder the zone's unless it has one; returns the one that it has. */
+export async function zoneImageFolderEnsure(store: Store, zone: string, folder: string): Promise<string | undefined> {
+  const { rows } = await store.read((db) =>
+    sql<{ image_folder: string }>`
+      update zone set image_folder = coalesce(image_folder, ${folder}) where name = ${zone} returning image_folder`.execute(db),
+  );
+  return rows[0]?.image_folder;
 }
 
 /**

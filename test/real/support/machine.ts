@@ -1,14 +1,19 @@
-/** A machine of its own for tests of installing (machine.sh), plugged into a lab's underlay. Nothing in it is the lab's. */
+/** A machine of its own for tests of installing (machine.sh), plugged into an underlay: a lab's, or one by itself. Nothing in it is a lab's. */
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { edgeFlood } from "../../../lab/edge.ts";
-import { hostPlanOf } from "../../../lab/plan.ts";
+import { hostPlanOf, type Plan } from "../../../lab/plan.ts";
 import { initOf } from "../../../lab/processes.ts";
-import type { TestLab } from "../../../lab/testing.ts";
 import { until } from "./until.ts";
 
 const root = join(import.meta.dirname, "../../..");
+
+/** A lab, or an underlay and a folder of which nothing shall be seen in the machine. */
+export interface Wire {
+  readonly plan: Plan;
+  readonly home: { readonly path: string };
+}
 
 export interface Said {
   readonly code: number;
@@ -30,7 +35,7 @@ export class Machine {
   }
 
   /** `index`: beyond the lab's own hosts. */
-  static async start(lab: TestLab, name: string, index: number): Promise<Machine> {
+  static async start(lab: Wire, name: string, index: number): Promise<Machine> {
     const { address, port, mac } = hostPlanOf(lab.plan, index);
     // Not below what is hidden from it.
     const dir = mkdtempSync("/var/tmp/vstation-machine-");
@@ -78,14 +83,23 @@ export class Machine {
     return machine;
   }
 
-  /** Runs a shell command in it to its end. */
-  run(command: string, timeoutMs = 240_000): Promise<Said> {
+  /** Runs a shell command in it to its end; it reads `input`. */
+  run(command: string, { timeoutMs = 240_000, input = "" }: { timeoutMs?: number; input?: string | Buffer } = {}): Promise<Said> {
     return new Promise((resolve) => {
-      execFile("nsenter", this.#enter(command), { timeout: timeoutMs, killSignal: "SIGKILL" }, (error, out, err) => {
+      const options = { timeout: timeoutMs, killSignal: "SIGKILL" } as const;
+      const child = execFile("nsenter", this.#enter(command), options, (error, out, err) => {
         const code = error === null ? 0 : typeof error.code === "number" ? error.code : 255;
         resolve({ code, text: `${out}${err}` });
       });
+      child.stdin?.on("error", () => undefined).end(input);
     });
+  }
+
+  /** As run, and what fails is an error with all that it said; returns what it said. */
+  async must(command: string, options: { timeoutMs?: number; input?: string | Buffer } = {}): Promise<string> {
+    const { code, text } = await this.run(command, options);
+    if (code !== 0) throw new Error(`${this.name}: ${command}\nended with ${code}: ${text.slice(-4_000)}`);
+    return text;
   }
 
   /** Pulls the plug and throws it away. */

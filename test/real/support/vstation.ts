@@ -35,7 +35,8 @@ export class TestVstation {
   /** Log lines at level error and above: an expected one is taken out by the test that expects it. */
   readonly errors: { msg: string }[] = [];
   readonly #tokens: string[];
-  readonly #pkiDir: string;
+  /** What replicas share: CA, keys, images. */
+  readonly #shared: string;
   readonly #agentPort: number;
   readonly #listenPort: number;
   #process: ChildProcess | undefined;
@@ -47,10 +48,10 @@ export class TestVstation {
     this.postgres = postgres;
     this.database = database;
     [this.#agentPort, this.#listenPort] = ports;
-    this.#pkiDir = join((other ?? this).directory, "pki");
+    this.#shared = (other ?? this).directory;
     this.#tokens =
       other === undefined ? Array.from({ length: 40 }, () => randomBytes(24).toString("hex")) : other.#tokens;
-    this.#writeImage();
+    if (other === undefined) this.#writeImage();
   }
 
   /** With a database of its own, or as another replica of one that is there. */
@@ -65,7 +66,7 @@ export class TestVstation {
   }
 
   get caFingerprint(): string {
-    const { raw } = new X509Certificate(readFileSync(join(this.#pkiDir, "ca.crt")));
+    const { raw } = new X509Certificate(readFileSync(join(this.#shared, "pki/ca.crt")));
     return createHash("sha256").update(raw).digest("hex");
   }
 
@@ -84,8 +85,8 @@ export class TestVstation {
       database: this.database,
       listen: { address: "127.0.0.1", port: this.#listenPort },
       agents: { address: "127.0.0.1", port: this.#agentPort, names: ["127.0.0.1"] },
-      pkiDir: this.#pkiDir,
-      imageDir: join(this.directory, "images"),
+      pkiDir: join(this.#shared, "pki"),
+      imageDir: join(this.#shared, "images"),
       systemDiskGiB: 1,
       imports: this.imports,
       credentialsFile: join(this.directory, "credentials.json"),
