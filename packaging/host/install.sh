@@ -37,6 +37,8 @@ main() {
   [ "$(uname -m)" = x86_64 ] || stop "a host is an x86_64 machine; this is $(uname -m)"
 
   top=/opt/vstation etc=/etc/vstation state=/var/lib/vstation run=/run/vstation
+  # They have the same folders, and what makes a host no host any more clears them away.
+  [ ! -e "$etc/vstation.json" ] || stop "this machine is a VStation ($etc/vstation.json); a host is another one"
   # A second run beside this one would pull its files away; the lock goes with the process.
   mkdir -p "$top" "$state"
   exec 9> "$top/.lock"

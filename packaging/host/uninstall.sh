@@ -7,6 +7,7 @@ top=/opt/vstation etc=/etc/vstation state=/var/lib/vstation run=/run/vstation
 
 say() { echo "uninstall: $*" >&2; }
 [ "$(id -u)" = 0 ] || { say "run it as root"; exit 1; }
+[ ! -e "$etc/vstation.json" ] || { say "this machine is a VStation ($etc/vstation.json), no host: nothing was done"; exit 1; }
 if [ "${1:-}" != --guests-too ]; then
   left=$(find "$state/instances" "$state/disks" "$state/snapshots" -mindepth 1 -maxdepth 1 -name '*-????????*' 2>/dev/null | wc -l)
   [ "$left" = 0 ] || { say "$left instances, disks or snapshots lie in $state; to take them away as well: $0 --guests-too"; exit 1; }

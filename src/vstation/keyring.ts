@@ -9,11 +9,12 @@
  * it does not know reads the file again.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { createDurably } from "../lib/durable.ts";
 import { wrap } from "../lib/errors.ts";
+import { readIfThere } from "../lib/files.ts";
 
 const keyBytes = 32;
 const nonceBytes = 12;
@@ -84,7 +85,10 @@ export class Keyring {
       const body = decipher.update(bytes.subarray(nonceBytes, -tagBytes));
       return Buffer.concat([body, decipher.final()]).toString("utf8");
     } catch (error) {
-      throw wrap(`opening the secret of ${about} by ${this.#file} (another VStation's? replicas have one folder)`, error);
+      throw wrap(
+        `opening the secret of ${about} by ${this.#file} (another VStation's? replicas have one folder)`,
+        error,
+      );
     }
   }
 
@@ -94,13 +98,8 @@ export class Keyring {
   }
 
   async #read(): Promise<boolean> {
-    let text: string;
-    try {
-      text = await readFile(this.#file, "utf8");
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
-      throw wrap(`reading ${this.#file}`, error);
-    }
+    const text = await readIfThere(this.#file);
+    if (text === undefined) return false;
     const parsed = fileSchema.safeParse(jsonOrUndefined(text));
     if (!parsed.success) {
       // What is wrong is told by its place: the file's content stays out of every message.

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ProbeClient } from "../../guest/probe-client.ts";
 import { TestLab } from "../../lab/testing.ts";
 import { NativeClient } from "../../src/api/native/client.ts";
-import { Machine } from "./support/machine.ts";
+import { Machine, traces } from "./support/machine.ts";
 import { until } from "./support/until.ts";
 
 const program = join(import.meta.dirname, "../../vstation");
@@ -45,12 +45,6 @@ async function lineFor(name: string, ...flags: string[]): Promise<string> {
 async function hosts() {
   return (await native.call("hostList", { query: {} })).hosts;
 }
-
-/** What the installer and Compute leave on a machine, by its own tools. */
-const traces =
-  "ls -d /opt/vstation /etc/vstation /var/lib/vstation /run/vstation /etc/modules-load.d/vstation.conf 2>/dev/null; " +
-  "nft list tables | grep vstation; ip -o link show | grep -E 'alias vstation|vxlan|br-'; ls /run/netns 2>/dev/null; " +
-  "grep vstation /etc/libvirt/qemu.conf; pgrep -af 'vstation|dnsmasq|qemu-system' | grep -v ' sh -c '";
 
 describe("a machine", () => {
   let line: string;

@@ -6,7 +6,7 @@
  * while an instance moves). It is believed only while its serial is the one in the host's row: joining again revokes the old one.
  */
 import { createHash, randomBytes, type webcrypto } from "node:crypto";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { isIP } from "node:net";
 import { join } from "node:path";
 // The library keeps its registry in metadata that only this polyfill provides; it must be loaded first.
@@ -16,6 +16,7 @@ import { failure } from "../../core/failure-codes.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { createDurably, writeDurably } from "../../lib/durable.ts";
 import { wrap } from "../../lib/errors.ts";
+import { readIfThere } from "../../lib/files.ts";
 import type { HostId } from "../../lib/ids.ts";
 
 type CryptoKey = webcrypto.CryptoKey;
@@ -201,15 +202,6 @@ async function publish(directory: string, certificate: x509.X509Certificate): Pr
   const file = join(directory, "ca.crt");
   const text = `${certificate.toString("pem")}\n`;
   if ((await readIfThere(file)) !== text) await writeDurably(file, text, 0o644);
-}
-
-async function readIfThere(file: string): Promise<string | undefined> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw wrap(`reading ${file}`, error);
-  }
 }
 
 async function exportKey(key: CryptoKey): Promise<string> {

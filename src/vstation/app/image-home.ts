@@ -6,11 +6,11 @@
  * The folder carries an id in `.zone`, and the zone's row names it. The first VStation writes both, the file first: of two with different
  * folders that start together the one that wrote its row later finds the other's id there.
  */
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { randomUUID } from "node:crypto";
 import { createDurably } from "../../lib/durable.ts";
-import { wrap } from "../../lib/errors.ts";
+import { readIfThere } from "../../lib/files.ts";
 import type { Store } from "../store/database.ts";
 import { zoneImageFolder, zoneImageFolderEnsure } from "../store/zone.ts";
 
@@ -34,10 +34,5 @@ async function mark(directory: string, file: string): Promise<string | undefined
 }
 
 async function read(file: string): Promise<string | undefined> {
-  try {
-    return (await readFile(file, "utf8")).trim();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw wrap(`reading ${file}`, error);
-  }
+  return (await readIfThere(file))?.trim();
 }

@@ -27,7 +27,9 @@ export async function zoneImageFolder(store: Store, zone: string): Promise<strin
 export async function zoneImageFolderEnsure(store: Store, zone: string, folder: string): Promise<string | undefined> {
   const { rows } = await store.read((db) =>
     sql<{ image_folder: string }>`
-      update zone set image_folder = coalesce(image_folder, ${folder}) where name = ${zone} returning image_folder`.execute(db),
+      update zone set image_folder = coalesce(image_folder, ${folder}) where name = ${zone} returning image_folder`.execute(
+      db,
+    ),
   );
   return rows[0]?.image_folder;
 }

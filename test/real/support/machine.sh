@@ -21,7 +21,7 @@ mount -t proc proc proc
 mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=755 dev dev
-for each in null zero full random urandom tty kvm net/tun vhost-net; do
+for each in null zero full random urandom tty fuse kvm net/tun vhost-net; do
   [ -e "/dev/$each" ] || continue
   mkdir -p "$(dirname "dev/$each")"
   touch "dev/$each"

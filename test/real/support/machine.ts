@@ -21,6 +21,12 @@ export interface Said {
   readonly text: string;
 }
 
+/** What the installer and Compute leave on a machine, by its own tools. */
+export const traces =
+  "ls -d /opt/vstation /etc/vstation /var/lib/vstation /run/vstation /etc/modules-load.d/vstation.conf 2>/dev/null; " +
+  "nft list tables | grep vstation; ip -o link show | grep -E 'alias vstation|vxlan|br-'; ls /run/netns 2>/dev/null; " +
+  "grep vstation /etc/libvirt/qemu.conf; pgrep -af 'vstation|dnsmasq|qemu-system' | grep -v ' sh -c '";
+
 export class Machine {
   readonly name: string;
   readonly address: string;
@@ -84,7 +90,10 @@ export class Machine {
   }
 
   /** Runs a shell command in it to its end; it reads `input`. */
-  run(command: string, { timeoutMs = 240_000, input = "" }: { timeoutMs?: number; input?: string | Buffer } = {}): Promise<Said> {
+  run(
+    command: string,
+    { timeoutMs = 240_000, input = "" }: { timeoutMs?: number; input?: string | Buffer } = {},
+  ): Promise<Said> {
     return new Promise((resolve) => {
       const options = { timeout: timeoutMs, killSignal: "SIGKILL" } as const;
       const child = execFile("nsenter", this.#enter(command), options, (error, out, err) => {
