@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { CloudClient, credentialsSchema } from "../../bench/cloud.ts";
 import { ProbeClient } from "../../guest/probe-client.ts";
 import { edgeDown, edgeUp } from "../../lab/edge.ts";
@@ -19,8 +19,10 @@ import { Authority } from "./support/authority.ts";
 import { Machine, traces } from "./support/machine.ts";
 import { until } from "./support/until.ts";
 
+// Four machines are set up, and watchdogs waited for.
+vi.setConfig({ testTimeout: 600_000 });
 const repository = join(import.meta.dirname, "../..");
-const patienceMs = 150_000;
+const patienceMs = 180_000;
 const imageId = "img-tiny0001";
 const password = "a password / of : many @ kinds";
 const images = "/var/lib/vstation/images";
