@@ -4,6 +4,7 @@
  * compile error there. Messages are for the person who asked and may change.
  */
 import { Failure, type ErrorKind, type FailureOptions } from "../lib/errors.ts";
+import type { IdKind } from "../lib/ids.ts";
 import type { SeenReason } from "./seen.ts";
 
 /** Thrown by the use cases in src/vstation/cloud.ts. `detail` names the keys that mappers may rely on. */
@@ -143,6 +144,16 @@ export type FailureCode = keyof typeof failureKinds;
 /** Builds the failure of a code with the kind that belongs to it. */
 export function failure(code: FailureCode, message: string, options: FailureOptions = {}): Failure {
   return new Failure(failureKinds[code], code, message, options);
+}
+
+type NotFoundOf<K extends IdKind> = `${Capitalize<K>}NotFound`;
+
+/** Kinds of things that may be asked for by id. */
+export type FindableKind = { [K in IdKind]: NotFoundOf<K> extends FailureCode ? K : never }[IdKind];
+
+/** The code of a thing of this kind that is not there, or is another account's. */
+export function notFoundCode(kind: FindableKind): FailureCode {
+  return `${kind.charAt(0).toUpperCase()}${kind.slice(1)}NotFound` as NotFoundOf<typeof kind>;
 }
 
 export type CapacityReason = "type_too_large" | "no_room" | "group";

@@ -28,6 +28,24 @@ const prefixes = {
 
 export type IdKind = keyof typeof prefixes;
 
+/** What people call a thing of this kind, where that is not the kind's own name. */
+const words: Partial<Record<IdKind, string>> = {
+  vpc: "VPC",
+  routeTable: "route table",
+  natGateway: "NAT gateway",
+  securityGroup: "security group",
+  elasticAddress: "elastic address",
+};
+
+export function kindWords(kind: IdKind): string {
+  return words[kind] ?? kind;
+}
+
+export function kindPlural(kind: IdKind): string {
+  const one = kindWords(kind);
+  return one.endsWith("s") ? `${one}es` : `${one}s`;
+}
+
 /** An id that cannot be passed where another kind's id is meant. */
 export type Id<K extends IdKind> = string & { readonly __id: K };
 

@@ -109,6 +109,19 @@ export async function insist<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
+/** Sent until it is accepted; once an answer may have been lost, a refusal says that it took place. What came of it is looked at. */
+export async function ask(work: () => Promise<unknown>): Promise<void> {
+  let tries = 0;
+  await insist(async () => {
+    tries++;
+    try {
+      await work();
+    } catch (error) {
+      if (tries === 1 || !isFailure(error, "conflict", "not_found", "invalid")) throw error;
+    }
+  });
+}
+
 /** No answer at all (the SDK's errors carry a request id only when there was one), or one that says "later". */
 function isPassing(error: unknown): boolean {
   if (isFailure(error)) return ["unavailable", "timeout", "internal"].includes(error.kind);

@@ -167,15 +167,34 @@ async function problemsWith(action: Action, place: Place & { is: "id" | "filter"
   ];
 }
 
+/** One change at a time: where an id is what is changed to, it stands alone. */
+const renamed = ({ path: [part] }: Place): object => (part === "request" ? {} : { name: "renamed" });
+
+function rules({ path }: Place): object {
+  const rule = { action: "accept", protocol: "all" };
+  const peer = path.includes("peer") ? {} : { peer: { cidr: "10.0.0.0/8" } };
+  return { direction: "ingress", rules: [{ ...rule, ...peer }] };
+}
+
 /** What a native route is asked with beside ids: what its schema demands, and enough that there is something to do. */
-const bodies: Partial<Record<RouteName, object>> = {
+const bodies: Partial<Record<RouteName, object | ((place: Place) => object)>> = {
   instanceRun: { instanceType: "T1.SMALL1", imageId },
-  instanceModify: { name: "renamed" },
+  instanceModify: renamed,
   instanceResize: { instanceType: "T1.MEDIUM2", mayStop: true },
   diskCreate: { sizeGiB: 10 },
   diskModify: { name: "renamed" },
   imageCreate: { name: "copy" },
   imageModify: { name: "renamed" },
+  vpcModify: { name: "renamed" },
+  subnetCreate: { name: "subnet", cidr: "10.77.250.0/24" },
+  subnetModify: renamed,
+  routeTableCreate: { name: "table" },
+  routeTableModify: renamed,
+  natGatewayCreate: { name: "gateway" },
+  securityGroupModify: { name: "renamed" },
+  securityGroupAddRules: rules,
+  securityGroupRemoveRules: rules,
+  elasticAddressModify: { name: "renamed" },
 };
 
 /** Ids that a native route demands: they are the attacker's own while another place is tried. */
@@ -194,7 +213,9 @@ describe("the native API on behalf of an account", () => {
 
   it.each(nativeTries)("%s finds nothing of another's", async (_place, name, place, places) => {
     if (place.is === "text") throw new Error("an id of what? Give it an idSchema");
-    const input: Record<string, unknown> = name in bodies ? { request: structuredClone(bodies[name]) } : {};
+    const body = bodies[name];
+    const request = typeof body === "function" ? body(place) : structuredClone(body);
+    const input: Record<string, unknown> = request === undefined ? {} : { request };
     for (const other of places) {
       if (other.is === "id" && other !== place && isDemanded(other)) put(input, other.path, await ownOf(other.kind));
     }
@@ -224,16 +245,17 @@ describe("the native API on behalf of an account", () => {
     },
   );
 
-  it("lists nothing of another's", async () => {
-    const id = (await victimsOf("instance")) as never;
-    for (const query of [{}, { id: [id] }]) {
-      const { instances } = await clientOf(attacker).call("instanceList", { query });
-      expect(instances.map(({ accountId }) => accountId).filter((account) => account !== attacker.id)).toEqual([]);
-    }
+  it.each(ownKinds)("%sList shows nothing of another's", async (kind) => {
+    const [theirs, mine] = [await victimsOf(kind), await ownOf(kind)];
+    const list = async (query: object): Promise<string> =>
+      JSON.stringify(await clientOf(attacker).call(`${kind}List`, { query }));
+    expect(await list({ id: [mine] })).toContain(mine);
+    for (const query of [{}, { id: [theirs] }]) expect(await list(query)).not.toContain(theirs);
+  });
+
+  it("lists no operations and calls of another's", async () => {
     const { operations } = await clientOf(attacker).call("operationList", { query: {} });
     expect(operations.map(({ accountId }) => accountId).filter((account) => account !== attacker.id)).toEqual([]);
-    const { keys } = await clientOf(attacker).call("keyList", {});
-    expect(keys.map((key) => key.id)).not.toContain(await victimsOf("key"));
     const { records } = await clientOf(attacker).call("auditList", { query: { limit: 500 } });
     expect(records.map(({ accountId }) => accountId).filter((account) => account !== attacker.id)).toEqual([]);
   });

@@ -74,6 +74,8 @@ export const clientToken = z
   .default(null)
   .describe("The same token and request get the same answer, however often they are sent.");
 
+const securityGroupIds = z.array(idSchema("securityGroup")).max(networkLimits.groupsPerInstance);
+
 const runDisk = z.strictObject({
   type: z.enum(diskTypes).default("CLOUD_BASIC"),
   sizeGiB: z.int().min(1).max(65_536),
@@ -107,11 +109,7 @@ export const instanceRunRequest = z
       .nullable()
       .default(null)
       .describe("Certain addresses of the subnet, one for each instance."),
-    securityGroupIds: z
-      .array(idSchema("securityGroup"))
-      .max(networkLimits.groupsPerInstance)
-      .default([])
-      .describe("In order; the account's default one when left out."),
+    securityGroupIds: securityGroupIds.default([]).describe("In order; the account's default one when left out."),
     publicMbps: z
       .int()
       .min(1)
@@ -162,6 +160,7 @@ export const instanceChangeRequest = z
     z.strictObject({ userData }),
     z.strictObject({ terminationProtection: z.boolean() }),
     z.strictObject({ restartPolicy }),
+    z.strictObject({ securityGroupIds: securityGroupIds.min(1).describe("Exactly these, in order.") }),
   ])
   .meta({ id: "InstanceChangeRequest" });
 

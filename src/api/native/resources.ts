@@ -7,9 +7,9 @@ import { idSchema } from "../../lib/ids.ts";
 import { inventorySchema, readinessCheckSchema, readinessSchema } from "../agent.ts";
 import { changeSubjects } from "./requests.ts";
 
-const time = z.iso.datetime();
-const total = z.int().nonnegative().describe("Of the whole selection, not of this page.");
-const counter = z.int().nonnegative();
+export const time = z.iso.datetime();
+export const total = z.int().nonnegative().describe("Of the whole selection, not of this page.");
+export const counter = z.int().nonnegative();
 
 export const operationSchema = z
   .object({

@@ -6,8 +6,11 @@ import * as z from "zod";
 import * as ask from "./requests.ts";
 import * as answer from "./resources.ts";
 import { route } from "./route.ts";
-import { tenancyRoutes } from "./tenancy.ts";
+import { elasticAddressRoutes } from "./elastic-addresses.ts";
+import { networkRoutes } from "./network.ts";
+import { securityGroupRoutes } from "./security-groups.ts";
 import { storageRoutes } from "./storage.ts";
+import { tenancyRoutes } from "./tenancy.ts";
 
 const instances = {
   instanceList: route({
@@ -334,7 +337,16 @@ const catalogue = {
 };
 
 /** JSON in, JSON out. */
-export const routes = { ...instances, ...storageRoutes, ...infrastructure, ...catalogue, ...tenancyRoutes };
+export const routes = {
+  ...instances,
+  ...storageRoutes,
+  ...networkRoutes,
+  ...securityGroupRoutes,
+  ...elasticAddressRoutes,
+  ...infrastructure,
+  ...catalogue,
+  ...tenancyRoutes,
+};
 
 export type Routes = typeof routes;
 export type RouteName = keyof Routes;

@@ -3,10 +3,9 @@ import * as z from "zod";
 import { diskStates, diskTypes, diskUsages } from "../../core/disk.ts";
 import { idSchema } from "../../lib/ids.ts";
 import { clientToken, name, pageFields, several, tags, word } from "./requests.ts";
+import { counter, doneAnswer, time, total } from "./resources.ts";
 import { route } from "./route.ts";
 
-const counter = z.int().nonnegative();
-const total = counter.describe("Of the whole selection, not of this page.");
 const sizeGiB = z.int().min(1).max(65_536);
 const diskParams = z.strictObject({ id: idSchema("disk") });
 const snapshotParams = z.strictObject({ id: idSchema("snapshot") });
@@ -84,7 +83,7 @@ export const diskSchema = z
     fromSnapshotId: idSchema("snapshot").nullable(),
     problem: z.string().nullable().describe("Why the last thing asked of it did not come about, and what to do."),
     tags: z.record(z.string(), z.string()),
-    createdAt: z.iso.datetime(),
+    createdAt: time,
   })
   .meta({ id: "Disk" });
 
@@ -114,14 +113,12 @@ export const snapshotSchema = z
     bytes: counter.nullable().describe("What it takes of the storage."),
     problem: z.string().nullable(),
     tags: z.record(z.string(), z.string()),
-    createdAt: z.iso.datetime(),
+    createdAt: time,
   })
   .meta({ id: "Snapshot", description: "A whole copy of a disk as it was at one moment; it outlives the disk." });
 
 export type DiskWire = z.infer<typeof diskSchema>;
 export type SnapshotWire = z.infer<typeof snapshotSchema>;
-
-const done = z.object({});
 
 export const storageRoutes = {
   diskList: route({
@@ -148,7 +145,7 @@ export const storageRoutes = {
     tag: "disks",
     summary: "Puts disks into an instance's machine, running or stopped",
     request: diskAttachRequest,
-    response: done,
+    response: doneAnswer,
     status: 202,
     errors: ["not_found", "conflict", "limit"],
   }),
@@ -158,7 +155,7 @@ export const storageRoutes = {
     tag: "disks",
     summary: "Takes disks out of their instances' machines",
     request: diskDetachRequest,
-    response: done,
+    response: doneAnswer,
     status: 202,
     errors: ["not_found", "conflict"],
   }),
@@ -178,7 +175,7 @@ export const storageRoutes = {
     tag: "disks",
     summary: "Deletes a disk that no instance has, for good",
     params: diskParams,
-    response: done,
+    response: doneAnswer,
     errors: ["not_found", "conflict"],
   }),
   snapshotList: route({
@@ -207,7 +204,7 @@ export const storageRoutes = {
       "Puts a snapshot into a disk whose instance is stopped, or that no instance has; what the disk holds is lost",
     params: snapshotParams,
     request: snapshotApplyRequest,
-    response: done,
+    response: doneAnswer,
     status: 202,
     errors: ["not_found", "conflict"],
   }),
@@ -217,7 +214,7 @@ export const storageRoutes = {
     tag: "snapshots",
     summary: "Deletes a snapshot",
     params: snapshotParams,
-    response: done,
+    response: doneAnswer,
     errors: ["not_found", "conflict"],
   }),
 };

@@ -1,6 +1,7 @@
 /** The use cases of networks; see cloud.ts for what is common to all. */
 import type { Policy, PolicyDirection } from "../../core/security-policy.ts";
 import type {
+  AccountId,
   ElasticAddressId,
   InstanceId,
   NatGatewayId,
@@ -19,6 +20,7 @@ export interface TagQuery {
 
 export interface VpcView {
   id: VpcId;
+  accountId: AccountId;
   name: string;
   cidr: string;
   isDefault: boolean;
@@ -44,6 +46,7 @@ export interface Vpcs {
 
 export interface SubnetView {
   id: SubnetId;
+  accountId: AccountId;
   vpcId: VpcId;
   name: string;
   zone: string;
@@ -100,6 +103,7 @@ export interface RouteView {
 
 export interface RouteTableView {
   id: RouteTableId;
+  accountId: AccountId;
   vpcId: VpcId;
   name: string;
   /** The one that new subnets of the VPC get. */
@@ -144,6 +148,7 @@ export interface RouteTables {
 
 export interface NatGatewayView {
   id: NatGatewayId;
+  accountId: AccountId;
   vpcId: VpcId;
   name: string;
   zone: string;
@@ -169,6 +174,7 @@ export interface NatGateways {
 
 export interface SecurityGroupView {
   id: SecurityGroupId;
+  accountId: AccountId;
   name: string;
   description: string;
   isDefault: boolean;
@@ -235,6 +241,7 @@ export interface SecurityGroups {
 
 export interface ElasticAddressView {
   id: ElasticAddressId;
+  accountId: AccountId;
   name: string;
   ip: string;
   /** "eip": the account's until released; "wan": came with its instance and goes with it. */

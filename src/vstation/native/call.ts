@@ -2,11 +2,11 @@
 import type { IncomingMessage } from "node:http";
 import type * as z from "zod";
 import type { RouteName, Routes } from "../../api/native/routes.ts";
-import { failure } from "../../core/failure-codes.ts";
-import type { AccountId } from "../../lib/ids.ts";
+import { failure, notFoundCode, type FindableKind } from "../../core/failure-codes.ts";
+import { kindWords, type AccountId, type Id } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import type { AuditEntry } from "../audit.ts";
-import type { AnyCaller, Caller, Cloud } from "../cloud.ts";
+import type { AnyCaller, Caller, Cloud, Listed, Page } from "../cloud.ts";
 import type { Changes } from "./changes.ts";
 
 /** What every call may use. */
@@ -70,6 +70,30 @@ export const operatorActor = "operator";
 /** Leaves out what is undefined: with exactOptionalPropertyTypes absent and undefined are two things. */
 export function defined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined)) as never;
+}
+
+/** A list's query as the use cases have it: a list of values for each field, and a page. */
+export function narrowed<Q extends Page>(query: Q): [filter: Plurals<Omit<Q, keyof Page>>, page: Page] {
+  const { offset, limit, ...fields } = query;
+  const lists = Object.entries(fields).flatMap(([name, values]) =>
+    values === undefined ? [] : [[`${name}s`, values]],
+  );
+  return [Object.fromEntries(lists) as Plurals<Omit<Q, keyof Page>>, { offset, limit }];
+}
+
+type Plurals<T> = { [K in keyof T as `${K & string}s`]?: Exclude<T[K], undefined> };
+
+/** The one thing of this id, as it is shown after a change or when it is asked for. */
+export async function oneOf<K extends FindableKind, V>(
+  kind: K,
+  id: Id<K>,
+  things: { list(caller: AnyCaller, query: { ids: Id<K>[] }, page: Page): Promise<Listed<V>> },
+  caller: AnyCaller,
+): Promise<V> {
+  const { items } = await things.list(caller, { ids: [id] }, { offset: 0, limit: 1 });
+  const [view] = items;
+  if (view === undefined) throw failure(notFoundCode(kind), `there is no ${kindWords(kind)} ${id}`);
+  return view;
 }
 
 /** The zone of a request that names none. */

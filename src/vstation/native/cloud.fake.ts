@@ -49,7 +49,7 @@ export class FakeCloud implements use.Cloud {
   failNext: Error | undefined;
   /** Whether operations end by themselves as soon as they are made. */
   endAtOnce = true;
-  readonly network = fakeNetwork();
+  readonly network = fakeNetwork((call, args) => this.#enter(call, args));
   readonly tags = fakeTags();
   consoleData = Buffer.from("Booting...\r\nlogin: ");
   readonly consoles: FakeConsole[] = [];

@@ -3,103 +3,29 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { NativeClient } from "../../api/native/client.ts";
 import { errorKinds, problemSchema, statusOf } from "../../api/native/problem.ts";
 import { fillPath, nothing, type Route } from "../../api/native/route.ts";
-import { rawRoutes, routeNames, routes, type RouteName } from "../../api/native/routes.ts";
+import { rawRoutes, routeNames, routes } from "../../api/native/routes.ts";
 import { failure, failureKinds, type FailureCode } from "../../core/failure-codes.ts";
-import type { DiskId } from "../../lib/ids.ts";
+import type { NatGatewayId } from "../../lib/ids.ts";
 import { Failure } from "../../lib/errors.ts";
 import { fakeAccount, fakeHost, fakeToken } from "./cloud.fake.ts";
 import { fakeImage } from "./images.fake.ts";
 import { maxBody } from "./request.ts";
+import {
+  aNatGateway,
+  anInstance,
+  aRouteTable,
+  aRule,
+  aSecurityGroup,
+  sampleRequests,
+  type Sample,
+} from "./samples.fake.ts";
 import { served, type Served } from "./served.fake.ts";
 
 let api: Served;
 beforeEach(async () => void (api = await served()));
 afterEach(async () => api[Symbol.asyncDispose]());
 
-async function anInstance(): Promise<{ id: string; operationId: string }> {
-  const request = { instanceType: "T1.SMALL1", imageId: fakeImage, name: "a" };
-  const made = await api.client.call("instanceRun", { request });
-  return { id: made.instanceIds[0] ?? "", operationId: made.operationIds[0] ?? "" };
-}
-
-async function anAccessKey(): Promise<{ id: string; secretId: string }> {
-  const { key } = await api.client.call("accessKeyCreate", { params: { id: fakeAccount }, request: {} });
-  return { id: fakeAccount, secretId: key.secretId };
-}
-
-async function aDisk(): Promise<DiskId> {
-  const [id] = (await api.client.call("diskCreate", { request: { name: "d", sizeGiB: 10 } })).ids;
-  if (id === undefined) throw new Error("no disk was made");
-  return id;
-}
-
-async function aSnapshot(): Promise<string> {
-  return (await api.client.call("snapshotCreate", { request: { diskId: await aDisk() } })).id;
-}
-
-/** A good request to each route; the type makes a new route without one a compile error. */
-const samples: Record<RouteName, () => Promise<{ params?: object; query?: string; request?: unknown }>> = {
-  instanceList: async () => ({ query: "?state=RUNNING&state=STOPPED&name=a&limit=10&tag=env=prod&tag=team" }),
-  instanceGet: async () => ({ params: await anInstance() }),
-  instanceRun: async () => ({ request: { instanceType: "T1.SMALL1", imageId: fakeImage, count: 2 } }),
-  instanceModify: async () => ({ params: await anInstance(), request: { name: "b" } }),
-  instanceStart: async () => ({ request: { ids: [(await anInstance()).id] } }),
-  instanceStop: async () => ({ request: { ids: [(await anInstance()).id], how: "hard" } }),
-  instanceReboot: async () => ({ request: { ids: [(await anInstance()).id] } }),
-  instanceResize: async () => ({ request: { id: (await anInstance()).id, instanceType: "T1.MEDIUM2" } }),
-  instanceReinstall: async () => ({ params: await anInstance(), request: { systemDiskGiB: 60 } }),
-  instanceTerminate: async () => ({ request: { ids: [(await anInstance()).id] } }),
-  instanceConsoleLog: async () => ({ params: await anInstance(), query: "?bytes=5" }),
-  diskList: async () => ({ query: "?state=ATTACHED&usage=DATA_DISK&name=a" }),
-  diskCreate: async () => ({ request: { name: "d", sizeGiB: 10, limits: { iops: 500 } } }),
-  diskAttach: async () => ({ request: { ids: [await aDisk()], instanceId: (await anInstance()).id } }),
-  diskDetach: async () => ({ request: { ids: [await aDisk()] } }),
-  diskModify: async () => ({ params: { id: await aDisk() }, request: { sizeGiB: 20, name: "e" } }),
-  diskDelete: async () => ({ params: { id: await aDisk() } }),
-  snapshotList: async () => ({ query: "?name=s" }),
-  snapshotCreate: async () => ({ request: { diskId: await aDisk(), name: "s" } }),
-  snapshotApply: async () => ({ params: { id: await aSnapshot() }, request: { diskId: await aDisk() } }),
-  snapshotDelete: async () => ({ params: { id: await aSnapshot() } }),
-  hostList: async () => ({ query: "?limit=1" }),
-  hostGet: async () => ({ params: { id: fakeHost } }),
-  hostReadiness: async () => ({ params: { id: fakeHost } }),
-  hostInvite: async () => ({ request: { name: "machine-1" } }),
-  hostModify: async () => ({ params: { id: fakeHost }, request: { cordoned: true } }),
-  hostRemove: async () => ({ params: { id: fakeHost }, query: "?dead=true" }),
-  operationList: async () => ({ query: "?state=SUCCEEDED" }),
-  operationGet: async () => ({ params: { id: (await anInstance()).operationId }, query: "?wait=1" }),
-  about: async () => ({}),
-  instanceTypeList: async () => ({}),
-  imageList: async () => ({ query: "?name=tiny" }),
-  imageGet: async () => ({ params: { id: fakeImage } }),
-  imageImport: async () => ({ request: { name: "i", format: "qcow2", bytes: 5 } }),
-  imageCreate: async () => ({ request: { instanceId: (await anInstance()).id, name: "i" } }),
-  imageModify: async () => ({ params: { id: fakeImage }, request: { name: "i" } }),
-  imageDelete: async () => ({ params: { id: fakeImage } }),
-  keyList: async () => ({}),
-  keyCreate: async () => ({ request: { name: "k" } }),
-  keyImport: async () => ({ request: { name: "k", publicKey: "ssh-ed25519 AAAAC3Nz" } }),
-  keyDelete: async () => ({ params: { id: (await api.client.call("keyCreate", { request: { name: "k" } })).key.id } }),
-  groupList: async () => ({}),
-  groupCreate: async () => ({ request: { name: "g" } }),
-  accountList: async () => ({ query: "?limit=1" }),
-  accountCreate: async () => ({ request: { name: "other" } }),
-  accountGet: async () => ({ params: { id: fakeAccount } }),
-  accountSetQuotas: async () => ({ params: { id: fakeAccount }, request: { quotas: { disks: 3, vpcs: null } } }),
-  accountDelete: async () => ({ params: await api.client.call("accountCreate", { request: { name: "gone" } }) }),
-  accessKeyList: async () => ({ params: { id: fakeAccount } }),
-  accessKeyCreate: async () => ({ params: { id: fakeAccount }, request: { name: "k" } }),
-  accessKeySet: async () => ({ params: await anAccessKey(), request: { enabled: false } }),
-  accessKeyDelete: async () => ({ params: await anAccessKey() }),
-  auditList: async () => ({ query: "?action=RunInstances&changes=true&since=2026-01-01T00:00:00Z&after=5" }),
-  groupDelete: async () => ({ params: { id: (await api.client.call("groupCreate", { request: { name: "g" } })).id } }),
-};
-
-function send(
-  route: Route,
-  sample: { params?: object; query?: string; request?: unknown },
-  headers: Record<string, string> = {},
-): Promise<Response> {
+function send(route: Route, sample: Sample, headers: Record<string, string> = {}): Promise<Response> {
   const path = fillPath(route.path, (sample.params ?? {}) as Record<string, unknown>) + (sample.query ?? "");
   const body = sample.request === undefined || route.method === "GET" ? {} : { body: JSON.stringify(sample.request) };
   return api.raw(route.method, path, { ...body, headers: { "content-type": "application/json", ...headers } });
@@ -109,7 +35,7 @@ describe.each(routeNames)("%s", (name) => {
   const route: Route = routes[name];
 
   it("answers as its schema says, with nothing besides", async () => {
-    const response = await send(route, await samples[name]());
+    const response = await send(route, await sampleRequests(api.client)[name]());
     const body: unknown = await response.json();
     expect({ status: response.status, body }).toMatchObject({ status: route.status });
     expect(response.headers.get("x-request-id")).toMatch(/^[\w-]{8,64}$/);
@@ -133,7 +59,7 @@ describe.each(routeNames)("%s", (name) => {
 
   it("tells a failure as a problem with its kind, code and request id", async () => {
     if (name === "about") return; // reads nothing that could fail
-    const sample = await samples[name]();
+    const sample = await sampleRequests(api.client)[name]();
     api.cloud.failNext = failure("DatabaseUnavailable", "the database is away");
     const response = await send(route, sample, { "x-request-id": "request-of-mine" });
     expect(response.status).toBe(503);
@@ -148,7 +74,7 @@ describe.each(routeNames)("%s", (name) => {
   });
 
   it("refuses what its schema does not name", async () => {
-    const sample = await samples[name]();
+    const sample = await sampleRequests(api.client)[name]();
     const stranger = await send(route, { ...sample, query: `${sample.query ?? "?"}&stranger=1` });
     expect(problemSchema.parse(await stranger.json())).toMatchObject({ status: 400, code: "InvalidRequest" });
     if (route.request === nothing) return;
@@ -255,7 +181,7 @@ describe("the edge", () => {
 
 describe("what reaches the use cases", () => {
   it("is the operator for reading and acting, and the account for creating", async () => {
-    const { id } = await anInstance();
+    const { id } = await anInstance(api.client);
     await api.client.call("instanceStop", { request: { ids: [id] } });
     await api.client.call("keyCreate", { request: { name: "k" } });
     const caller = (call: string): unknown => api.cloud.seen.find((one) => one.call === call)?.args[0];
@@ -273,7 +199,7 @@ describe("what reaches the use cases", () => {
   });
 
   it("is a whole request, with what was left out filled in", async () => {
-    await anInstance();
+    await anInstance(api.client);
     expect(api.cloud.seen.find(({ call }) => call === "instances.run")?.args[1]).toEqual({
       login: null,
       zone: "local-1",
@@ -302,6 +228,63 @@ describe("what reaches the use cases", () => {
     });
   });
 
+  it("is a group's rules as its policies, and they come back as rules", async () => {
+    const { id } = await aSecurityGroup(api.client);
+    const rule = { action: "drop" as const, protocol: "all" as const, peer: { securityGroupId: id } };
+    const request = { direction: "ingress" as const, rules: [rule], position: 0, version: 2 };
+    const shown = await api.client.call("securityGroupAddRules", { params: { id }, request });
+    const policy = { action: "drop", protocol: "all", ports: null, peer: { groupId: id }, description: "" };
+    expect(api.cloud.seen.findLast(({ call }) => call === "securityGroup.addPolicies")?.args.slice(1)).toEqual([
+      id,
+      { direction: "ingress", policies: [policy], position: 0, version: 2 },
+    ]);
+    expect(shown.ingress).toMatchObject([rule, aRule]);
+    const left = await api.client.call("securityGroupRemoveRules", {
+      params: { id },
+      request: { direction: "ingress", rules: [rule] },
+    });
+    expect(left.ingress).toMatchObject([aRule]);
+  });
+
+  it("refuses a rule that hosts would not keep to the letter", async () => {
+    const { id } = await aSecurityGroup(api.client);
+    const wrong = [
+      { protocol: "icmp" },
+      { protocol: "tcp", ports: [{ from: 9, to: 8 }] },
+      { protocol: "tcp", ports: [] },
+      { peer: { cidr: "10.0.0.1/8" } },
+      { peer: { cidr: "10.0.0.0/8", securityGroupId: id } },
+      { peer: {} },
+    ];
+    for (const one of wrong) {
+      const body = JSON.stringify({ direction: "ingress", rules: [{ ...aRule, ...one }] });
+      expect((await api.raw("POST", `/v1/security-groups/${id}/rules`, { body })).status).toBe(400);
+    }
+  });
+
+  it("is one route for a table's way out, asked for once and taken away once", async () => {
+    const [id, natGatewayId] = [await aRouteTable(api.client), await aNatGateway(api.client)];
+    const lead = (to: NatGatewayId | null) =>
+      api.client.call("routeTableModify", { params: { id }, request: { natGatewayId: to } });
+    const changes = (): unknown[] => api.cloud.seen.filter(({ call }) => call === "routeTable.modify");
+    for (const _ of [1, 2]) expect((await lead(natGatewayId)).natGatewayId).toBe(natGatewayId);
+    expect(changes()).toHaveLength(1);
+    for (const _ of [1, 2]) expect((await lead(null)).natGatewayId).toBeNull();
+    expect(changes()).toHaveLength(2);
+  });
+
+  it("is an instance's groups in their own use case", async () => {
+    const { id } = await anInstance(api.client);
+    const securityGroupIds = [(await aSecurityGroup(api.client)).id];
+    await api.client.call("instanceModify", { params: { id }, request: { securityGroupIds } });
+    expect(api.cloud.seen.findLast(({ call }) => call === "securityGroup.setGroups")?.args.slice(1)).toEqual([
+      [id],
+      securityGroupIds,
+    ]);
+    const none = JSON.stringify({ securityGroupIds: [] });
+    expect((await api.raw("PATCH", `/v1/instances/${id}`, { body: none })).status).toBe(400);
+  });
+
   it("never gives user data back", async () => {
     const userData = Buffer.from("password: hunter2").toString("base64");
     await api.client.call("instanceRun", { request: { instanceType: "T1.SMALL1", imageId: fakeImage, userData } });
@@ -314,7 +297,7 @@ describe("what reaches the use cases", () => {
 describe("waiting for an operation", () => {
   it("answers when it ends, by its event", async () => {
     api.cloud.endAtOnce = false;
-    const { operationId } = await anInstance();
+    const { operationId } = await anInstance(api.client);
     const waiting = api.client.call("operationGet", { params: { id: operationId }, query: { wait: 60 } });
     await until(() => api.cloud.seen.some(({ call }) => call === "operations.get"));
     api.cloud.step(operationId as never, "placed");
@@ -324,7 +307,7 @@ describe("waiting for an operation", () => {
 
   it("answers with what is when the server closes", async () => {
     api.cloud.endAtOnce = false;
-    const { operationId } = await anInstance();
+    const { operationId } = await anInstance(api.client);
     const waiting = api.client.call("operationGet", { params: { id: operationId }, query: { wait: 60 } });
     await until(() => api.cloud.seen.some(({ call }) => call === "operations.get"));
     api.closing.abort();
@@ -347,7 +330,7 @@ describe("what programs of others read", () => {
   });
 
   it("tells metrics of the process, the API and the zone, to those who have the token", async () => {
-    await anInstance();
+    await anInstance(api.client);
     expect((await fetch(`${api.endpoint}/metrics`)).status).toBe(401);
     const text = await (await api.raw("GET", "/metrics")).text();
     expect(text).toContain("nodejs_eventloop_lag_p99_seconds");
@@ -376,7 +359,7 @@ describe("the client", () => {
 
   it("gives up at its deadline and says that the outcome is unknown", async () => {
     api.cloud.endAtOnce = false;
-    const { operationId } = await anInstance();
+    const { operationId } = await anInstance(api.client);
     const call = api.client.call(
       "operationGet",
       { params: { id: operationId }, query: { wait: 30 } },

@@ -27,9 +27,11 @@ import { requireToken } from "./auth.ts";
 import { accountHeader, auditEntry, callersFor, operatorActor, type Calls, type Service } from "./call.ts";
 import { catalogueCalls } from "./calls/catalogue.ts";
 import { infrastructureCalls } from "./calls/infrastructure.ts";
-import { tenancyCalls } from "./calls/tenancy.ts";
-import { storageCalls } from "./calls/storage.ts";
 import { instanceCalls } from "./calls/instances.ts";
+import { networkCalls } from "./calls/network.ts";
+import { securityCalls } from "./calls/security.ts";
+import { storageCalls } from "./calls/storage.ts";
+import { tenancyCalls } from "./calls/tenancy.ts";
 import { Changes } from "./changes.ts";
 import { eventStream } from "./events.ts";
 import { createNativeMetrics, type NativeMetrics } from "./metrics.ts";
@@ -48,7 +50,15 @@ export interface NativeOptions {
   heartbeatMs?: number;
 }
 
-const calls: Calls = { ...instanceCalls, ...storageCalls, ...infrastructureCalls, ...catalogueCalls, ...tenancyCalls };
+const calls: Calls = {
+  ...instanceCalls,
+  ...storageCalls,
+  ...networkCalls,
+  ...securityCalls,
+  ...infrastructureCalls,
+  ...catalogueCalls,
+  ...tenancyCalls,
+};
 const callDeadlineMs = 30_000;
 const healthDeadlineMs = 2000;
 

@@ -20,7 +20,7 @@ export async function elasticAddressList(
   return listPage(
     db,
     {
-      columns: sql<ElasticAddressView>`e.id, e.name, e.ip, e.kind, e.instance_id as "instanceId", i.ip as "privateIp",
+      columns: sql<ElasticAddressView>`e.id, e.account_id as "accountId", e.name, e.ip, e.kind, e.instance_id as "instanceId", i.ip as "privateIp",
         e.bandwidth_mbps as "bandwidthMbps", e.created_at as "createdAt", ${tagColumn("e")}`,
       from: sql`elastic_address e left join instance i on i.id = e.instance_id`,
       where: [

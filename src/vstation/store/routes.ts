@@ -31,7 +31,7 @@ export async function routeTableList(
     {
       columns: sql<
         Omit<RouteTableView, "routes"> & { routes: RawRoute[] }
-      >`r.id, r.vpc_id as "vpcId", r.name, r.main, r.created_at as "createdAt",
+      >`r.id, r.account_id as "accountId", r.vpc_id as "vpcId", r.name, r.main, r.created_at as "createdAt",
         coalesce((select jsonb_agg(s.id order by s.created_at, s.id) from subnet s where s.route_table_id = r.id), '[]')
           as "subnetIds",
         coalesce((select jsonb_agg(jsonb_build_object('id', e.id, 'itemId', e.item_id, 'destination', e.destination,
@@ -125,7 +125,7 @@ export async function natGatewayList(
   return listPage(
     db,
     {
-      columns: sql<NatGatewayView>`n.id, n.vpc_id as "vpcId", n.name, n.zone, n.created_at as "createdAt", ${tagColumn("n")}`,
+      columns: sql<NatGatewayView>`n.id, n.account_id as "accountId", n.vpc_id as "vpcId", n.name, n.zone, n.created_at as "createdAt", ${tagColumn("n")}`,
       from: sql`nat_gateway n`,
       where: [
         ...ownedBy("n", accountId),

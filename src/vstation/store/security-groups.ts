@@ -20,7 +20,7 @@ export async function securityGroupList(
   return listPage(
     db,
     {
-      columns: sql<SecurityGroupView>`g.id, g.name, g.description, g.is_default as "isDefault", g.created_at as "createdAt",
+      columns: sql<SecurityGroupView>`g.id, g.account_id as "accountId", g.name, g.description, g.is_default as "isDefault", g.created_at as "createdAt",
         g.updated_at as "updatedAt", ${tagColumn("g")}`,
       from: sql`security_group g`,
       where: [

@@ -20,7 +20,7 @@ export async function subnetList(
     {
       columns: sql<
         Omit<SubnetView, "addresses"> & { reserved: number; used: number }
-      >`s.id, s.vpc_id as "vpcId", s.name, s.zone, s.cidr, s.is_default as "isDefault",
+      >`s.id, s.account_id as "accountId", s.vpc_id as "vpcId", s.name, s.zone, s.cidr, s.is_default as "isDefault",
         s.route_table_id as "routeTableId", s.created_at as "createdAt", s.reserved,
         (select count(*) from address a where a.subnet_id = s.id and a.released_at is null)::int as used,
         ${tagColumn("s")}`,

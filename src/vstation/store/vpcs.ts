@@ -25,7 +25,7 @@ export async function vpcList(
   return listPage(
     db,
     {
-      columns: sql<VpcView>`v.id, v.name, v.cidr, v.is_default as "isDefault", v.created_at as "createdAt", ${tagColumn("v")}`,
+      columns: sql<VpcView>`v.id, v.account_id as "accountId", v.name, v.cidr, v.is_default as "isDefault", v.created_at as "createdAt", ${tagColumn("v")}`,
       from: sql`vpc v`,
       where: [
         ...ownedBy("v", accountId),

@@ -1,10 +1,9 @@
 /** A disk's and a snapshot's life by the native API, as the command line uses it, beside a guest that runs. */
 import type { LabSession } from "../../../bench/lab-session.ts";
 import type { DiskWire } from "../../../src/api/native/storage.ts";
-import { isFailure } from "../../../src/lib/errors.ts";
 import type { DiskId, InstanceId, SnapshotId } from "../../../src/lib/ids.ts";
 import { patienceMs } from "../bed.ts";
-import { insist } from "../requests.ts";
+import { ask, insist } from "../requests.ts";
 import { expectThat, until } from "../until.ts";
 
 export async function nativeStorage(lab: LabSession, instanceId: InstanceId, tag: string): Promise<void> {
@@ -46,18 +45,5 @@ async function diskIs(lab: LabSession, id: DiskId, passes: (disk: DiskWire) => b
     const { disks } = await insist(() => lab.cloud.native.call("diskList", { query: { id: [id] } }));
     const [disk] = disks;
     expectThat(disk !== undefined && passes(disk), JSON.stringify(disk));
-  });
-}
-
-/** Sent until it is accepted; once an answer may have been lost, a refusal says that it took place. What came of it is looked at. */
-async function ask(work: () => Promise<unknown>): Promise<void> {
-  let tries = 0;
-  await insist(async () => {
-    tries++;
-    try {
-      await work();
-    } catch (error) {
-      if (tries === 1 || !isFailure(error, "conflict", "not_found", "invalid")) throw error;
-    }
   });
 }

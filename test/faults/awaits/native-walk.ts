@@ -9,6 +9,7 @@ import { bootIdOf } from "../guest.ts";
 import { awaitOutcome, insist, resizedType } from "../requests.ts";
 import { expectThat, until } from "../until.ts";
 import { accountLife } from "./account-walk.ts";
+import { nativeNetwork } from "./native-network-walk.ts";
 import { nativeStorage } from "./native-storage-walk.ts";
 import { newPublicKey } from "./public-key.ts";
 
@@ -54,6 +55,7 @@ export async function nativeLife(lab: LabSession): Promise<void> {
     await powerCycle(lab, id);
     await resizeAndBack(lab, id);
     await nativeStorage(lab, id, tag);
+    await nativeNetwork(lab, id, tag);
     await insist(() => unlessDone(native.call("instanceTerminate", { request: { ids: [id] } })));
     await awaitOutcome(lab, "terminate", id, undefined, false);
     for (const key of keyIds) await insist(() => unlessDone(native.call("keyDelete", { params: { id: key } })));

@@ -1,11 +1,8 @@
 /** Instances: the thin part between the wire and the use cases. */
-import type { RouteInput } from "../../../api/native/routes.ts";
-import { failure } from "../../../core/failure-codes.ts";
-import type { InstanceId } from "../../../lib/ids.ts";
 import { unreachable } from "../../../lib/errors.ts";
-import type { AnyCaller, Cloud, InstanceChange, InstanceQuery, InstanceView } from "../../cloud.ts";
+import type { InstanceChange, InstanceQuery } from "../../cloud.ts";
 import { instanceAnswer } from "../answers.ts";
-import { defined, onlyZone, type Call, type Calls } from "../call.ts";
+import { defined, oneOf, onlyZone, type Call, type Calls } from "../call.ts";
 
 export const instanceCalls: Calls<
   | "instanceList"
@@ -27,7 +24,7 @@ export const instanceCalls: Calls<
   },
 
   async instanceGet({ cloud }, { params, operator }) {
-    return instanceAnswer(await instanceOf(cloud, operator, params.id));
+    return instanceAnswer(await oneOf("instance", params.id, cloud.instances, operator));
   },
 
   async instanceRun({ cloud }, { request, owner }) {
@@ -45,8 +42,12 @@ export const instanceCalls: Calls<
   },
 
   async instanceModify({ cloud }, { params, request, operator }) {
-    await cloud.instances.modify(operator, [params.id], changeOf(request));
-    return instanceAnswer(await instanceOf(cloud, operator, params.id));
+    if ("securityGroupIds" in request) {
+      await cloud.network.securityGroups.setGroups(operator, [params.id], request.securityGroupIds);
+    } else {
+      await cloud.instances.modify(operator, [params.id], changeOf(request));
+    }
+    return instanceAnswer(await oneOf("instance", params.id, cloud.instances, operator));
   },
 
   async instanceStart({ cloud }, { request, operator }) {
@@ -80,13 +81,6 @@ export const instanceCalls: Calls<
   },
 };
 
-async function instanceOf(cloud: Cloud, caller: AnyCaller, id: InstanceId): Promise<InstanceView> {
-  const { items } = await cloud.instances.list(caller, { ids: [id] }, { offset: 0, limit: 1 });
-  const [view] = items;
-  if (view === undefined) throw failure("InstanceNotFound", `there is no instance ${id}`);
-  return view;
-}
-
 function queryOf(query: Call<"instanceList">["query"]): InstanceQuery {
   const pairs = (query.tag ?? []).map((text) => {
     const at = text.indexOf("=");
@@ -114,7 +108,9 @@ function queryOf(query: Call<"instanceList">["query"]): InstanceQuery {
   });
 }
 
-function changeOf(request: RouteInput<"instanceModify">["request"]): InstanceChange {
+type Change = Exclude<Call<"instanceModify">["request"], { securityGroupIds: unknown }>;
+
+function changeOf(request: Change): InstanceChange {
   if ("name" in request) return { kind: "name", name: request.name };
   if ("userData" in request) return { kind: "userData", userData: request.userData };
   if ("terminationProtection" in request) return { kind: "terminationProtection", on: request.terminationProtection };

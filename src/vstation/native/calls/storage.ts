@@ -1,8 +1,7 @@
 /** Disks and snapshots: the thin part between the wire and the use cases. */
 import type { DiskWire, SnapshotWire } from "../../../api/native/storage.ts";
-import { failure } from "../../../core/failure-codes.ts";
 import type { DiskLimitsView, DiskView, SnapshotView } from "../../cloud-storage.ts";
-import { defined, onlyZone, type Calls } from "../call.ts";
+import { defined, narrowed, oneOf, onlyZone, type Calls } from "../call.ts";
 
 export const storageCalls: Calls<
   | "diskList"
@@ -17,9 +16,7 @@ export const storageCalls: Calls<
   | "snapshotDelete"
 > = {
   async diskList({ cloud }, { query, operator }) {
-    const { offset, limit, id, name, state, usage, instanceId } = query;
-    const filter = defined({ ids: id, names: name, states: state, usages: usage, instanceIds: instanceId });
-    const { total, items } = await cloud.disks.list(operator, filter, { offset, limit });
+    const { total, items } = await cloud.disks.list(operator, ...narrowed(query));
     return { total, disks: items.map(diskAnswer) };
   },
 
@@ -46,10 +43,7 @@ export const storageCalls: Calls<
     const limited = limits && defined({ bytes: limits.bytesPerSecond, iops: limits.iops });
     const change = defined({ ...rest, limits: limited });
     if (Object.keys(change).length > 0) await cloud.disks.modify(operator, [params.id], change);
-    const { items } = await cloud.disks.list(operator, { ids: [params.id] }, { offset: 0, limit: 1 });
-    const [view] = items;
-    if (view === undefined) throw failure("DiskNotFound", `there is no disk ${params.id}`);
-    return diskAnswer(view);
+    return diskAnswer(await oneOf("disk", params.id, cloud.disks, operator));
   },
 
   async diskDelete({ cloud }, { params, operator }) {
@@ -58,9 +52,7 @@ export const storageCalls: Calls<
   },
 
   async snapshotList({ cloud }, { query, operator }) {
-    const { offset, limit, id, name, diskId } = query;
-    const filter = defined({ ids: id, names: name, diskIds: diskId });
-    const { total, items } = await cloud.snapshots.list(operator, filter, { offset, limit });
+    const { total, items } = await cloud.snapshots.list(operator, ...narrowed(query));
     return { total, snapshots: items.map(snapshotAnswer) };
   },
 
