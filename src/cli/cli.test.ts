@@ -1,5 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { failure } from "../core/failure-codes.ts";
@@ -7,9 +6,10 @@ import { fakeToken, type FakeCloud } from "../vstation/native/cloud.fake.ts";
 import { fakeImage } from "../vstation/native/images.fake.ts";
 import { served, type Served } from "../vstation/native/served.fake.ts";
 import type { Io } from "./io.ts";
-import { runCli } from "./program.ts";
+import { Person, type Run } from "./person.fake.ts";
 
 // The real handler over HTTP, a cloud in memory behind it: these tests show what is printed and which code comes out.
+let person: Person;
 let api: Served;
 let cloud: FakeCloud;
 let home: string;
@@ -17,45 +17,15 @@ let home: string;
 beforeEach(async () => {
   api = await served();
   cloud = api.cloud;
-  home = mkdtempSync(join(tmpdir(), "vstation-cli-"));
-  writeCredentials(`${api.endpoint}/v1`, fakeToken);
+  person = new Person(api.endpoint, fakeToken);
+  home = person.home;
 });
-
 afterEach(async () => {
   await api[Symbol.asyncDispose]();
-  rmSync(home, { recursive: true });
+  person.leave();
 });
 
-function writeCredentials(nativeEndpoint: string, nativeToken: string): void {
-  writeFileSync(join(home, "credentials.json"), JSON.stringify({ nativeEndpoint, nativeToken, region: "local" }), {
-    mode: 0o600,
-  });
-}
-
-interface Run {
-  code: number;
-  out: string;
-  err: string;
-}
-
-async function cli(line: string, change: Partial<Io> = {}): Promise<Run> {
-  const run: Run = { code: -1, out: "", err: "" };
-  const io: Io = {
-    out: (text) => void (run.out += text),
-    err: (text) => void (run.err += text),
-    outIsTty: false,
-    errIsTty: false,
-    stdin: process.stdin,
-    stdout: process.stdout,
-    env: {},
-    signal: new AbortController().signal,
-    now: () => Date.parse("2026-01-02T03:09:06Z"),
-    confirm: () => Promise.resolve(undefined),
-    ...change,
-  };
-  run.code = await runCli(["--home", home, ...line.split(" ").filter((word) => word !== "")], io);
-  return run;
-}
+const cli = (line: string, change: Partial<Io> = {}): Promise<Run> => person.cli(line, change);
 
 describe("instances", () => {
   it("run, list, show, stop, terminate", async () => {
@@ -83,28 +53,30 @@ describe("instances", () => {
       "
     `);
     expect((await cli("instance show web1")).out).toMatchInlineSnapshot(`
-      "id              ins-00000001
-      name            web1
-      state           RUNNING
-      attention       -
-      type            T1.SMALL1 (1 vCPUs, 1024 MiB)
-      image           img-aaaaaaa1
-      address         10.128.0.10
-      mac             02:76:73:00:02:01
-      host            host-aaaaaaa1
-      zone            local-1
-      subnet          subnet-00000001 in vpc-00000001
-      system disk     disk-00000001, 10 GiB
-      keys            -
-      group           -
-      user data       no
-      restart policy  always
-      protected       no
-      tags            -
-      created         2026-01-02T03:04:05.000Z
-      incarnation     1, epoch 1, generation 1
-      uuid            11111111-2222-4333-8444-555555555555
-      account         acct-00000001
+      "id               ins-00000001
+      name             web1
+      state            RUNNING
+      attention        -
+      type             T1.SMALL1 (1 vCPUs, 1024 MiB)
+      image            img-aaaaaaa1
+      address          10.128.0.10
+      mac              02:76:73:00:02:01
+      host             host-aaaaaaa1
+      zone             local-1
+      subnet           subnet-00000001 in vpc-00000001
+      security groups  -
+      outside          -
+      system disk      disk-00000001, 10 GiB
+      keys             -
+      group            -
+      user data        no
+      restart policy   always
+      protected        no
+      tags             -
+      created          2026-01-02T03:04:05.000Z
+      incarnation      1, epoch 1, generation 1
+      uuid             11111111-2222-4333-8444-555555555555
+      account          acct-00000001
 
       instance.run op-00000003: SUCCEEDED
         +    0.000 s  accepted
@@ -235,11 +207,11 @@ describe("exit codes", () => {
   });
 
   it("tell unreachable, wrong credentials and none from each other", async () => {
-    writeCredentials("http://127.0.0.1:1/v1", fakeToken);
+    person.writeCredentials("http://127.0.0.1:1/v1", fakeToken);
     const away = await cli("host list");
     expect(away.code).toBe(5);
     expect(away.err).toContain("npm start");
-    writeCredentials(api.endpoint, "wrong");
+    person.writeCredentials(api.endpoint, "wrong");
     expect(await codeOf("host list")).toBe(7);
     writeFileSync(join(home, "credentials.json"), "{}");
     expect(await codeOf("host list")).toBe(7);
@@ -422,7 +394,7 @@ describe("doctor", () => {
     expect(ok).toBe(true);
     expect(well.code).toBe(0);
     expect(findings.map(({ check }) => check)).toEqual(expect.arrayContaining(["vstation", "host host1", "disk"]));
-    writeCredentials("http://127.0.0.1:1", fakeToken);
+    person.writeCredentials("http://127.0.0.1:1", fakeToken);
     const ill = await cli("doctor");
     expect(ill.code).toBe(1);
     expect(ill.out).toMatch(/ERROR +vstation +EndpointUnreachable/);

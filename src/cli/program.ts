@@ -10,6 +10,7 @@ import { addDoctor } from "./commands/doctor.ts";
 import { addHost } from "./commands/host.ts";
 import { addInstanceActions } from "./commands/instance-actions.ts";
 import { addInstanceReads } from "./commands/instance-list.ts";
+import { addNetworks } from "./commands/network.ts";
 import { addOperation } from "./commands/operation.ts";
 import { addStorage } from "./commands/storage.ts";
 import { Exit, exitCodes, explain } from "./exit.ts";
@@ -20,7 +21,7 @@ import { version } from "./version.ts";
 export function buildProgram(io: Io, forPrograms = false): Command {
   const program = new Command("vstation");
   program
-    .description("operate a VStation zone: instances, disks, hosts, operations")
+    .description("operate a VStation zone: instances, disks, networks, hosts, operations")
     .option("--home <folder>", "folder that has credentials.json; else $VSTATION_HOME, else .vstation")
     .option("--account <account>", "act for this account and see its things only; else act for `default` and see all")
     .option("--json", "one JSON document for programs instead of text for people")
@@ -37,6 +38,7 @@ export function buildProgram(io: Io, forPrograms = false): Command {
   addHost(program, io);
   addOperation(program, io);
   addStorage(program, io);
+  addNetworks(program, io);
   addCatalogue(program, io);
   addEvents(program, io);
   addAccount(program, io);

@@ -1,94 +1,58 @@
 /** Ids or names: wherever a command takes an id it takes a name that only one thing has. */
 import type { NativeClient } from "../api/native/client.ts";
 import { maxPage } from "../api/native/requests.ts";
-import type { RouteInput } from "../api/native/routes.ts";
-import type { GroupWire, HostWire, ImageWire, InstanceWire, KeyWire, OperationWire } from "../api/native/resources.ts";
-import type { AccountWire } from "../api/native/tenancy.ts";
-import type { DiskWire, SnapshotWire } from "../api/native/storage.ts";
+import type { OperationWire } from "../api/native/resources.ts";
+import type { RouteAnswer, RouteInput } from "../api/native/routes.ts";
+import { notFoundCode } from "../core/failure-codes.ts";
 import { Failure } from "../lib/errors.ts";
-import {
-  parseId,
-  type AccountId,
-  type DiskId,
-  type GroupId,
-  type HostId,
-  type Id,
-  type ImageId,
-  type IdKind,
-  type InstanceId,
-  type KeyId,
-  type SnapshotId,
-} from "../lib/ids.ts";
+import { kindPlural, kindWords, parseId, type Id } from "../lib/ids.ts";
 
-/** Reads every page of a list; a list that changes meanwhile may show a thing twice, so ids decide. */
-async function everyPage<T extends { id: string }>(
-  read: (page: { offset: number; limit: number }) => Promise<{ total: number; items: T[] }>,
-): Promise<T[]> {
-  const found = new Map<string, T>();
+/** Kinds that the API lists, by the name that the things have in its answer. */
+const lists = {
+  instance: "instances",
+  host: "hosts",
+  image: "images",
+  key: "keys",
+  group: "groups",
+  account: "accounts",
+  disk: "disks",
+  snapshot: "snapshots",
+  vpc: "vpcs",
+  subnet: "subnets",
+  routeTable: "routeTables",
+  natGateway: "natGateways",
+  securityGroup: "securityGroups",
+  elasticAddress: "elasticAddresses",
+} as const;
+
+export type ListedKind = keyof typeof lists;
+export type Item<K extends ListedKind> =
+  RouteAnswer<`${K}List`> extends Record<(typeof lists)[K], (infer T)[]> ? T : never;
+type Filter<K extends ListedKind> = Omit<NonNullable<RouteInput<`${K}List`>["query"]>, "offset" | "limit">;
+
+/** Everything of a kind, page by page; a list that changes meanwhile may show a thing twice, so ids decide. */
+export async function listAll<K extends ListedKind>(
+  client: NativeClient,
+  kind: K,
+  filter?: Filter<K>,
+): Promise<Item<K>[]> {
+  const found = new Map<string, Item<K>>();
   for (let offset = 0; ; offset += maxPage) {
-    const { total, items } = await read({ offset, limit: maxPage });
+    const query = { ...filter, offset, limit: maxPage };
+    const answer = await client.call(`${kind}List`, { query } as never);
+    // Which of the routes it was is known to the table above alone.
+    const items = (answer as unknown as Record<string, (Item<K> & { id: string })[]>)[lists[kind]] ?? [];
     for (const item of items) found.set(item.id, item);
-    if (items.length === 0 || offset + items.length >= total) return [...found.values()];
+    if (items.length === 0 || offset + items.length >= answer.total) return [...found.values()];
   }
 }
 
-export type InstanceFilter = Omit<NonNullable<RouteInput<"instanceList">["query"]>, "offset" | "limit">;
+export type InstanceFilter = Filter<"instance">;
 export type OperationFilter = Omit<NonNullable<RouteInput<"operationList">["query"]>, "offset" | "limit">;
 
-export function allInstances(client: NativeClient, filter: InstanceFilter = {}): Promise<InstanceWire[]> {
-  return everyPage(async (page) => {
-    const { total, instances } = await client.call("instanceList", { query: { ...filter, ...page } });
-    return { total, items: instances };
-  });
-}
-
-export function allHosts(client: NativeClient): Promise<HostWire[]> {
-  return everyPage(async (query) => {
-    const { total, hosts } = await client.call("hostList", { query });
-    return { total, items: hosts };
-  });
-}
-
-export function allImages(client: NativeClient): Promise<ImageWire[]> {
-  return everyPage(async (query) => {
-    const { total, images } = await client.call("imageList", { query });
-    return { total, items: images };
-  });
-}
-
-export function allKeys(client: NativeClient): Promise<KeyWire[]> {
-  return everyPage(async (query) => {
-    const { total, keys } = await client.call("keyList", { query });
-    return { total, items: keys };
-  });
-}
-
-export function allGroups(client: NativeClient): Promise<GroupWire[]> {
-  return everyPage(async (query) => {
-    const { total, groups } = await client.call("groupList", { query });
-    return { total, items: groups };
-  });
-}
-
-export function allAccounts(client: NativeClient): Promise<AccountWire[]> {
-  return everyPage(async (query) => {
-    const { total, accounts } = await client.call("accountList", { query });
-    return { total, items: accounts };
-  });
-}
-
-export function allDisks(client: NativeClient): Promise<DiskWire[]> {
-  return everyPage(async (query) => {
-    const { total, disks } = await client.call("diskList", { query });
-    return { total, items: disks };
-  });
-}
-
-export function allSnapshots(client: NativeClient): Promise<SnapshotWire[]> {
-  return everyPage(async (query) => {
-    const { total, snapshots } = await client.call("snapshotList", { query });
-    return { total, items: snapshots };
-  });
+/** What a list command prints for programs: the API's own shape. */
+export function listDocument(kind: ListedKind, items: readonly unknown[]): Record<string, unknown> {
+  return { total: items.length, [lists[kind]]: items };
 }
 
 /** The newest `limit` operations, or as many as there are. */
@@ -100,98 +64,46 @@ export async function newestOperations(
   return await client.call("operationList", { query: { ...filter, offset: 0, limit } });
 }
 
-export async function instanceIds(client: NativeClient, given: readonly string[]): Promise<InstanceId[]> {
-  const names = given.filter((text) => parseId("instance", text) === undefined);
-  const named = names.length === 0 ? [] : await allInstances(client, { name: [...new Set(names)] });
-  return [...new Set(given.map((text) => pick("instance", text, named).id))];
+/** Names are looked up in one reading of the list, and only when there is one; what is given twice comes once. */
+export async function idsOf<K extends ListedKind>(
+  client: NativeClient,
+  kind: K,
+  given: readonly string[],
+): Promise<Id<K>[]> {
+  const names = given.filter((text) => parseId(kind, text) === undefined);
+  // Of instances there may be very many.
+  const filter = kind === "instance" ? { name: [...new Set(names)] } : {};
+  const things = names.length === 0 ? [] : await listAll(client, kind, filter as Filter<K>);
+  return [...new Set(given.map((text) => pick(kind, text, things as readonly Named<K>[])))];
 }
 
-export async function instanceId(client: NativeClient, given: string): Promise<InstanceId> {
-  const [id] = await instanceIds(client, [given]);
-  if (id === undefined) throw new Failure("not_found", "InstanceNotFound", `there is no instance ${given}`);
+export async function idOf<K extends ListedKind>(client: NativeClient, kind: K, given: string): Promise<Id<K>> {
+  const [id] = await idsOf(client, kind, [given]);
+  if (id === undefined) throw new Error(`no ${kind} of one`);
   return id;
 }
 
-/** Names are looked up in one reading of the list, and only when there is one; what is given twice comes once. */
-async function idsOf<K extends IdKind>(
-  kind: K,
-  given: readonly string[],
-  all: () => Promise<readonly Named<K>[]>,
-): Promise<Id<K>[]> {
-  const things = given.every((text) => parseId(kind, text) !== undefined) ? [] : await all();
-  return [...new Set(given.map((text) => pick(kind, text, things).id))];
-}
-
-async function idOf<K extends IdKind>(kind: K, given: string, all: () => Promise<readonly Named<K>[]>): Promise<Id<K>> {
-  return parseId(kind, given) ?? pick(kind, given, await all()).id;
-}
-
-export function hostId(client: NativeClient, given: string): Promise<HostId> {
-  return idOf("host", given, () => allHosts(client));
-}
-
-export function keyIds(client: NativeClient, given: readonly string[]): Promise<KeyId[]> {
-  return idsOf("key", given, () => allKeys(client));
-}
-
-export function imageId(client: NativeClient, given: string): Promise<ImageId> {
-  return idOf("image", given, () => allImages(client));
-}
-
-export function imageIds(client: NativeClient, given: readonly string[]): Promise<ImageId[]> {
-  return idsOf("image", given, () => allImages(client));
-}
-
-export function groupId(client: NativeClient, given: string): Promise<GroupId> {
-  return idOf("group", given, () => allGroups(client));
-}
-
-export function accountId(client: NativeClient, given: string): Promise<AccountId> {
-  return idOf("account", given, () => allAccounts(client));
-}
-
-export function diskId(client: NativeClient, given: string): Promise<DiskId> {
-  return idOf("disk", given, () => allDisks(client));
-}
-
-export function diskIds(client: NativeClient, given: readonly string[]): Promise<DiskId[]> {
-  return idsOf("disk", given, () => allDisks(client));
-}
-
-export function snapshotId(client: NativeClient, given: string): Promise<SnapshotId> {
-  return idOf("snapshot", given, () => allSnapshots(client));
-}
-
-export function snapshotIds(client: NativeClient, given: readonly string[]): Promise<SnapshotId[]> {
-  return idsOf("snapshot", given, () => allSnapshots(client));
-}
-
-const notFound: Partial<Record<IdKind, string>> = {
-  instance: "InstanceNotFound",
-  host: "HostNotFound",
-  key: "KeyNotFound",
-  group: "GroupNotFound",
-  image: "ImageNotFound",
-  account: "AccountNotFound",
-  disk: "DiskNotFound",
-  snapshot: "SnapshotNotFound",
-};
-
-interface Named<K extends IdKind> {
+interface Named<K extends ListedKind> {
   id: Id<K>;
   name: string;
+  /** What people know an elastic address by. */
+  ip?: string;
 }
 
 /** The one thing with that id or name. Throws not_found, or conflict when several have the name. */
-function pick<K extends IdKind>(kind: K, given: string, things: readonly Named<K>[]): { id: Id<K> } {
+function pick<K extends ListedKind>(kind: K, given: string, things: readonly Named<K>[]): Id<K> {
   const id = parseId(kind, given);
-  if (id !== undefined) return { id };
-  const named = things.filter(({ name }) => name === given);
-  const [first, ...others] = named;
+  if (id !== undefined) return id;
+  const called = things.filter(({ name, ip }) => name === given || (kind === "elasticAddress" && ip === given));
+  const [first, ...others] = called;
   if (first === undefined) {
-    throw new Failure("not_found", notFound[kind] ?? "NotFound", `there is no ${kind} with the id or name "${given}"`);
+    throw new Failure("not_found", notFoundCode(kind), `there is no ${kindWords(kind)} with the id or name "${given}"`);
   }
-  if (others.length === 0) return { id: first.id };
-  const ids = named.map((thing) => thing.id).join(", ");
-  throw new Failure("conflict", "NameAmbiguous", `${named.length} ${kind}s are named "${given}": use an id (${ids})`);
+  if (others.length === 0) return first.id;
+  const ids = called.map((thing) => thing.id).join(", ");
+  throw new Failure(
+    "conflict",
+    "NameAmbiguous",
+    `${called.length} ${kindPlural(kind)} are named "${given}": use an id (${ids})`,
+  );
 }

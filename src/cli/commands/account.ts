@@ -6,7 +6,7 @@ import { quotaNames, type QuotaName } from "../../core/quotas.ts";
 import type { Context } from "../context.ts";
 import { paint, type Io } from "../io.ts";
 import { openNew } from "../new-file.ts";
-import { accountId, allAccounts } from "../resolve.ts";
+import { idOf, listAll } from "../resolve.ts";
 import { age, facts, table } from "../table.ts";
 import { confirmed, contextOf, oneOf } from "./shared.ts";
 
@@ -24,7 +24,7 @@ function addReads(account: Command, io: Io): void {
     .description("list accounts")
     .action(async (_flags: unknown, command: Command) => {
       const context = contextOf(io, command);
-      const accounts = await allAccounts(context.client);
+      const accounts = await listAll(context.client, "account");
       const now = io.now();
       context.print({ total: accounts.length, accounts }, () =>
         table<AccountWire>(
@@ -47,7 +47,7 @@ function addReads(account: Command, io: Io): void {
     .description("show an account: what it may have and what it has")
     .action(async (given: string, _flags: unknown, command: Command) => {
       const context = contextOf(io, command);
-      const id = await accountId(context.client, given);
+      const id = await idOf(context.client, "account", given);
       print(context, await context.client.call("accountGet", { params: { id } }));
     });
 }
@@ -74,7 +74,7 @@ function addChanges(account: Command, io: Io): void {
     .description("set how much an account may have; what it has already stays")
     .action(async (given: string, quotas: Quotas, _flags: unknown, command: Command) => {
       const context = contextOf(io, command);
-      const id = await accountId(context.client, given);
+      const id = await idOf(context.client, "account", given);
       print(context, await context.client.call("accountSetQuotas", { params: { id }, request: { quotas } }));
     });
 
@@ -86,7 +86,7 @@ function addChanges(account: Command, io: Io): void {
     .option("-y, --yes", "do not ask")
     .action(async (given: string, flags: { yes?: boolean }, command: Command) => {
       const context = contextOf(io, command);
-      const id = await accountId(context.client, given);
+      const id = await idOf(context.client, "account", given);
       await confirmed(context, flags.yes, `Delete ${given} and its API keys?`);
       await context.client.call("accountDelete", { params: { id } });
       context.print({ deleted: [id] }, () => `deleted ${id}\n`);
@@ -101,7 +101,7 @@ function addKeys(key: Command, io: Io): void {
     .description("list an account's API keys")
     .action(async (given: string, _flags: unknown, command: Command) => {
       const context = contextOf(io, command);
-      const id = await accountId(context.client, given);
+      const id = await idOf(context.client, "account", given);
       const { total, keys } = await context.client.call("accessKeyList", { params: { id } });
       const now = io.now();
       context.print({ total, keys }, () =>
@@ -133,7 +133,7 @@ function addKeys(key: Command, io: Io): void {
     .option("--out <file>", "write the credentials there (mode 0600) instead of standard output")
     .action(async (given: string, flags: { name: string; out?: string }, command: Command) => {
       const context = contextOf(io, command);
-      const id = await accountId(context.client, given);
+      const id = await idOf(context.client, "account", given);
       const { endpoint, region, zone } = context.credentials();
       // Before the key is made: a secret that cannot be put down is lost.
       const file = flags.out === undefined ? undefined : openNew(flags.out);
@@ -171,7 +171,7 @@ function addKeys(key: Command, io: Io): void {
       .description(enabled ? "let an API key in again" : "refuse an API key from now on; it can be enabled again")
       .action(async (given: string, secretId: string, _flags: unknown, command: Command) => {
         const context = contextOf(io, command);
-        const id = await accountId(context.client, given);
+        const id = await idOf(context.client, "account", given);
         const shown = await context.client.call("accessKeySet", { params: { id, secretId }, request: { enabled } });
         context.print(shown, () => `${secretId} is ${verb}d\n`);
       });
@@ -186,7 +186,7 @@ function addKeys(key: Command, io: Io): void {
     .option("-y, --yes", "do not ask")
     .action(async (given: string, secretId: string, flags: { yes?: boolean }, command: Command) => {
       const context = contextOf(io, command);
-      const id = await accountId(context.client, given);
+      const id = await idOf(context.client, "account", given);
       await confirmed(context, flags.yes, `Delete ${secretId}?`);
       await context.client.call("accessKeyDelete", { params: { id, secretId } });
       context.print({ deleted: [secretId] }, () => `deleted ${secretId}\n`);

@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { usageError } from "../exit.ts";
 import type { Io } from "../io.ts";
 import { openNew } from "../new-file.ts";
-import { allGroups, allKeys, groupId, keyIds } from "../resolve.ts";
+import { idOf, idsOf, listAll } from "../resolve.ts";
 import { age, table } from "../table.ts";
 import { addImage } from "./image.ts";
 import { confirmed, contextOf, wholeNumber } from "./shared.ts";
@@ -53,7 +53,7 @@ function addKey(program: Command, io: Io): void {
     .description("list key pairs")
     .action(async (_flags: unknown, command: Command) => {
       const context = contextOf(io, command);
-      const keys = await allKeys(context.client);
+      const keys = await listAll(context.client, "key");
       const now = io.now();
       context.print({ total: keys.length, keys }, () =>
         table(
@@ -116,7 +116,7 @@ function addKey(program: Command, io: Io): void {
     .option("-y, --yes", "do not ask")
     .action(async (given: string[], flags: { yes?: boolean }, command: Command) => {
       const context = contextOf(io, command);
-      const ids = await keyIds(context.client, given);
+      const ids = await idsOf(context.client, "key", given);
       await confirmed(context, flags.yes, `Delete ${given.join(", ")}?`);
       for (const id of ids) await context.client.call("keyDelete", { params: { id } });
       context.print({ deleted: ids }, () => `deleted ${ids.join(", ")}\n`);
@@ -132,7 +132,7 @@ function addGroup(program: Command, io: Io): void {
     .description("list groups")
     .action(async (_flags: unknown, command: Command) => {
       const context = contextOf(io, command);
-      const groups = await allGroups(context.client);
+      const groups = await listAll(context.client, "group");
       context.print({ total: groups.length, groups }, () =>
         table(
           [
@@ -167,7 +167,7 @@ function addGroup(program: Command, io: Io): void {
     .option("-y, --yes", "do not ask")
     .action(async (given: string, flags: { yes?: boolean }, command: Command) => {
       const context = contextOf(io, command);
-      const id = await groupId(context.client, given);
+      const id = await idOf(context.client, "group", given);
       await confirmed(context, flags.yes, `Delete ${given}?`);
       await context.client.call("groupDelete", { params: { id } });
       context.print({ deleted: [id] }, () => `deleted ${id}\n`);

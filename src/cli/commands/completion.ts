@@ -4,11 +4,28 @@
  */
 import type { Command, Option } from "commander";
 import type { Io } from "../io.ts";
-import { allGroups, allHosts, allInstances, allKeys } from "../resolve.ts";
+import { listAll, type ListedKind } from "../resolve.ts";
 import { contextOf } from "./shared.ts";
 
-const kinds = ["instance", "host", "key", "group"] as const;
-type Kind = (typeof kinds)[number];
+/** Words of arguments and options behind which an id or a name stands, and of what. */
+const kinds: Readonly<Record<string, ListedKind>> = {
+  instance: "instance",
+  host: "host",
+  key: "key",
+  group: "group",
+  image: "image",
+  disk: "disk",
+  snapshot: "snapshot",
+  vpc: "vpc",
+  subnet: "subnet",
+  "route-table": "routeTable",
+  "nat-gateway": "natGateway",
+  "security-group": "securityGroup",
+  address: "elasticAddress",
+};
+const words = Object.keys(kinds);
+/** `--disk` is a size, and `--address` one of a machine's own. */
+const wordOptions = words.filter((word) => word !== "disk" && word !== "address").map((word) => `--${word}`);
 
 export function addCompletion(program: Command, io: Io): void {
   const completion = program.command("completion").description("completion for shells");
@@ -19,19 +36,14 @@ export function addCompletion(program: Command, io: Io): void {
   completion
     .command("names", { hidden: true })
     .argument("<kind>")
-    .action(async (kind: string, _flags: unknown, command: Command) => {
-      const { client } = contextOf(io, command);
-      const found = kinds.find((one) => one === kind);
-      if (found === undefined) return;
-      const names = await namesOf(found, () => client);
+    .action(async (word: string, _flags: unknown, command: Command) => {
+      const kind = Object.hasOwn(kinds, word) ? kinds[word] : undefined;
+      if (kind === undefined) return;
+      const things: readonly { id: string; name: string }[] = await listAll(contextOf(io, command).client, kind);
+      // Only what a shell takes as one plain word.
+      const names = things.flatMap(({ id, name }) => [id, name]).filter((one) => /^[\w.-]+$/.test(one));
       io.out(names.map((name) => `${name}\n`).join(""));
     });
-}
-
-async function namesOf(kind: Kind, client: () => Parameters<typeof allHosts>[0]): Promise<string[]> {
-  const things = await { instance: allInstances, host: allHosts, key: allKeys, group: allGroups }[kind](client());
-  // Only what a shell takes as one plain word.
-  return things.flatMap(({ id, name }) => [id, name]).filter((word) => /^[\w.-]+$/.test(word));
 }
 
 /** One line per command: its path, its words, and what its argument or its option's value is. */
@@ -42,7 +54,7 @@ export function bashScript(program: Command): string {
   const visit = (command: Command, path: readonly string[]): void => {
     const commands = shownIn(command).flatMap((one) => [one.name(), ...one.aliases()]);
     const options = [...command.options.flatMap(flagsOf), ...globals, "--help"];
-    const kind = kinds.find((one) => command.registeredArguments[0]?.name() === one);
+    const kind = words.find((one) => command.registeredArguments[0]?.name() === one);
     const name = kind === undefined ? "" : ` kind=${kind};`;
     cases.push(`    "${path.join(" ")}") words="${[...commands, ...new Set(options)].join(" ")}";${name} ;;`);
     for (const option of [...command.options, ...program.options]) {
@@ -70,7 +82,7 @@ _vstation() {
   done
   case "$prev" in
     --home|--user-data|--out|--bundle) COMPREPLY=($(compgen -f -- "$cur")); return ;;
-    --instance|--host|--key|--group) kind=\${prev#--} ;;
+    ${wordOptions.join("|")}) kind=\${prev#--} ;;
     ${[...valued].filter((flag) => !special.has(flag)).join("|")}) return ;;
   esac
   if [[ -z $kind ]]; then
@@ -91,7 +103,7 @@ complete -o bashdefault -F _vstation vstation ./vstation
 `;
 }
 
-const special = new Set(["--home", "--user-data", "--out", "--bundle", "--instance", "--host", "--key", "--group"]);
+const special = new Set(["--home", "--user-data", "--out", "--bundle", ...wordOptions]);
 
 function shownIn(command: Command): readonly Command[] {
   return command.createHelp().visibleCommands(command);

@@ -5,7 +5,7 @@ import { followChanges } from "../../api/native/follow.ts";
 import { changeSubjects } from "../../api/native/requests.ts";
 import { attachConsole } from "../console.ts";
 import type { Io } from "../io.ts";
-import { instanceId } from "../resolve.ts";
+import { idOf } from "../resolve.ts";
 import { contextOf, oneOf, wholeNumber } from "./shared.ts";
 
 export function addConsole(instance: Command, io: Io): void {
@@ -17,7 +17,7 @@ export function addConsole(instance: Command, io: Io): void {
     .option("--linger <seconds>", "with piped input: leave after so long a silence", wholeNumber(1, 3600), 2)
     .action(async (given: string, flags: { history: number; linger: number }, command: Command) => {
       const context = contextOf(io, command);
-      const id = await instanceId(context.client, given);
+      const id = await idOf(context.client, "instance", given);
       const { history, linger } = flags;
       await attachConsole(context, id, { history, lingerMs: linger * 1000 });
     });
@@ -29,7 +29,7 @@ export function addConsole(instance: Command, io: Io): void {
     .option("--bytes <n>", "from the end", wholeNumber(1, 1_048_576), 65_536)
     .action(async (given: string, flags: { bytes: number }, command: Command) => {
       const context = contextOf(io, command);
-      const id = await instanceId(context.client, given);
+      const id = await idOf(context.client, "instance", given);
       const answer = await context.client.call("instanceConsoleLog", { params: { id }, query: { bytes: flags.bytes } });
       const text = Buffer.from(answer.data, "base64").toString("utf8");
       context.print({ instanceId: id, ...answer }, () => (io.outIsTty ? harmless(text) : text));

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import type { RouteAnswer } from "../../api/native/routes.ts";
 import type { Io } from "../io.ts";
-import { hostId } from "../resolve.ts";
+import { idOf } from "../resolve.ts";
 import { confirmed, contextOf } from "./shared.ts";
 
 type Invitation = RouteAnswer<"hostInvite">;
@@ -43,7 +43,7 @@ export function addHostMembership(host: Command, io: Io): void {
     .option("-y, --yes", "do not ask")
     .action(async (given: string, flags: { dead?: boolean; yes?: boolean }, command: Command) => {
       const context = contextOf(io, command);
-      const id = await hostId(context.client, given);
+      const id = await idOf(context.client, "host", given);
       await confirmed(context, flags.yes, `take ${given} out?`);
       const dead = flags.dead === true ? "true" : "false";
       const { told } = await context.client.call("hostRemove", { params: { id }, query: { dead } });
@@ -65,7 +65,7 @@ export function addHostMembership(host: Command, io: Io): void {
       .description(description)
       .action(async (given: string, _flags: unknown, command: Command) => {
         const context = contextOf(io, command);
-        const id = await hostId(context.client, given);
+        const id = await idOf(context.client, "host", given);
         const changed = await context.client.call("hostModify", { params: { id }, request: { cordoned } });
         context.print(changed, () => `${given} takes ${cordoned ? "nothing new" : "new instances again"}.\n`);
       });

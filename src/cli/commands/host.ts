@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { HostWire } from "../../api/native/resources.ts";
 import type { Io } from "../io.ts";
 import { paint } from "../io.ts";
-import { allHosts, hostId } from "../resolve.ts";
+import { idOf, listAll } from "../resolve.ts";
 import { age, facts, pad, printable, table } from "../table.ts";
 import { addHostMembership } from "./host-membership.ts";
 import { contextOf, paintState } from "./shared.ts";
@@ -17,7 +17,7 @@ export function addHost(program: Command, io: Io): void {
     .description("list hosts with the room they have")
     .action(async (_flags: unknown, command: Command) => {
       const context = contextOf(io, command);
-      const hosts = await allHosts(context.client);
+      const hosts = await listAll(context.client, "host");
       const now = io.now();
       context.print({ total: hosts.length, hosts }, () =>
         table<HostWire>(
@@ -48,7 +48,7 @@ export function addHost(program: Command, io: Io): void {
     .option("--check", "run the readiness checks anew")
     .action(async (given: string, flags: { check?: boolean }, command: Command) => {
       const context = contextOf(io, command);
-      const id = await hostId(context.client, given);
+      const id = await idOf(context.client, "host", given);
       const found = await context.client.call("hostGet", { params: { id } });
       const checked = flags.check === true ? await context.client.call("hostReadiness", { params: { id } }) : undefined;
       const shown = checked === undefined ? found : { ...found, readiness: checked };

@@ -8,7 +8,7 @@ import type { Context } from "../context.ts";
 import { Exit, exitCodes, usageError } from "../exit.ts";
 import { sendImage, waitForImage } from "../image-import.ts";
 import { paint, type Io } from "../io.ts";
-import { allImages, imageId, imageIds, instanceId } from "../resolve.ts";
+import { idOf, idsOf, listAll } from "../resolve.ts";
 import { age, facts, printable, table } from "../table.ts";
 import { confirmed, contextOf, oneOf, wholeNumber } from "./shared.ts";
 
@@ -42,7 +42,7 @@ export function addImage(program: Command, io: Io): void {
     .description("list images")
     .action(async (_flags: unknown, command: Command) => {
       const context = contextOf(io, command);
-      const images = await allImages(context.client);
+      const images = await listAll(context.client, "image");
       const now = io.now();
       context.print({ total: images.length, images }, () =>
         table(
@@ -67,7 +67,7 @@ export function addImage(program: Command, io: Io): void {
     .description("show an image, and how far its import is")
     .action(async (given: string, _flags: unknown, command: Command) => {
       const context = contextOf(io, command);
-      const id = await imageId(context.client, given);
+      const id = await idOf(context.client, "image", given);
       show(context, await context.client.call("imageGet", { params: { id } }));
     });
 
@@ -124,7 +124,7 @@ export function addImage(program: Command, io: Io): void {
     .option("--timeout <seconds>", "how long --wait waits", wholeNumber(1, 86_400), 3_600)
     .action(async (given: string, name: string, flags: CreateFlags, command: Command) => {
       const context = contextOf(io, command);
-      const id = await instanceId(context.client, given);
+      const id = await idOf(context.client, "instance", given);
       const description = flags.description === undefined ? {} : { description: flags.description };
       const made = await context.client.call("imageCreate", { request: { instanceId: id, name, ...description } });
       await printWhenEnded(context, made, flags);
@@ -137,7 +137,7 @@ export function addImage(program: Command, io: Io): void {
     .description("change an image's name")
     .action(async (given: string, name: string, _flags: unknown, command: Command) => {
       const context = contextOf(io, command);
-      const id = await imageId(context.client, given);
+      const id = await idOf(context.client, "image", given);
       const changed = await context.client.call("imageModify", { params: { id }, request: { name } });
       context.print(changed, () => `${changed.id}\n`);
     });
@@ -150,7 +150,7 @@ export function addImage(program: Command, io: Io): void {
     .option("-y, --yes", "do not ask")
     .action(async (given: string[], flags: { yes?: boolean }, command: Command) => {
       const context = contextOf(io, command);
-      const ids = await imageIds(context.client, given);
+      const ids = await idsOf(context.client, "image", given);
       await confirmed(context, flags.yes, `Delete ${given.join(", ")}?`);
       for (const id of ids) await context.client.call("imageDelete", { params: { id } });
       context.print({ deleted: ids }, () => `deleted ${ids.join(", ")}\n`);

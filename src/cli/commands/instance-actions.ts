@@ -10,10 +10,13 @@ import { type ImageId, type OperationId } from "../../lib/ids.ts";
 import type { Context } from "../context.ts";
 import { usageError } from "../exit.ts";
 import type { Io } from "../io.ts";
-import { allImages, groupId, imageId, instanceId, instanceIds, keyIds } from "../resolve.ts";
+import { idOf, idsOf, listAll } from "../resolve.ts";
 import { table } from "../table.ts";
 import { collect, confirmed, contextOf, exitOnFailed, maybeWait, oneOf, waitOptions, wholeNumber } from "./shared.ts";
 import type { WaitFlags } from "./shared.ts";
+
+/** Of an address towards the outside, where nobody says how much. */
+const standardMbps = 100;
 
 interface RunFlags extends WaitFlags {
   count: number;
@@ -24,6 +27,10 @@ interface RunFlags extends WaitFlags {
   hostname?: string;
   key?: string[];
   group?: string;
+  subnet?: string;
+  ip?: string[];
+  securityGroup?: string[];
+  public?: number | true;
   userData?: string;
   disk?: number;
   diskType?: DiskType;
@@ -47,6 +54,10 @@ export function addInstanceActions(instance: Command, io: Io): void {
     .option("--hostname <name>", "host name inside the guest")
     .option("--key <key>", "id or name of a key pair (repeatable)", collect)
     .option("--group <group>", "disaster-recover group: its members run on different hosts")
+    .option("--subnet <subnet>", "id or name; the account's default one when left out")
+    .option("--ip <address>", "a certain address of the subnet, one for each instance (repeatable)", collect)
+    .option("--security-group <group>", "id or name; the default one when left out (repeatable, in order)", collect)
+    .option("--public [Mbps]", "with an address towards the outside, which goes when it does", wholeNumber(1, 65_535))
     .option("--user-data <file>", "file handed to the guest's first boot; - reads standard input")
     .option("--disk <GiB>", "size of the system disk", wholeNumber(1, 65_536))
     .option("--disk-type <type>", "of the system disk; the host's own storage when left out", oneOf(diskTypes))
@@ -74,7 +85,7 @@ export function addInstanceActions(instance: Command, io: Io): void {
     .option("--stop", "if it runs, stop it for that and start it again")
     .action(async (given: string, type: string, flags: WaitFlags & { stop?: boolean }, command: Command) => {
       const context = contextOf(io, command);
-      const id = await instanceId(context.client, given);
+      const id = await idOf(context.client, "instance", given);
       const request = { id, instanceType: type, mayStop: flags.stop === true };
       const { operationIds } = await context.client.call("instanceResize", { request });
       await report(context, { instanceIds: [id], operationIds }, flags);
@@ -86,7 +97,7 @@ export function addInstanceActions(instance: Command, io: Io): void {
     .option("-y, --yes", "do not ask")
     .action(async (given: string[], flags: WaitFlags & { yes?: boolean }, command: Command) => {
       const context = contextOf(io, command);
-      const ids = await instanceIds(context.client, given);
+      const ids = await idsOf(context.client, "instance", given);
       await confirmed(context, flags.yes, `Terminate ${ids.join(", ")}? Their disks are deleted.`);
       const { operationIds } = await context.client.call("instanceTerminate", { request: { ids } });
       await report(context, { instanceIds: ids, operationIds }, flags);
@@ -102,11 +113,11 @@ export function addInstanceActions(instance: Command, io: Io): void {
     .option("-y, --yes", "do not ask")
     .action(async (given: string, flags: ReinstallFlags, command: Command) => {
       const context = contextOf(io, command);
-      const id = await instanceId(context.client, given);
+      const id = await idOf(context.client, "instance", given);
       const request = {
-        imageId: flags.image === undefined ? null : await imageId(context.client, flags.image),
+        imageId: flags.image === undefined ? null : await idOf(context.client, "image", flags.image),
         systemDiskGiB: flags.disk ?? null,
-        keyIds: flags.key === undefined ? null : await keyIds(context.client, flags.key),
+        keyIds: flags.key === undefined ? null : await idsOf(context.client, "key", flags.key),
         userData: flags.userData === undefined ? null : userData(flags.userData),
       };
       await confirmed(context, flags.yes, `Reinstall ${id}? What is on its system disk is lost.`);
@@ -123,10 +134,11 @@ export function addInstanceActions(instance: Command, io: Io): void {
     .option("--protect", "refuse termination")
     .option("--no-protect", "allow termination")
     .option("--user-data <file>", "new user data; - reads standard input")
+    .option("--security-group <group>", "id or name: be in these, in this order, and in no other (repeatable)", collect)
     .action(async (given: string, flags: SetFlags, command: Command) => {
       const context = contextOf(io, command);
-      const request = changeOf(flags);
-      const id = await instanceId(context.client, given);
+      const request = await changeOf(context, flags);
+      const id = await idOf(context.client, "instance", given);
       const changed = await context.client.call("instanceModify", { params: { id }, request });
       context.print(changed, () => `${changed.id} is changed\n`);
     });
@@ -144,7 +156,7 @@ function power(instance: Command, io: Io, verb: "start" | "stop" | "reboot", des
     const context = contextOf(io, self);
     if (flags.soft === true && flags.hard === true) throw usageError("--soft and --hard exclude each other");
     const how: StopMode = flags.hard === true ? "hard" : flags.soft === true ? "soft" : "soft_first";
-    const ids = await instanceIds(context.client, given);
+    const ids = await idsOf(context.client, "instance", given);
     const { operationIds } = await call(context, verb, ids, how);
     await report(context, { instanceIds: ids, operationIds }, flags);
   });
@@ -186,7 +198,7 @@ function dataDisk(text: string, before: DataDiskFlag[] | undefined): DataDiskFla
 
 async function instanceRun(context: Context, flags: RunFlags): Promise<void> {
   const { client } = context;
-  const image = flags.image === undefined ? await onlyImage(context) : await imageId(client, flags.image);
+  const image = flags.image === undefined ? await onlyImage(context) : await idOf(client, "image", flags.image);
   const request: RouteInput<"instanceRun">["request"] = {
     instanceType: flags.type,
     imageId: image,
@@ -197,8 +209,12 @@ async function instanceRun(context: Context, flags: RunFlags): Promise<void> {
     systemDiskGiB: flags.disk,
     systemDiskType: flags.diskType,
     dataDisks: flags.data,
-    keyIds: flags.key === undefined ? [] : await keyIds(client, flags.key),
-    groupId: flags.group === undefined ? null : await groupId(client, flags.group),
+    keyIds: flags.key === undefined ? [] : await idsOf(client, "key", flags.key),
+    groupId: flags.group === undefined ? null : await idOf(client, "group", flags.group),
+    subnetId: flags.subnet === undefined ? null : await idOf(client, "subnet", flags.subnet),
+    ips: flags.ip,
+    securityGroupIds: await idsOf(client, "securityGroup", flags.securityGroup ?? []),
+    publicMbps: flags.public === true ? standardMbps : flags.public,
     userData: flags.userData === undefined ? null : userData(flags.userData),
     restartPolicy: flags.restartPolicy,
     terminationProtection: flags.protect,
@@ -242,7 +258,7 @@ async function report(
 }
 
 async function onlyImage(context: Context): Promise<ImageId> {
-  const images = await allImages(context.client);
+  const images = await listAll(context.client, "image");
   const [image, ...others] = images;
   if (image !== undefined && others.length === 0) return image.id;
   throw usageError(
@@ -272,17 +288,21 @@ function tagsOf(given: readonly string[]): Record<string, string> {
 
 interface SetFlags {
   name?: string;
+  securityGroup?: string[];
   restartPolicy?: (typeof restartPolicies)[number];
   protect?: boolean;
   userData?: string;
 }
 
-function changeOf(flags: SetFlags): RouteInput<"instanceModify">["request"] {
+async function changeOf({ client }: Context, flags: SetFlags): Promise<RouteInput<"instanceModify">["request"]> {
   const changes: RouteInput<"instanceModify">["request"][] = [];
   if (flags.name !== undefined) changes.push({ name: flags.name });
   if (flags.restartPolicy !== undefined) changes.push({ restartPolicy: flags.restartPolicy });
   if (flags.protect !== undefined) changes.push({ terminationProtection: flags.protect });
   if (flags.userData !== undefined) changes.push({ userData: userData(flags.userData) });
+  if (flags.securityGroup !== undefined) {
+    changes.push({ securityGroupIds: await idsOf(client, "securityGroup", flags.securityGroup) });
+  }
   const [change, ...others] = changes;
   if (change === undefined) throw usageError("say what to change; `./vstation instance set --help` lists it");
   if (others.length > 0) throw usageError("one change at a time: a request that is half done has no good answer");

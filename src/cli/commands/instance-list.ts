@@ -4,7 +4,7 @@ import type { InstanceWire } from "../../api/native/resources.ts";
 import { instanceStates } from "../../core/instance.ts";
 import type { Context } from "../context.ts";
 import type { Io } from "../io.ts";
-import { allHosts, allInstances, groupId, hostId, imageId, instanceId, type InstanceFilter } from "../resolve.ts";
+import { idOf, listAll, type InstanceFilter } from "../resolve.ts";
 import { age, facts, printable, table } from "../table.ts";
 import { operationSteps } from "./operation.ts";
 import { collect, contextOf, oneOf, paintState, stateText } from "./shared.ts";
@@ -16,6 +16,9 @@ interface ListFlags {
   host?: string;
   image?: string;
   group?: string;
+  vpc?: string;
+  subnet?: string;
+  securityGroup?: string;
   tag?: string[];
 }
 
@@ -33,6 +36,9 @@ export function addInstanceReads(instance: Command, io: Io): void {
     .option("--host <host>", "on this host")
     .option("--image <image>", "from this image")
     .option("--group <group>", "in this disaster-recover group")
+    .option("--vpc <vpc>", "in this VPC")
+    .option("--subnet <subnet>", "in this subnet")
+    .option("--security-group <group>", "in this security group")
     .option("--tag <key[=value]>", "with this tag (repeatable)", collect)
     .action(async (flags: ListFlags, command: Command) => instanceList(contextOf(io, command), flags));
 
@@ -42,7 +48,7 @@ export function addInstanceReads(instance: Command, io: Io): void {
     .description("show an instance and its latest operation")
     .action(async (given: string, _flags: unknown, command: Command) => {
       const context = contextOf(io, command);
-      const id = await instanceId(context.client, given);
+      const id = await idOf(context.client, "instance", given);
       const found = await context.client.call("instanceGet", { params: { id } });
       context.print(found, () => instanceText(found));
     });
@@ -55,12 +61,16 @@ async function instanceList(context: Context, flags: ListFlags): Promise<void> {
     name: flags.name,
     instanceType: flags.type,
     tag: flags.tag,
-    hostId: flags.host === undefined ? undefined : [await hostId(client, flags.host)],
-    imageId: flags.image === undefined ? undefined : [await imageId(client, flags.image)],
-    groupId: flags.group === undefined ? undefined : [await groupId(client, flags.group)],
+    hostId: flags.host === undefined ? undefined : [await idOf(client, "host", flags.host)],
+    imageId: flags.image === undefined ? undefined : [await idOf(client, "image", flags.image)],
+    groupId: flags.group === undefined ? undefined : [await idOf(client, "group", flags.group)],
+    vpcId: flags.vpc === undefined ? undefined : [await idOf(client, "vpc", flags.vpc)],
+    subnetId: flags.subnet === undefined ? undefined : [await idOf(client, "subnet", flags.subnet)],
+    securityGroupId:
+      flags.securityGroup === undefined ? undefined : [await idOf(client, "securityGroup", flags.securityGroup)],
   };
-  const instances = await allInstances(client, filter);
-  const hosts = context.json ? [] : await allHosts(client);
+  const instances = await listAll(client, "instance", filter);
+  const hosts = context.json ? [] : await listAll(client, "host");
   context.print({ total: instances.length, instances }, () => instanceTable(context, instances, hosts));
 }
 
@@ -89,6 +99,8 @@ function instanceTable(
   return notes.length === 0 ? rows : `${rows}\n${notes.join("")}`;
 }
 
+const outsideKinds = { eip: "elastic address", wan: "came with it" } as const;
+
 function instanceText(one: InstanceWire): string {
   const operation = one.latestOperation;
   const text = facts([
@@ -103,6 +115,8 @@ function instanceText(one: InstanceWire): string {
     ["host", one.hostId],
     ["zone", one.zone],
     ["subnet", `${one.subnetId} in ${one.vpcId}`],
+    ["security groups", one.securityGroupIds.join(", ")],
+    ["outside", one.elastic === null ? null : `${one.elastic.ip} (${outsideKinds[one.elastic.kind]})`],
     ["system disk", `${one.systemDisk.id}, ${one.systemDisk.sizeGiB} GiB`],
     ["keys", one.keyIds.join(", ")],
     ["group", one.groupId],

@@ -5,7 +5,7 @@ import { operationStates } from "../../core/instance.ts";
 import { parseId } from "../../lib/ids.ts";
 import { usageError } from "../exit.ts";
 import type { Io } from "../io.ts";
-import { instanceIds, newestOperations, type OperationFilter } from "../resolve.ts";
+import { idsOf, newestOperations, type OperationFilter } from "../resolve.ts";
 import { age, facts, pad, printable, table } from "../table.ts";
 import { collect, contextOf, exitOnFailed, maybeWait, oneOf, paintState, waitOptions, wholeNumber } from "./shared.ts";
 import type { WaitFlags } from "./shared.ts";
@@ -35,7 +35,7 @@ export function addOperation(program: Command, io: Io): void {
       const context = contextOf(io, command);
       const filter: OperationFilter = {
         state: flags.open === true ? ["PENDING", "RUNNING"] : (flags.state as OperationFilter["state"]),
-        instanceId: flags.instance === undefined ? undefined : await instanceIds(context.client, flags.instance),
+        instanceId: flags.instance === undefined ? undefined : await idsOf(context.client, "instance", flags.instance),
       };
       const { total, operations } = await newestOperations(context.client, filter, flags.limit);
       const now = io.now();

@@ -8,7 +8,7 @@ import type { DiskId, SnapshotId } from "../../lib/ids.ts";
 import type { Context } from "../context.ts";
 import { Exit, exitCodes, usageError } from "../exit.ts";
 import { paint, type Io } from "../io.ts";
-import { allDisks, allSnapshots, diskId, diskIds, instanceId, snapshotId, snapshotIds } from "../resolve.ts";
+import { idOf, idsOf, listAll } from "../resolve.ts";
 import { untilAtRest, type Look } from "../rest.ts";
 import { age, table } from "../table.ts";
 import { confirmed, contextOf, oneOf, waitOptions, wholeNumber, type WaitFlags } from "./shared.ts";
@@ -29,7 +29,7 @@ function addDisk(program: Command, io: Io): void {
     .description("list disks")
     .action(async (_flags: unknown, command: Command) => {
       const context = contextOf(io, command);
-      const disks = await allDisks(context.client);
+      const disks = await listAll(context.client, "disk");
       const now = io.now();
       context.print({ total: disks.length, disks }, () =>
         table(
@@ -66,7 +66,7 @@ function addDisk(program: Command, io: Io): void {
           name,
           type: flags.type,
           sizeGiB: flags.size ?? null,
-          snapshotId: flags.snapshot === undefined ? null : await snapshotId(context.client, flags.snapshot),
+          snapshotId: flags.snapshot === undefined ? null : await idOf(context.client, "snapshot", flags.snapshot),
           limits: limitsOf(flags),
           clientToken: randomUUID(),
         },
@@ -82,8 +82,8 @@ function addDisk(program: Command, io: Io): void {
     .description("put disks into an instance's machine")
     .action(async (given: string[], flags: AttachFlags, command: Command) => {
       const context = contextOf(io, command);
-      const ids = await diskIds(context.client, given);
-      const to = await instanceId(context.client, flags.to);
+      const ids = await idsOf(context.client, "disk", given);
+      const to = await idOf(context.client, "instance", flags.to);
       const deleteWithInstance = flags.deleteWithInstance ?? null;
       await context.client.call("diskAttach", { request: { ids, instanceId: to, deleteWithInstance } });
       await endDisks(context, ids, flags, (one) => one.instanceId === to, `being attached to ${to}`);
@@ -94,7 +94,7 @@ function addDisk(program: Command, io: Io): void {
     .description("take disks out of their instances' machines; a guest that runs must let go of them")
     .action(async (given: string[], flags: WaitFlags, command: Command) => {
       const context = contextOf(io, command);
-      const ids = await diskIds(context.client, given);
+      const ids = await idsOf(context.client, "disk", given);
       await context.client.call("diskDetach", { request: { ids } });
       await endDisks(context, ids, flags, (one) => one.instanceId === null, "being detached");
     });
@@ -105,7 +105,7 @@ function addDisk(program: Command, io: Io): void {
     .description("make a disk larger; a guest that runs sees it at once")
     .action(async (given: string, sizeGiB: number, flags: WaitFlags, command: Command) => {
       const context = contextOf(io, command);
-      const id = await diskId(context.client, given);
+      const id = await idOf(context.client, "disk", given);
       await context.client.call("diskModify", { params: { id }, request: { sizeGiB } });
       await endDisks(context, [id], flags, (one) => one.problem === null, `growing to ${sizeGiB} GiB`);
     });
@@ -132,7 +132,7 @@ function addDisk(program: Command, io: Io): void {
             };
       const request = { name, deleteWithInstance, limits };
       if (Object.values(request).every((value) => value === undefined)) throw usageError("say what to change");
-      const id = await diskId(context.client, given);
+      const id = await idOf(context.client, "disk", given);
       const changed = await context.client.call("diskModify", { params: { id }, request });
       context.print(changed, () => `${changed.id} is changed\n`);
     });
@@ -145,7 +145,7 @@ function addDisk(program: Command, io: Io): void {
     .option("-y, --yes", "do not ask")
     .action(async (given: string[], flags: { yes?: boolean }, command: Command) => {
       const context = contextOf(io, command);
-      const ids = await diskIds(context.client, given);
+      const ids = await idsOf(context.client, "disk", given);
       await confirmed(context, flags.yes, `Delete ${ids.join(", ")}? What is on them is lost.`);
       for (const id of ids) await context.client.call("diskDelete", { params: { id } });
       context.print({ deleted: ids }, () => `deleted ${ids.join(", ")}\n`);
@@ -161,7 +161,7 @@ function addSnapshot(program: Command, io: Io): void {
     .description("list snapshots, newest first")
     .action(async (_flags: unknown, command: Command) => {
       const context = contextOf(io, command);
-      const snapshots = await allSnapshots(context.client);
+      const snapshots = await listAll(context.client, "snapshot");
       const now = io.now();
       context.print({ total: snapshots.length, snapshots }, () =>
         table(
@@ -186,7 +186,7 @@ function addSnapshot(program: Command, io: Io): void {
     .description("copy a disk as it is now")
     .action(async (given: string, flags: WaitFlags & { name?: string }, command: Command) => {
       const context = contextOf(io, command);
-      const of = await diskId(context.client, given);
+      const of = await idOf(context.client, "disk", given);
       const { id } = await context.client.call("snapshotCreate", { request: { diskId: of, name: flags.name } });
       const made = flags.wait === true ? await waitForSnapshot(context, id, flags) : undefined;
       context.print(made ?? { id }, () => `${id}\n`);
@@ -200,8 +200,8 @@ function addSnapshot(program: Command, io: Io): void {
     .description("put a snapshot into a disk; what the disk holds now is lost")
     .action(async (given: string, flags: WaitFlags & { to: string; yes?: boolean }, command: Command) => {
       const context = contextOf(io, command);
-      const id = await snapshotId(context.client, given);
-      const to = await diskId(context.client, flags.to);
+      const id = await idOf(context.client, "snapshot", given);
+      const to = await idOf(context.client, "disk", flags.to);
       await confirmed(context, flags.yes, `Put ${id} into ${to}? What the disk holds now is lost.`);
       await context.client.call("snapshotApply", { params: { id }, request: { diskId: to } });
       await endDisks(context, [to], flags, (one) => one.problem === null, `being overwritten by ${id}`);
@@ -215,7 +215,7 @@ function addSnapshot(program: Command, io: Io): void {
     .option("-y, --yes", "do not ask")
     .action(async (given: string[], flags: { yes?: boolean }, command: Command) => {
       const context = contextOf(io, command);
-      const ids = await snapshotIds(context.client, given);
+      const ids = await idsOf(context.client, "snapshot", given);
       await confirmed(context, flags.yes, `Delete ${ids.join(", ")}?`);
       for (const id of ids) await context.client.call("snapshotDelete", { params: { id } });
       context.print({ deleted: ids }, () => `deleted ${ids.join(", ")}\n`);

@@ -12,7 +12,7 @@ import { gzipSync } from "node:zlib";
 import { rawRoutes } from "../../api/native/routes.ts";
 import type { NativeClient } from "../../api/native/client.ts";
 import { formatError } from "../../lib/errors.ts";
-import { allHosts, allImages, allInstances, newestOperations } from "../resolve.ts";
+import { listAll, newestOperations } from "../resolve.ts";
 import { version } from "../version.ts";
 import type { Diagnosis } from "./doctor.ts";
 import { tar, type Entry } from "./tar.ts";
@@ -62,10 +62,10 @@ async function zone(texts: Map<string, string>, client: NativeClient): Promise<v
     return await (await fetch(client.endpoint + rawRoutes.metrics.path, options)).text();
   };
   const reads: [string, () => Promise<string>][] = [
-    ["zone/hosts.json", async () => pretty(await allHosts(client))],
-    ["zone/instances.json", async () => pretty(await allInstances(client))],
+    ["zone/hosts.json", async () => pretty(await listAll(client, "host"))],
+    ["zone/instances.json", async () => pretty(await listAll(client, "instance"))],
     ["zone/operations.json", async () => pretty((await newestOperations(client, {}, 500)).operations)],
-    ["zone/images.json", async () => pretty(await allImages(client))],
+    ["zone/images.json", async () => pretty(await listAll(client, "image"))],
     ["zone/metrics.txt", metrics],
   ];
   for (const [name, read] of reads) {

@@ -7,7 +7,7 @@ import type { HostWire } from "../../api/native/resources.ts";
 import { rawRoutes } from "../../api/native/routes.ts";
 import { formatError, isFailure } from "../../lib/errors.ts";
 import { within } from "../../lib/retry.ts";
-import { allHosts, allInstances, newestOperations } from "../resolve.ts";
+import { listAll, newestOperations } from "../resolve.ts";
 import { ok, warning, wrong, type Finding } from "./finding.ts";
 
 const databaseMs = 5000;
@@ -92,7 +92,7 @@ export async function examineVStation(client: NativeClient, ownVersion: string, 
 }
 
 export async function examineHosts(client: NativeClient, ownVersion: string): Promise<Finding[]> {
-  const hosts = await allHosts(client);
+  const hosts = await listAll(client, "host");
   if (hosts.length === 0) {
     return [wrong("hosts", "there is none: nothing can run", "`npm start -- --hosts 3`, or join a machine as a host")];
   }
@@ -128,7 +128,7 @@ function examineHost(host: HostWire, ownVersion: string): Finding[] {
 
 /** Instances that ask for attention, and operations that are past their deadline and still open. */
 export async function examineWork(client: NativeClient, now: number): Promise<Finding[]> {
-  const instances = await allInstances(client);
+  const instances = await listAll(client, "instance");
   const findings = instances
     .filter(({ attention }) => attention !== null)
     .map(({ id, name, attention }) =>
