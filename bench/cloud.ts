@@ -98,6 +98,12 @@ export class CloudClient {
   async resize(instanceType: string, id: InstanceId): Promise<void> {
     await this.sdk.ResetInstancesType({ InstanceIds: [id], InstanceType: instanceType, ForceStop: true });
   }
+  /** To another address of its subnet, over a stop and a start. */
+  async renumber(ip: string, id: InstanceId): Promise<void> {
+    const { vpcId: VpcId, subnetId: SubnetId } = await this.instance(id);
+    const VirtualPrivateCloud = { VpcId, SubnetId, PrivateIpAddresses: [ip] };
+    await this.sdk.ModifyInstancesVpcAttribute({ InstanceIds: [id], VirtualPrivateCloud });
+  }
   async terminate(...ids: InstanceId[]): Promise<void> {
     await this.sdk.TerminateInstances({ InstanceIds: ids });
   }

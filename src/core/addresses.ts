@@ -1,7 +1,9 @@
 /**
- * IPv4 arithmetic for VPCs and subnets, and the MAC that belongs to an address. Addresses are numbers from 0 to 2^32 - 1; a block is
+ * IPv4 arithmetic for VPCs and subnets, and the MACs of gateways and instances. Addresses are numbers from 0 to 2^32 - 1; a block is
  * written the one way that has no host bits ("10.0.0.0/8"), and {@link parseBlock} takes no other.
  */
+
+import type { InstanceId } from "../lib/ids.ts";
 
 export function ipToNumber(ip: string): number {
   return ip.split(".").reduce((sum, part) => sum * 256 + Number(part), 0);
@@ -100,8 +102,19 @@ export function isSubnetSize({ bits }: Block): boolean {
   return bits >= subnetBits.fewest && bits <= subnetBits.most;
 }
 
-/** Locally administered, and the same whenever the address is given out again: neighbours need to forget nothing. */
-export function macOf(ip: string): string {
+/** A gateway's: the same on every host, and whenever its address is used again. */
+export function macOfGateway(ip: string): string {
   const bytes = ip.split(".").map((part) => Number(part).toString(16).padStart(2, "0"));
   return ["02", "56", ...bytes].join(":");
+}
+
+/**
+ * An instance's own for its life, whatever its address: systems know their network card by it. An id is a number of 42 bits (eight
+ * digits of 36), and all of them are in it, so no two instances have the same; never one of {@link macOfGateway}'s.
+ */
+export function macOfInstance(id: InstanceId): string {
+  const number = Number.parseInt(id.slice(id.indexOf("-") + 1), 36);
+  const high = Math.floor(number / 2 ** 40);
+  const bytes = [32, 24, 16, 8, 0].map((shift) => Math.floor(number / 2 ** shift) % 256);
+  return [0x06 + 16 * high, ...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join(":");
 }

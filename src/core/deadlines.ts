@@ -10,6 +10,7 @@ const operationMs: Record<OperationKind, number> = {
   "instance.stop": 5 * minute,
   "instance.reboot": 5 * minute,
   "instance.resize": 5 * minute,
+  "instance.renumber": 5 * minute,
   "instance.terminate": 5 * minute,
   "instance.reinstall": 10 * minute,
   "instance.recover": 10 * minute,

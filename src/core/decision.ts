@@ -34,6 +34,8 @@ export interface Decision {
   steps: Step[];
   /** `capacity`: nothing is left on the host. `everything`: and the instance is over. */
   release: "capacity" | "everything" | null;
+  /** `enter`: its promised address is its own from now on, and the one that it had becomes the former. `letGo`: the other one is free. */
+  address: "enter" | "letGo" | null;
   /** It needs a host other than the tried ones. */
   place: boolean;
   /** Look again then, if nothing happens before. */
@@ -48,24 +50,32 @@ export const nothing: Decision = {
   recover: null,
   steps: [],
   release: null,
+  address: null,
   place: false,
   dueAt: null,
 };
 
 /** True when the decision changes anything but the time of the next look; finding a host (`place`) is a change of its own. */
 export function changes(decision: Decision): boolean {
-  const { patch, end, taken, deadline, recover, steps, release } = decision;
+  const { patch, end, taken, deadline, recover, steps, release, address } = decision;
   const count = Object.keys(patch).length + steps.length;
-  return count > 0 || end !== null || taken || deadline !== null || recover !== null || release !== null;
+  const others = [end, deadline, recover, release, address];
+  return count > 0 || taken || others.some((one) => one !== null);
 }
 
 /** True when the host has to hear of it: the instance gets its host's next generation. */
-export function isOrder({ patch }: Decision): boolean {
-  return patch.power !== undefined || patch.incarnation !== undefined || patch.resets !== undefined;
+export function isOrder({ patch, address }: Decision): boolean {
+  const power = patch.power !== undefined || patch.incarnation !== undefined || patch.resets !== undefined;
+  return power || address === "enter";
 }
 
 /** The instance after the decision, without its operation (which the decision may have ended) and generation. */
 export function afterDecision(instance: Instance, decision: Decision): Instance {
-  const next = { ...instance, ...decision.patch };
+  const next = { ...instance, ...decision.patch, ...addressAfter(decision) };
   return decision.release === "capacity" ? { ...next, hostId: null } : next;
+}
+
+function addressAfter({ address }: Decision): Partial<Instance> {
+  if (address === null) return {};
+  return { otherAddress: address === "enter" ? "former" : null };
 }

@@ -32,8 +32,10 @@ export function instanceState({ power, seen, open, restartPolicy }: StateInput):
         return unreachable(power.purpose);
     }
   }
-  // A resize is nothing that its owner sees but for the stop and the start that it may need.
-  if (open === "instance.resize") return power.is === "running" ? "STARTING" : stopped(seen);
+  // Another type or address is nothing that its owner sees but for the stop and the start that it may need.
+  if (open === "instance.resize" || open === "instance.renumber") {
+    return power.is === "running" ? "STARTING" : stopped(seen);
+  }
   if (open !== null) return transition(open);
   if (power.is === "stopped") return stopped(seen);
   if (seen !== null && isOver(seen)) return restartPolicy === "always" ? "STARTING" : "STOPPED";
@@ -44,7 +46,7 @@ function stopped(seen: SeenPhase["is"] | null): InstanceState {
   return seen !== null && mayRun(seen) ? "STOPPING" : "STOPPED";
 }
 
-function transition(open: Exclude<OperationKind, "instance.resize">): InstanceState {
+function transition(open: Exclude<OperationKind, "instance.resize" | "instance.renumber">): InstanceState {
   switch (open) {
     case "instance.run":
       return "PENDING";

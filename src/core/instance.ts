@@ -19,7 +19,16 @@ export const instanceStates = [
 ] as const;
 export type InstanceState = (typeof instanceStates)[number];
 
-export const instanceActions = ["start", "stop", "reboot", "resize", "terminate", "modify", "reinstall"] as const;
+export const instanceActions = [
+  "start",
+  "stop",
+  "reboot",
+  "resize",
+  "renumber",
+  "terminate",
+  "modify",
+  "reinstall",
+] as const;
 export type InstanceAction = (typeof instanceActions)[number];
 
 /** The states in which each action is accepted; the server enforces this table, the CLI and the console explain from it. */
@@ -29,6 +38,7 @@ export const allowedStates: Record<InstanceAction, readonly InstanceState[]> = {
   reboot: ["RUNNING"],
   /** One that runs must be allowed to be stopped for it. */
   resize: ["RUNNING", "STOPPED"],
+  renumber: ["RUNNING", "STOPPED"],
   terminate: ["PENDING", "LAUNCH_FAILED", "RUNNING", "STOPPED", "STARTING", "STOPPING", "REBOOTING"],
   reinstall: ["RUNNING", "STOPPED"],
   modify: ["PENDING", "RUNNING", "STOPPED", "STARTING", "STOPPING", "REBOOTING"],
@@ -50,6 +60,8 @@ export const operationKinds = [
   "instance.reboot",
   /** Another type: at once if it is off, else over a stop and a start. */
   "instance.resize",
+  /** Another address, subnet or VPC: like another type, over a stop and a start unless it is off. */
+  "instance.renumber",
   "instance.terminate",
   /** A new system disk, and a start from it. */
   "instance.reinstall",

@@ -17,9 +17,9 @@ import {
   type RestartPolicy,
   type StopMode,
 } from "./instance.ts";
-import { ordered, orderedResize } from "./order.ts";
+import { ordered, orderedAtRest } from "./order.ts";
 import { reconcile, relocationFailed } from "./reconcile.ts";
-import { decideRequest, decideResize, type PowerRequest } from "./request-queue.ts";
+import { decideChange, decideRequest, type PowerRequest } from "./request-queue.ts";
 import type { Seen } from "./seen.ts";
 import type { Instance } from "./wanted.ts";
 
@@ -31,6 +31,7 @@ interface WantedDocument {
   power: Instance["power"];
   incarnation: number;
   resets: number;
+  address: number;
 }
 
 class Host {
@@ -39,14 +40,21 @@ class Host {
   down: WantedDocument[] = [];
   up: Seen[] = [];
   generation = 0;
+  /** What it was last told, and what the guest that runs was started with. */
+  address = 0;
+  guestAddress = 0;
 
   step(now: number): boolean {
-    return this.machine.step(now).moved;
+    const ran = this.machine.runs;
+    const { moved } = this.machine.step(now);
+    if (!ran && this.machine.runs) this.guestAddress = this.address;
+    return moved;
   }
 
-  take({ epoch, generation, power, incarnation, resets }: WantedDocument): void {
+  take({ epoch, generation, power, incarnation, resets, address }: WantedDocument): void {
     if (generation < this.generation) return;
     this.generation = generation;
+    this.address = address;
     const order =
       power.is === "running"
         ? ({ state: "running", incarnation, resets } as const)
@@ -70,6 +78,11 @@ class World {
   deleted = false;
   /** Hosts that have room. */
   roomy = new Set(hostNames);
+  /** Its own, and the second one that it holds while it changes. */
+  address = 1;
+  other: number | null = null;
+  renumbered = 0;
+  #addresses = 1;
   #generation = 1;
   #operations = 0;
 
@@ -89,6 +102,7 @@ class World {
       notBefore: null,
       triedHosts: [],
       failure: null,
+      otherAddress: null,
       operation: null,
     };
     this.#open("instance.run", null);
@@ -119,15 +133,20 @@ class World {
     this.#order();
   }
 
-  resize(mayStop: boolean): void {
+  change(action: "resize" | "renumber", mayStop: boolean): void {
     if (this.deleted) return;
-    const { operation, power } = this.instance;
+    const { operation, power, otherAddress } = this.instance;
     const open = operation && { kind: operation.kind, how: operation.how };
-    const verdict = decideResize({ state: this.state, open, terminationProtection: false }, { changes: true, mayStop });
-    if (verdict.is !== "accept") return;
+    const situation = { state: this.state, open, terminationProtection: false };
+    if (decideChange(action, situation, { changes: true, mayStop }).is !== "accept") return;
+    if (action === "renumber") {
+      if (otherAddress !== null) return;
+      this.other = ++this.#addresses;
+      this.instance = { ...this.instance, otherAddress: "next" };
+    }
     const runs = power.is === "running";
-    this.instance = { ...this.instance, ...orderedResize(runs) };
-    this.#open("instance.resize", runs ? "soft_first" : null);
+    this.instance = { ...this.instance, ...orderedAtRest(runs) };
+    this.#open(`instance.${action}`, runs ? "soft_first" : null);
     this.#order();
   }
 
@@ -143,6 +162,7 @@ class World {
     if (decision.release !== null && this.host?.machine.runs === true) {
       throw new Error("it was let go of while its guest runs");
     }
+    if (decision.address !== null) this.#readdress(decision.address);
     const operation = this.instance.operation;
     const released = decision.release === "capacity";
     this.instance = afterDecision(this.instance, decision);
@@ -155,6 +175,20 @@ class World {
     if (decision.recover?.failed === null) this.#open("instance.recover", null);
     if (isOrder(decision) && !released) this.#order();
     if (decision.release === "everything") this.deleted = true;
+  }
+
+  #readdress(how: "enter" | "letGo"): void {
+    if (this.other === null) throw new Error("it has no other address");
+    if (how === "enter") {
+      if ([...this.hosts.values()].some(({ machine }) => machine.runs)) throw new Error("its address changed under it");
+      [this.address, this.other] = [this.other, this.address];
+      this.renumbered++;
+      return;
+    }
+    if (this.host !== undefined && this.host.address === this.other) {
+      throw new Error("an address was free that its host still knows as the instance's");
+    }
+    this.other = null;
   }
 
   #place(): void {
@@ -199,8 +233,9 @@ class World {
   check(): void {
     let running = 0;
     const starts = new Map<number, number>();
-    for (const { machine } of this.hosts.values()) {
+    for (const { machine, guestAddress } of this.hosts.values()) {
       if (machine.runs) running++;
+      if (machine.runs && guestAddress !== this.address) throw new Error("it runs at an address that is not its own");
       for (const [incarnation, count] of machine.starts)
         starts.set(incarnation, (starts.get(incarnation) ?? 0) + count);
     }
@@ -215,7 +250,8 @@ class World {
 
   #send(): void {
     const { epoch, generation, power, incarnation, resets } = this.instance;
-    if (this.host?.linked === true) this.host.down.push({ epoch, generation, power, incarnation, resets });
+    const { address } = this;
+    if (this.host?.linked === true) this.host.down.push({ epoch, generation, power, incarnation, resets, address });
   }
 
   #open(kind: OperationKind, how: StopMode | null): void {
@@ -279,6 +315,7 @@ class World {
 function restOf({ deleted, instance, state }: World, runs: boolean, anyRuns: boolean): string {
   if (deleted) return anyRuns ? "ended, and a guest of it runs" : "as shown";
   if (instance.operation !== null) return `${instance.operation.kind} has not ended`;
+  if (instance.otherAddress !== null) return `it still holds its ${instance.otherAddress} address`;
   if (runs !== (state === "RUNNING")) return `${state}, and its guest ${runs ? "runs" : "does not run"}`;
   if (anyRuns !== runs) return "a guest of it runs where it is not";
   return ["RUNNING", "STOPPED", "LAUNCH_FAILED"].includes(state) ? "as shown" : state;
@@ -294,7 +331,10 @@ const requests = fc.oneof(
 );
 const actions = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant("request" as const), request: requests }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant("resize" as const), mayStop: fc.boolean() }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constantFrom("resize" as const, "renumber" as const), mayStop: fc.boolean() }),
+  },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("terminate" as const) }) },
   { weight: 20, arbitrary: fc.record({ do: fc.constant("flow" as const), times: fc.integer({ min: 1, max: 12 }) }) },
   { weight: 8, arbitrary: fc.record({ do: fc.constant("down" as const), at: hostIndex }) },
@@ -347,7 +387,8 @@ function act(world: World, action: Action): void {
     case "request":
       return world.request(action.request);
     case "resize":
-      return world.resize(action.mayStop);
+    case "renumber":
+      return world.change(action.do, action.mayStop);
     case "terminate":
       return world.request({ action: "terminate" });
     case "reconcile":
@@ -413,5 +454,6 @@ describe("VStation's rules against a host's rules", () => {
       expect(seen).toContain(`${kind} FAILED`);
     }
     expect(worlds.some(({ instance }) => instance.epoch > 1 && instance.launched)).toBe(true);
+    expect(worlds.some(({ renumbered }) => renumbered > 1)).toBe(true);
   });
 });

@@ -9,8 +9,8 @@ export function ordered(facts: Instance, request: PowerRequest): Partial<Instanc
   return { ...change(facts, request), notBefore: null };
 }
 
-/** What another type orders: the guest, if one may run, goes down first. The new type itself stands in the spec. */
-export function orderedResize(runs: boolean): Partial<Instance> {
+/** What another type or address orders: the guest, if one may run, goes down first. */
+export function orderedAtRest(runs: boolean): Partial<Instance> {
   return { power: { is: "stopped", how: runs ? "soft_first" : "hard" }, failure: null, quickEnds: 0, notBefore: null };
 }
 

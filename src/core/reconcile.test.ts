@@ -32,6 +32,7 @@ function instance(change: Partial<Instance>, phase?: SeenPhase, seenGeneration =
     notBefore: null,
     triedHosts: [],
     failure: null,
+    otherAddress: null,
     operation: null,
     ...change,
   };

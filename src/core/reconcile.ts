@@ -3,7 +3,7 @@
  * can be reached, to the changes of one transaction. It alone ends operations, decides on another start, gives a host up and
  * lets an instance go. The reconciler calls it under the row lock again and again; it takes one step and never waits.
  *
- *            run             reboot (soft), resize          stop
+ *            run        reboot (soft), resize, renumber     stop
  *   PENDING ──────> running k ──────────────> stopped ──> running k+1     (one operation over both orders)
  *      │ start failed for good                   ▲ soft, not followed: back to running k, operation FAILED
  *      ▼
@@ -18,6 +18,9 @@
  * removal holds it up: then it says so and waits, because nothing is known. **No double booking of truth**: reports are
  * judged by incarnation and generation, so a late or repeated one changes nothing.
  *
+ * **One address**: a promised one becomes the instance's own only when no guest of it runs, and the former one is free only when the
+ * host has answered to the order that names the new one. So no packet of it is ever from two places, and no address is two's.
+ *
  * `notBefore` marks the one state that no report shows: the present start is over, the next is decided, its time has not come.
  */
 import { unreachable } from "../lib/errors.ts";
@@ -30,6 +33,24 @@ import type { Failed, Instance, OpenOperation, Step } from "./wanted.ts";
 
 /** The next step for an instance. Total: every input has a decision. `now` in ms. */
 export function reconcile(instance: Instance, link: HostLink, now: number): Decision {
+  const decision = reconcilePower(instance, link, now);
+  return { ...decision, address: decision.address ?? otherAddressOf(instance, decision) };
+}
+
+/** A promise that nothing will fulfil any more is taken back; a former address is let go of once the host knows of the change. */
+function otherAddressOf(i: Instance, decision: Decision): "letGo" | null {
+  if (i.otherAddress === null || decision.release === "everything") return null;
+  switch (i.otherAddress) {
+    case "next":
+      return i.operation?.kind === "instance.renumber" && decision.end === null ? null : "letGo";
+    case "former":
+      return i.hostId === null || (i.seen !== null && i.seen.generation >= i.generation) ? "letGo" : null;
+    default:
+      return unreachable(i.otherAddress);
+  }
+}
+
+function reconcilePower(instance: Instance, link: HostLink, now: number): Decision {
   const context: Context = { i: instance, link, now };
   switch (instance.power.is) {
     case "gone":
@@ -267,15 +288,15 @@ function reconcileStopped(context: Context, how: "soft" | "soft_first" | "hard")
   const operation = i.operation;
   if (operation === null) return nothing;
   if (isOff(i)) {
-    if (!startsAgain(operation)) return { ...nothing, end: { as: "SUCCEEDED" } };
-    const deadline = now + operationLimit("instance.start", null);
-    return {
-      ...nothing,
-      patch: orderStart(lastIncarnation(i) + 1),
-      deadline,
-      steps: step(i, "guest.stopped", null),
-      dueAt: deadline,
-    };
+    const address = operation.kind === "instance.renumber" && i.otherAddress === "next" ? "enter" : null;
+    if (startsAgain(operation)) {
+      const deadline = now + operationLimit("instance.start", null);
+      const patch = orderStart(lastIncarnation(i) + 1);
+      return { ...nothing, patch, address, deadline, steps: step(i, "guest.stopped", null), dueAt: deadline };
+    }
+    if (address === null) return { ...nothing, end: { as: "SUCCEEDED" } };
+    // Its host is told, and answers; then it is done.
+    return { ...nothing, address, steps: step(i, "address.changed", null), dueAt: operation.deadline };
   }
   const base = { ...nothing, ...progressOf(context) };
   if (now < operation.deadline) return { ...base, dueAt: operation.deadline };
@@ -302,9 +323,9 @@ function reconcileStopped(context: Context, how: "soft" | "soft_first" | "hard")
   }
 }
 
-/** It was stopped only on the way to its next start; a resize of one that was off has no way to stop by. */
+/** It was stopped only on the way to its next start; what was off when another type or address was asked for has no way to stop by. */
 function startsAgain({ kind, how }: OpenOperation): boolean {
-  if (kind === "instance.resize") return how !== null;
+  if (kind === "instance.resize" || kind === "instance.renumber") return how !== null;
   return kind === "instance.reboot" || kind === "instance.reinstall";
 }
 

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { allowedStates, instanceStates, operationKinds, type StopMode } from "./instance.ts";
-import { decideRequest, decideResize, type PowerRequest, type Situation } from "./request-queue.ts";
+import { decideChange, decideRequest, type PowerRequest, type Situation } from "./request-queue.ts";
 
 const how = fc.constantFrom<StopMode>("soft", "soft_first", "hard");
 const requests: fc.Arbitrary<PowerRequest> = fc.oneof(
@@ -15,6 +15,8 @@ const situations: fc.Arbitrary<Situation> = fc.record({
   open: fc.option(fc.record({ kind: fc.constantFrom(...operationKinds), how: fc.option(how) })),
   terminationProtection: fc.boolean(),
 });
+
+const changes = fc.constantFrom("resize" as const, "renumber" as const);
 
 describe("the request queue", () => {
   it("accepts at rest exactly what the table of states allows", () => {
@@ -77,10 +79,10 @@ describe("the request queue", () => {
     }
   });
 
-  it("gives another type to what is off, to what runs only with leave to stop it, and to nothing that is on its way", () => {
+  it("gives another type or address to what is off, to what runs only with leave to stop it, and to nothing on its way", () => {
     fc.assert(
-      fc.property(situations, fc.boolean(), (situation, mayStop) => {
-        const verdict = decideResize(situation, { changes: true, mayStop });
+      fc.property(changes, situations, fc.boolean(), (action, situation, mayStop) => {
+        const verdict = decideChange(action, situation, { changes: true, mayStop });
         const { state, open } = situation;
         const may = open === null && (state === "STOPPED" || (state === "RUNNING" && mayStop));
         expect(verdict.is).toBe(may ? "accept" : "deny");
@@ -88,19 +90,23 @@ describe("the request queue", () => {
     );
   });
 
-  it("says yes to a type that it has already, or is getting, and does nothing", () => {
-    const resizing = { kind: "instance.resize", how: "soft_first" } as const;
-    for (const open of [null, resizing]) {
-      for (const state of ["RUNNING", "STOPPED", "STOPPING", "STARTING"] as const) {
-        const situation = { state, open, terminationProtection: false };
-        expect(decideResize(situation, { changes: false, mayStop: false }).is).toBe("ignore");
+  it.each(["resize", "renumber"] as const)(
+    "says yes to a %s to what it has already, or is getting, and does nothing",
+    (action) => {
+      const own = { kind: `instance.${action}`, how: "soft_first" } as const;
+      for (const open of [null, own]) {
+        for (const state of ["RUNNING", "STOPPED", "STOPPING", "STARTING"] as const) {
+          const situation = { state, open, terminationProtection: false };
+          expect(decideChange(action, situation, { changes: false, mayStop: false }).is).toBe("ignore");
+        }
       }
-    }
-    const rebooting = { kind: "instance.reboot", how: "soft" } as const;
-    const verdict = decideResize(
-      { state: "STOPPED", open: rebooting, terminationProtection: false },
-      { changes: false, mayStop: true },
-    );
-    expect(verdict).toMatchObject({ reason: "operation_in_progress" });
-  });
+      const rebooting = { kind: "instance.reboot", how: "soft" } as const;
+      const verdict = decideChange(
+        action,
+        { state: "STOPPED", open: rebooting, terminationProtection: false },
+        { changes: false, mayStop: true },
+      );
+      expect(verdict).toMatchObject({ reason: "operation_in_progress" });
+    },
+  );
 });

@@ -56,19 +56,22 @@ export function decideRequest(request: PowerRequest, situation: Situation): Verd
 }
 
 /**
- * Decides on another type. `changes`: it is not of that type yet; whoever asks for what is so already, because an answer was lost, is
+ * Decides on another type or address. `changes`: it is not so yet; whoever asks for what is so already, because an answer was lost, is
  * told yes. `mayStop`: a guest that runs may be stopped and started again for it.
  */
-export function decideResize(situation: Situation, ask: { changes: boolean; mayStop: boolean }): Verdict {
+export function decideChange(
+  action: "resize" | "renumber",
+  situation: Situation,
+  ask: { changes: boolean; mayStop: boolean },
+): Verdict {
   const { state, open } = situation;
-  if (open !== null && open.kind !== "instance.resize" && isAllowed("resize", state)) {
+  const own = open !== null && open.kind === `instance.${action}`;
+  if (open !== null && !own && isAllowed(action, state)) {
     return { is: "deny", reason: "operation_in_progress", operation: open.kind };
   }
   if (!ask.changes) return state === "TERMINATING" ? { is: "deny", reason: "wrong_state", state } : { is: "ignore" };
-  if (open !== null && open.kind === "instance.resize") {
-    return { is: "deny", reason: "operation_in_progress", operation: open.kind };
-  }
-  if (!isAllowed("resize", state) || (state === "RUNNING" && !ask.mayStop)) {
+  if (own) return { is: "deny", reason: "operation_in_progress", operation: open.kind };
+  if (!isAllowed(action, state) || (state === "RUNNING" && !ask.mayStop)) {
     return { is: "deny", reason: "wrong_state", state };
   }
   return { is: "accept" };

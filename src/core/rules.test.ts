@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type * as wire from "../api/agent.ts";
-import { ipToNumber, macOf, numberToIp, usableRange } from "./addresses.ts";
+import type { InstanceId } from "../lib/ids.ts";
+import { ipToNumber, macOfGateway, macOfInstance, numberToIp, usableRange } from "./addresses.ts";
 import { attention } from "./attention.ts";
 import { instanceState } from "./instance-state.ts";
 import { instanceStates, operationKinds } from "./instance.ts";
@@ -105,6 +106,18 @@ describe("addresses", () => {
   it("leave out the reserved ones and the broadcast address", () => {
     const { first, last } = usableRange("10.200.0.0/16", 10);
     expect([numberToIp(first), numberToIp(last)]).toEqual(["10.200.0.10", "10.200.255.254"]);
-    expect(macOf("10.200.0.255")).toBe("02:56:0a:c8:00:ff");
+  });
+
+  it("have nothing to do with an instance's MAC: each id has its own, which is no gateway's and no group's", () => {
+    expect(macOfGateway("10.200.0.255")).toBe("02:56:0a:c8:00:ff");
+    expect(macOfInstance("ins-00000000" as InstanceId)).toBe("06:00:00:00:00:00");
+    const ids = fc.stringMatching(/^ins-[a-z0-9]{8}$/);
+    fc.assert(
+      fc.property(ids, ids, (one, two) => {
+        const [a = "", b = ""] = [one, two].map((id) => macOfInstance(id as InstanceId));
+        expect(a).toMatch(/^[012]6(:[0-9a-f]{2}){5}$/);
+        expect(a === b).toBe(one === two);
+      }),
+    );
   });
 });

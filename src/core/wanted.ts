@@ -24,6 +24,12 @@ export interface Failed {
   message: string;
 }
 
+/**
+ * `next`: promised to it; it gets it when its host has said that no guest of it runs. `former`: the one that it had before; it is free
+ * for others when its host has said that it knows of the change. In between it has one address, and it is never in two places.
+ */
+export type OtherAddress = "next" | "former";
+
 export interface OpenOperation {
   id: OperationId;
   kind: OperationKind;
@@ -63,5 +69,7 @@ export interface Instance {
   notBefore: number | null;
   triedHosts: readonly HostId[];
   failure: Failed | null;
+  /** The second address that it holds, if any. */
+  otherAddress: OtherAddress | null;
   operation: OpenOperation | null;
 }

@@ -198,6 +198,17 @@ export interface InstanceReinstallRequest {
   userData: string | null;
 }
 
+export interface InstanceRenumberRequest {
+  /** null: the account's default one. */
+  network: InstanceRunRequest["network"];
+  /** Certain addresses of the subnet, one for each instance in order; null: any. */
+  addresses: string[] | null;
+  /** One that runs is stopped for it and started again; else it must be off. */
+  mayStop: boolean;
+  /** Else it is called what an instance is called for which no name was given. */
+  keepHostname: boolean;
+}
+
 export interface Instances {
   run(caller: Caller, request: InstanceRunRequest): Promise<{ instanceIds: InstanceId[]; operationIds: OperationId[] }>;
   list(caller: AnyCaller, query: InstanceQuery, page: Page): Promise<Listed<InstanceView>>;
@@ -207,6 +218,8 @@ export interface Instances {
   reboot(caller: AnyCaller, ids: InstanceId[], how: StopMode): Promise<OperationId[]>;
   /** One that runs is stopped for it and started again, if `mayStop`; else it must be off. Empty: it is of that type already. */
   resize(caller: AnyCaller, id: InstanceId, to: { instanceType: string; mayStop: boolean }): Promise<OperationId[]>;
+  /** To another address, subnet or VPC; elastic address, groups and MAC stay. One that is there already is left as it is. */
+  renumber(caller: Caller, ids: InstanceId[], request: InstanceRenumberRequest): Promise<OperationId[]>;
   terminate(caller: AnyCaller, ids: InstanceId[]): Promise<OperationId[]>;
   /** A new system disk from an image, and a start from it; addresses and data disks stay. What was on the former one is lost. */
   reinstall(caller: AnyCaller, id: InstanceId, request: InstanceReinstallRequest): Promise<OperationId>;

@@ -62,6 +62,7 @@ export async function sendRequest(
     shutdown: () => cloud.stop("SOFT", id),
     reboot: () => cloud.reboot("HARD", id),
     resize: () => cloud.resize(resizedType, id),
+    renumber: () => cloud.renumber(neighbourOf(subject.ip), id),
     terminate: () => cloud.terminate(id),
   };
   await insist(async () => {
@@ -77,6 +78,12 @@ export async function sendRequest(
 /** One that owns processors, so that there is something to give it. */
 export const resizedType = "S5.MEDIUM2";
 
+/** Far from those that are given out one after the other. */
+function neighbourOf(ip: string): string {
+  const [a = "", b = "", c = "", d = ""] = ip.split(".");
+  return [a, b, (Number(c) + 100) % 200, d].join(".");
+}
+
 const kinds: Record<Request, OperationKind> = {
   run: "instance.run",
   start: "instance.start",
@@ -84,6 +91,7 @@ const kinds: Record<Request, OperationKind> = {
   shutdown: "instance.stop",
   reboot: "instance.reboot",
   resize: "instance.resize",
+  renumber: "instance.renumber",
   terminate: "instance.terminate",
 };
 
@@ -155,6 +163,13 @@ export async function awaitOutcome(
         const now = await inState(lab, id, "RUNNING");
         expectThat(now.instanceType === resizedType, `it is ${now.instanceType}`);
         expectThat((await bootIdOf(now.ip)) !== subject?.bootId, "it is the same boot");
+      });
+      return;
+    case "renumber":
+      await until(`${id} answers elsewhere`, patienceMs, async () => {
+        const { ip } = await inState(lab, id, "RUNNING");
+        expectThat(ip === neighbourOf(subject?.ip ?? ""), `it has ${ip}`);
+        expectThat((await bootIdOf(ip)) !== subject?.bootId, "it is the same boot");
       });
       return;
     case "reboot":

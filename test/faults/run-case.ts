@@ -60,6 +60,7 @@ async function crashCase(lab: LabSession, point: CrashPoint, scenario: Scenario)
     case "shutdown":
     case "reboot":
     case "resize":
+    case "renumber":
     case "terminate":
       return requestCrash(lab, point, scenario);
     case "recover":

@@ -97,8 +97,12 @@ async function liveThrough(to: FakeHostSession, on: ComputeHost): Promise<void> 
   await until(() => pressed(), "the button to be pressed");
   to.want({ ...wanted, power: { state: "stopped", how: "hard" } });
   await to.untilPhase(id, "stopped");
-  to.want({ ...wanted, power: { state: "running", incarnation: 2, resets: 0 } });
+  const [nic] = wanted.spec.nics;
+  if (nic === undefined) throw new Error("no nic");
+  const spec = { ...wanted.spec, nics: [{ ...nic, ip: "10.77.0.250" }] };
+  to.want({ ...wanted, spec, power: { state: "running", incarnation: 2, resets: 0 } });
   expect(await to.untilPhase(id, "running")).toMatchObject({ incarnation: 2 });
+  expect(on.sh("cat /run/vstation/network/*/hosts/*").trim()).toBe(`${nic.mac},10.77.0.250,infinite`);
   const launches = on.sh(`grep -c 'starting up' /var/log/libvirt/qemu/${id}.log`).trim();
   expect(launches).toBe("2");
   to.want({ ...wanted, power: { state: "gone" } });

@@ -35,6 +35,12 @@ async function untilReady(wanted: Wanted, incarnation = 1): Promise<void> {
   await until(() => readFileSync(file, "latin1").includes("tiny: ready"), "the guest's ready line", 60_000);
 }
 
+/** From its gateway: the host itself is no neighbour of its guests. */
+async function answers(ip: string | undefined): Promise<void> {
+  const ping = `nsenter --net=/run/netns/vstation-test0001 busybox ping -c1 -W1 ${ip} >/dev/null && echo up || true`;
+  await until(() => host.sh(ping).trim() === "up", `an answer to ping from ${ip}`, 90_000);
+}
+
 const bootIds = (wanted: Wanted): string[] =>
   [...readFileSync(`${host.stateDir}/instances/${wanted.id}/console-1.log`, "latin1").matchAll(/boot_id=(\S+)/g)].map(
     (match) => match[1] ?? "",
@@ -66,9 +72,7 @@ test("the key stays on the host, readable by root alone, and a second start join
 test("a guest runs, answers on its address, and is gone without a trace", async () => {
   const wanted = await startGuest();
   expect(session.phase(wanted.id)).toMatchObject({ is: "running", incarnation: 1, resets: 0 });
-  // From its gateway: the host itself is no neighbour of its guests.
-  const ping = `nsenter --net=/run/netns/vstation-test0001 busybox ping -c1 -W1 ${wanted.spec.nics[0]?.ip} >/dev/null && echo up || true`;
-  await until(() => host.sh(ping).trim() === "up", "an answer to ping", 90_000);
+  await answers(wanted.spec.nics[0]?.ip);
   await endGuest(wanted);
   const left = `ls ${host.stateDir}/instances; ls /etc/libvirt/qemu/*.xml 2>/dev/null; ls /run/vstation/network/*/hosts; ip -o link | grep t0- || true`;
   expect(host.sh(left).trim()).toBe("");
@@ -120,6 +124,35 @@ test("a guest that ends by itself has exited, with the reason, and is not starte
   expect(session.phase(wanted.id)?.is).toBe("exited");
   await endGuest(wanted);
   await endGuest(killed);
+});
+
+test("a guest whose address changes while it is off has the new one, and the former one is another's at once", async () => {
+  const wanted = await startGuest();
+  await untilReady(wanted);
+  const [nic] = wanted.spec.nics;
+  if (nic === undefined) throw new Error("no nic");
+  await answers(nic.ip);
+  const off = { ...wanted, power: { state: "stopped", how: "hard" } } as const;
+  session.want(off);
+  await session.untilPhase(wanted.id, "stopped");
+  const elsewhere = { ...wanted.spec, nics: [{ ...nic, ip: "10.77.0.200" }] };
+  session.want({ ...off, spec: elsewhere });
+  const leases = () => host.sh("cat /run/vstation/network/vpc-test0001/hosts/* 2>/dev/null || true");
+  await until(() => session.seen.get(wanted.id)?.generation === session.generation, "an answer to the change");
+  // What it has answered to, it has done.
+  expect(leases()).toBe("");
+  const other = await startGuest({ nics: [{ ...nic, mac: "52:54:00:77:00:fe" }] });
+  // It asks for its address while the one that had it before is off and has not said that it is done with it.
+  await answers(nic.ip);
+  session.want({ ...wanted, spec: elsewhere, power: { state: "running", incarnation: 2, resets: 0 } });
+  expect(await session.untilPhase(wanted.id, "running")).toMatchObject({ incarnation: 2 });
+  await answers("10.77.0.200");
+  expect(leases().trim().split("\n").toSorted()).toEqual([
+    `${nic.mac},10.77.0.200,infinite`,
+    `52:54:00:77:00:fe,${nic.ip},infinite`,
+  ]);
+  await endGuest(wanted);
+  await endGuest(other);
 });
 
 test("a disk that was there and is lost is never replaced by an empty one", async () => {

@@ -4,8 +4,7 @@
  * a real VStation, simulated hosts. Every answer is checked for what the provider dereferences without looking
  * (support/never-null.ts), and what is read back must be what was asked for: anything else is a plan that never comes to rest.
  *
- * Not in the sequence: ModifyInstancesVpcAttribute (another VPC, subnet or address for an instance that exists), the actions about
- * billing, and what the provider does with prepaid instances; VStation does not offer them.
+ * Not in the sequence: the actions about billing, and what the provider does with prepaid instances; VStation does not offer them.
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { newPublicKey } from "../faults/awaits/public-key.ts";
@@ -182,6 +181,20 @@ describe.each<[string, string, (key: ApiKey) => Api]>([
       tags: { team: "b", env: "test" },
     });
 
+    const farVpc = await terraform.createVpc("far", "10.8.0.0/16", tags);
+    const farSubnet = await terraform.createSubnet(farVpc, "far", "10.8.1.0/24", tags);
+    await terraform.changeNetwork(id, farVpc, farSubnet, "10.8.1.20");
+    await terraform.changeTags(id, { team: "c", env: "test" }, []);
+    await terraform.changeUserData(id, base64("#!/bin/sh\ntrue\n"));
+    expect(await terraform.readInstance(id)).toMatchObject({
+      InstanceState: "RUNNING",
+      LatestOperationState: "SUCCESS",
+      VirtualPrivateCloud: { VpcId: farVpc, SubnetId: farSubnet },
+      PrivateIpAddresses: ["10.8.1.20"],
+      SecurityGroupIds: [otherGroup, group],
+      tags: { team: "c", env: "test" },
+    });
+
     await terraform.changeVpc(vpc, "net2", { team: "b" });
     expect(await terraform.readVpc(vpc)).toMatchObject({ VpcName: "net2", tags: { team: "b", tier: "web" } });
     await terraform.changeSubnet(subnet, "back", { team: "b" });
@@ -192,6 +205,8 @@ describe.each<[string, string, (key: ApiKey) => Api]>([
     await terraform.deleteInstance(id);
     const api = client(vstation.credentials);
     await api.call("DeleteSubnet", { SubnetId: subnet });
+    await api.call("DeleteSubnet", { SubnetId: farSubnet });
+    await api.call("DeleteVpc", { VpcId: farVpc });
     // The other group is named by this one's policies, so this one goes first.
     await terraform.deleteSecurityGroup(group);
     await terraform.deleteSecurityGroup(otherGroup);

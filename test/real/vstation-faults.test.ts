@@ -79,6 +79,7 @@ async function expectClean(): Promise<void> {
   expect(await vstation.sql(`${open} where o.ended_at is null`)).toEqual([]);
   const held = "select a.ip from address a join instance i on i.id = a.instance_id";
   expect(await vstation.sql(`${held} where a.released_at is null and i.deleted_at is not null`)).toEqual([]);
+  expect(await vstation.sql(`${held} where a.released_at is null and a.held_as <> 'own'`)).toEqual([]);
 }
 
 describe("VStation killed", () => {
@@ -109,6 +110,12 @@ describe("VStation killed", () => {
     await insist((native) => start(native, ids));
     await inState(vstation, ids, "RUNNING");
     await diskAndSnapshot(id);
+    const { vpcId: VpcId, subnetId: SubnetId } = await persistently(() => show(vstation.native, id));
+    const elsewhere = { VpcId, SubnetId, PrivateIpAddresses: ["10.200.77.7"] };
+    const move = { InstanceIds: ids, VirtualPrivateCloud: elsewhere };
+    await persistently(() => new CvmCaller(vstation.credentials).call("ModifyInstancesVpcAttribute", move));
+    const [moved] = await inState(vstation, ids, "RUNNING");
+    expect(moved?.ip).toBe("10.200.77.7");
     const request = { id, instanceType: "S5.MEDIUM2", mayStop: true };
     await insist((native) => native.call("instanceResize", { request }));
     const [resized] = await inState(vstation, ids, "RUNNING");

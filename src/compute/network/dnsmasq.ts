@@ -7,6 +7,10 @@
  * dnsmasq takes a new file by inotify, at once and without a signal; a removal needs SIGHUP, and so does a change of names.
  * Leases are infinite, because a guest must not lose its address while no dnsmasq answers.
  *
+ * So a process never forgets whom it gave an address, and gives it to nobody else. What is not wanted any more is therefore kept in mind
+ * (`hosts/.was-ADDRESS`) until the process ends: when the address comes to another guest, that process is replaced by one that knows of
+ * nothing, which takes no longer than a query is tried again.
+ *
  * Nothing leaks to other hosts: it is bound to the router's gates, requests are broadcasts, and broadcasts do not cross VXLAN.
  */
 import { spawn } from "node:child_process";
@@ -17,6 +21,7 @@ import { formatError, wrap } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { namespaceFile, tail } from "./names.ts";
 import type { VpcPlan } from "./plan.ts";
+import { Limit } from "../limit.ts";
 
 const shortestLifeMs = 5_000;
 
@@ -82,6 +87,10 @@ export class Dnsmasq {
   #service: Service | null = null;
   #pid: number | null = null;
   #leases = new Map<string, string>();
+  /** Lines that the process may still go by, by their address. */
+  #former = new Map<string, string>();
+  /** One at a time starts and ends the process. */
+  readonly #turn = new Limit(1);
   #closed = false;
   readonly #onEnd: () => void;
 
@@ -103,14 +112,22 @@ export class Dnsmasq {
     if (first) await this.#readLeases();
     this.#service = service;
     const renamed = (await this.#writeNames(service.names)) || first;
-    this.#pid = await this.#findProcess();
-    if (this.#pid !== null && same && (await livesIn(this.#pid, service.inode))) {
-      if (renamed) this.#reload();
-      return;
-    }
+    await this.#turn.run(async () => {
+      this.#pid = await this.#findProcess();
+      if (this.#pid !== null && same && (await livesIn(this.#pid, service.inode))) {
+        if (renamed) this.#reload();
+        return;
+      }
+      await writeFile(file, config);
+      await this.#startAnew(service);
+    });
+  }
+
+  async #startAnew({ vpc }: Service): Promise<void> {
     if (this.#pid !== null) await this.#end(this.#pid);
-    await writeFile(file, config);
-    await this.#start(file, service.vpc.namespace);
+    for (const ip of this.#former.keys()) await rm(join(this.#directory, "hosts", formerName(ip)), { force: true });
+    this.#former.clear();
+    await this.#start(join(this.#directory, "dnsmasq.conf"), vpc.namespace);
   }
 
   /** True if it said something else before. */
@@ -124,7 +141,7 @@ export class Dnsmasq {
 
   /** Hands out this address to that MAC from now on. `name` is the file's name, unique per NIC. */
   async addLease(name: string, lease: Lease): Promise<void> {
-    const line = `${lease.mac},${lease.ip},infinite\n`;
+    const line = leaseLine(lease);
     const before = this.#leases.get(name);
     if (before === line) return;
     const hosts = join(this.#directory, "hosts");
@@ -132,15 +149,25 @@ export class Dnsmasq {
     await writeFile(join(hosts, `.${name}`), line);
     await rename(join(hosts, `.${name}`), join(hosts, name));
     this.#leases.set(name, line);
-    if (before !== undefined) this.#reload();
+    const former = this.#former.get(lease.ip);
+    const service = this.#service;
+    if (former !== undefined && former !== line && service !== null) {
+      await this.#turn.run(() => this.#startAnew(service));
+    } else if (before !== undefined) this.#reload();
   }
 
-  /** Keeps only these lease files. */
-  async keepLeases(names: ReadonlySet<string>): Promise<void> {
-    const unwanted = [...this.#leases.keys()].filter((name) => !names.has(name));
+  /** Keeps only these leases: a file of another name, or for another address, goes. */
+  async keepLeases(wanted: ReadonlyMap<string, Lease>): Promise<void> {
+    const unwanted = [...this.#leases].filter(([name, line]) => {
+      const lease = wanted.get(name);
+      return lease === undefined || leaseLine(lease) !== line;
+    });
     if (unwanted.length === 0) return;
-    for (const name of unwanted) {
-      await rm(join(this.#directory, "hosts", name), { force: true });
+    for (const [name, line] of unwanted) {
+      const hosts = join(this.#directory, "hosts");
+      const ip = addressOf(line);
+      await rename(join(hosts, name), join(hosts, formerName(ip)));
+      this.#former.set(ip, line);
       this.#leases.delete(name);
     }
     this.#reload();
@@ -161,8 +188,10 @@ export class Dnsmasq {
   async #readLeases(): Promise<void> {
     const hosts = join(this.#directory, "hosts");
     for (const name of await readdir(hosts)) {
-      if (name.startsWith(".")) await rm(join(hosts, name), { force: true });
-      else this.#leases.set(name, (await readText(join(hosts, name))) ?? "");
+      const line = (await readText(join(hosts, name))) ?? "";
+      if (!name.startsWith(".")) this.#leases.set(name, line);
+      else if (name === formerName(addressOf(line))) this.#former.set(addressOf(line), line);
+      else await rm(join(hosts, name), { force: true });
     }
   }
 
@@ -209,6 +238,19 @@ export class Dnsmasq {
     }
     signal(pid, "SIGKILL");
   }
+}
+
+function leaseLine({ mac, ip }: Lease): string {
+  return `${mac},${ip},infinite\n`;
+}
+
+function addressOf(line: string): string {
+  return line.split(",")[1] ?? "";
+}
+
+/** dnsmasq passes over names that begin with a dot. */
+function formerName(ip: string): string {
+  return `.was-${ip}`;
 }
 
 function signal(pid: number, name: "SIGHUP" | "SIGTERM" | "SIGKILL"): void {

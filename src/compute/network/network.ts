@@ -255,7 +255,7 @@ export class Network {
         // Read now and not at the pass's beginning: an instance that came meanwhile has its lease already.
         const subnets = new Set(vpc.subnets.map(({ id }) => id));
         const nics = this.#nics().filter(({ subnetId }) => subnets.has(subnetId));
-        await dnsmasq.keepLeases(new Set(nics.map(({ instance, index }) => leaseName(instance, index))));
+        await dnsmasq.keepLeases(new Map(nics.map((nic) => [leaseName(nic.instance, nic.index), nic])));
       }),
     );
   }

@@ -8,6 +8,7 @@
  * What libvirt said is in live-domain.ts, the disks of a machine that runs in live-disks.ts, what VStation is told in report.ts. A call
  * without an answer leaves a doubt: the next looks wait for it to clear before "off" is taken for "never started".
  */
+import type { InstanceSpec } from "../../api/agent.ts";
 import { decide, nothingHeld, type Held, type RunRecord, type Situation, type Step } from "../../core/ensure.ts";
 import type { SeenPhase } from "../../core/seen.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
@@ -189,6 +190,7 @@ export class Worker {
       }
       if (this.#domain.isStale) await this.#look();
       const entry = this.#context.wanted(this.id);
+      if (entry !== undefined) await this.#leaveAddresses(entry);
       const situation = await this.#situation(entry);
       const { step, phase } = decide(situation);
       if (phase !== null) this.#publish(phase === "nothing" ? null : phase, entry);
@@ -205,6 +207,20 @@ export class Worker {
       }
       await this.#attempt(step, entry);
     }
+  }
+
+  /**
+   * One that is off and is to be found elsewhere from now on: the network lets go of where it was before anything is said of this
+   * document. VStation takes that word for the former address being free.
+   */
+  async #leaveAddresses({ doc, knownEpoch }: WantedEntry): Promise<void> {
+    const record = this.#record;
+    if (record === null || this.isUp || this.#domain.guest.is === "unknown" || doc.power.state === "gone") return;
+    if (doc.epoch < Math.max(knownEpoch, record.run.epoch) || addressesOf(doc.spec) === addressesOf(record.spec))
+      return;
+    await this.#context.network.sync();
+    crashPoint("vm.addresses.left");
+    await this.#write(record.run, { doc, knownEpoch });
   }
 
   /** A guest that runs as wanted gets its disks as wanted; returns when to look again. */
@@ -400,6 +416,10 @@ export class Worker {
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.wake(), Math.max(0, ms));
   }
+}
+
+function addressesOf({ nics }: InstanceSpec): string {
+  return JSON.stringify(nics.map(({ subnetId, ip, mac }) => [subnetId, ip, mac]));
 }
 
 function earlier(a: number | null, b: number | null): number | null {

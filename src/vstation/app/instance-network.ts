@@ -1,4 +1,4 @@
-/** Which subnet and which groups a new instance gets, and whether the addresses that it asks for are ones it may have. */
+/** Which subnet and which groups an instance is to get, and whether the addresses that it asks for are ones it may have. */
 import { ipToNumber, usableRange } from "../../core/addresses.ts";
 import { failure } from "../../core/failure-codes.ts";
 import { networkLimits } from "../../core/network-limits.ts";
@@ -27,7 +27,11 @@ export async function networkOf(context: AppContext, caller: Caller, request: As
   return { subnet, securityGroupIds };
 }
 
-async function subnetOf(context: AppContext, caller: Caller, { network }: Asked): Promise<SubnetRow> {
+export async function subnetOf(
+  context: AppContext,
+  caller: Caller,
+  { network }: Pick<Asked, "network">,
+): Promise<SubnetRow> {
   const { store, config } = context;
   if (network === null) return defaultSubnet(store, caller.accountId, config);
   const subnet = await store.read((db) => subnetFind(db, caller.accountId, network.subnetId));

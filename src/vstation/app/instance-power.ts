@@ -7,7 +7,7 @@ import { failure } from "../../core/failure-codes.ts";
 import { instanceState } from "../../core/instance-state.ts";
 import type { InstanceAction, OperationKind, Verdict } from "../../core/instance.ts";
 import { ordered } from "../../core/order.ts";
-import { decideRequest, type PowerRequest } from "../../core/request-queue.ts";
+import { decideRequest, type PowerRequest, type Situation } from "../../core/request-queue.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { unreachable } from "../../lib/errors.ts";
 import { newId, type InstanceId, type OperationId } from "../../lib/ids.ts";
@@ -72,13 +72,17 @@ export function stateOf({ facts }: LockedInstance) {
   });
 }
 
-export function verdictOn(one: LockedInstance, request: PowerRequest): Verdict {
+export function situationOf(one: LockedInstance): Situation {
   const { row, facts } = one;
-  return decideRequest(request, {
+  return {
     state: stateOf(one),
     open: facts.operation && { kind: facts.operation.kind, how: facts.operation.how },
     terminationProtection: row.termination_protection,
-  });
+  };
+}
+
+export function verdictOn(one: LockedInstance, request: PowerRequest): Verdict {
+  return decideRequest(request, situationOf(one));
 }
 
 export function denied(

@@ -11,9 +11,9 @@ import { operationLimit } from "../../core/deadlines.ts";
 import { failure } from "../../core/failure-codes.ts";
 import { instanceType, type InstanceType } from "../../core/instance-types.ts";
 import { plainPromise, type Promised } from "../../core/machine.ts";
-import { orderedResize } from "../../core/order.ts";
+import { orderedAtRest } from "../../core/order.ts";
 import { roomOf } from "../../core/placement.ts";
-import { decideResize } from "../../core/request-queue.ts";
+import { decideChange } from "../../core/request-queue.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { newId, type InstanceId, type OperationId } from "../../lib/ids.ts";
 import type { AnyCaller } from "../cloud.ts";
@@ -22,7 +22,7 @@ import { instanceResizeRow } from "../store/instance-modify.ts";
 import { instanceSave, operationInsert, type LockedInstance, type NewOperation } from "../store/instances.ts";
 import { quotaLimits } from "../store/quotas.ts";
 import type { AppContext } from "./context.ts";
-import { denied, lockAll, stateOf } from "./instance-power.ts";
+import { denied, lockAll, situationOf } from "./instance-power.ts";
 
 export async function instanceResize(
   context: AppContext,
@@ -72,13 +72,8 @@ export async function instanceResize(
 }
 
 function isAccepted(one: LockedInstance, type: InstanceType, mayStop: boolean): boolean {
-  const { row, facts } = one;
-  const situation = {
-    state: stateOf(one),
-    open: facts.operation && { kind: facts.operation.kind, how: facts.operation.how },
-    terminationProtection: row.termination_protection,
-  };
-  const verdict = decideResize(situation, { changes: row.instance_type !== type.name, mayStop });
+  const { row } = one;
+  const verdict = decideChange("resize", situationOf(one), { changes: row.instance_type !== type.name, mayStop });
   if (verdict.is === "deny") throw denied(row.id, { action: "resize" }, verdict);
   return verdict.is === "accept";
 }
@@ -103,7 +98,7 @@ async function order(
   const runs = facts.power.is === "running";
   const how = runs ? "soft_first" : null;
   const deadline = now + operationLimit("instance.resize", how);
-  const next = { ...facts, ...orderedResize(runs) };
+  const next = { ...facts, ...orderedAtRest(runs) };
   const operation: NewOperation = {
     id: newId("operation"),
     kind: "instance.resize",

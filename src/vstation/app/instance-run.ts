@@ -1,6 +1,6 @@
 /** RunInstances: checks, then one commit that accepts and places; see docs/decisions/0001. */
 import { randomUUID } from "node:crypto";
-import { macOf } from "../../core/addresses.ts";
+import { macOfInstance } from "../../core/addresses.ts";
 import { operationLimit } from "../../core/deadlines.ts";
 import type { Login } from "../../api/agent.ts";
 import { failure } from "../../core/failure-codes.ts";
@@ -262,7 +262,7 @@ function newInstance(
     subnet_id: checked.network.subnet.id,
     vpc_id: checked.network.subnet.vpc_id,
     ip,
-    mac: macOf(ip),
+    mac: macOfInstance(id),
     group_id: request.groupId,
     user_data: request.userData,
     public_keys: checked.publicKeys,

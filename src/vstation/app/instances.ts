@@ -9,6 +9,7 @@ import { consoleLog, consoleOpen } from "./instance-console.ts";
 import { instanceModify } from "./instance-modify.ts";
 import { instancePassword } from "./instance-password.ts";
 import { instancePower } from "./instance-power.ts";
+import { instanceRenumber } from "./instance-renumber.ts";
 import { instanceResize } from "./instance-resize.ts";
 import { instanceReinstall } from "./instance-reinstall.ts";
 import { instanceRun } from "./instance-run.ts";
@@ -43,6 +44,7 @@ export function instances(context: AppContext): Instances {
     stop: (caller, ids, how) => instancePower(store, caller, ids, { action: "stop", how }),
     reboot: (caller, ids, how) => instancePower(store, caller, ids, { action: "reboot", how }),
     resize: (caller, id, to) => instanceResize(context, caller, id, to),
+    renumber: (caller, ids, request) => instanceRenumber(context, caller, ids, request),
     terminate: (caller, ids) => instancePower(store, caller, ids, { action: "terminate" }),
     reinstall: (caller, id, request) => instanceReinstall(context, caller, id, request),
     modify: (caller, ids, change) => instanceModify(store, caller, ids, change),

@@ -30,6 +30,7 @@ import {
   modifyDisasterRecoverGroupAttribute,
   modifyInstancesDisasterRecoverGroup,
 } from "./disaster-recover-groups.ts";
+import { modifyInstancesVpcAttribute } from "./instance-addresses.ts";
 import { associateSecurityGroups, disassociateSecurityGroups } from "./instance-security-groups.ts";
 import {
   createImage,
@@ -91,6 +92,7 @@ const cvmOffered: readonly Action[] = [
   terminateInstances,
   modifyInstancesAttribute,
   modifyInstancesProject,
+  modifyInstancesVpcAttribute,
   resetInstancesPassword,
   describeInstancesModification,
   describeInstancesOperationLimit,

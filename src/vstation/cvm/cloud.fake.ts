@@ -178,6 +178,10 @@ export function fakeCloud() {
         enter("instances.resize", caller, id, to);
         return [newId("operation")];
       },
+      async renumber(caller, ids, request) {
+        enter("instances.renumber", caller, ids, request);
+        return found(ids).map(() => newId("operation"));
+      },
       async reboot(caller, ids, how) {
         enter("instances.reboot", caller, ids, how);
         return found(ids).map(() => newId("operation"));

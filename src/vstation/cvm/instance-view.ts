@@ -13,6 +13,7 @@ const operationNames: Readonly<Record<OperationKind, ActionName>> = {
   "instance.stop": "StopInstances",
   "instance.reboot": "RebootInstances",
   "instance.resize": "ResetInstancesType",
+  "instance.renumber": "ModifyInstancesVpcAttribute",
   "instance.reinstall": "ResetInstance",
   "instance.terminate": "TerminateInstances",
   // What CVM's words come nearest to: VStation started it again by itself.

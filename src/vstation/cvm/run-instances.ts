@@ -15,37 +15,15 @@ import type {
   LoginSettings,
   Placement,
   SystemDisk,
-  VirtualPrivateCloud,
 } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
 import type * as z from "zod";
 import { action } from "./action.ts";
-import { parseId } from "../../lib/ids.ts";
 import type { InstanceRunRequest } from "../cloud.ts";
 import { diskName, diskSize, limitsOf, throughput } from "./cbs/values.ts";
 import { Refusal } from "./error-codes.ts";
-import {
-  clientToken,
-  hostName,
-  instanceTags,
-  password,
-  privateAddress,
-  securityGroupIds,
-  userData,
-} from "./instance-values.ts";
-import {
-  boolean,
-  check,
-  id,
-  idOr,
-  ignored,
-  integer,
-  line,
-  list,
-  oneOf,
-  refused,
-  structure,
-  text,
-} from "./parameters.ts";
+import { network, networkOf } from "./instance-addresses.ts";
+import { clientToken, hostName, instanceTags, password, securityGroupIds, userData } from "./instance-values.ts";
+import { boolean, check, id, ignored, integer, line, list, oneOf, refused, structure, text } from "./parameters.ts";
 import { tagsOf } from "./tag-values.ts";
 
 const placement = structure<Placement>()({
@@ -82,14 +60,6 @@ const dataDisk = structure<DataDisk>()({
   CdcId: refused(),
   BurstPerformance: refused(),
   DiskName: diskName().optional(),
-});
-
-const network = structure<VirtualPrivateCloud>()({
-  VpcId: idOr("vpc", "DEFAULT", "InvalidParameterValue.VpcIdMalformed"),
-  SubnetId: idOr("subnet", "DEFAULT", "InvalidParameterValue.SubnetIdMalformed"),
-  AsVpcGateway: refused(),
-  PrivateIpAddresses: list(privateAddress(), 100).optional(),
-  Ipv6AddressCount: refused("InvalidParameterValue.VpcNotSupportIpv6Address", "asks for IPv6"),
 });
 
 const publicAddress = () =>
@@ -151,7 +121,7 @@ export const runInstances = action("RunInstances")(
     ImageId: id("image"),
     SystemDisk: systemDisk.optional(),
     DataDisks: list(dataDisk, 21).optional(),
-    VirtualPrivateCloud: network.optional(),
+    VirtualPrivateCloud: network().optional(),
     InternetAccessible: internet.optional(),
     InstanceCount: integer(1, 500).default(1),
     MinCount: integer(1, 500).optional(),
@@ -223,27 +193,6 @@ export const runInstances = action("RunInstances")(
 /** Of the user whom the image lets in. */
 function loginOf(given: string | undefined): InstanceRunRequest["login"] {
   return given === undefined ? null : { user: null, password: given };
-}
-
-/** The network that is named, or the account's default one. */
-function networkOf(
-  given: z.output<typeof network> | undefined,
-  count: number,
-): Pick<InstanceRunRequest, "network" | "addresses"> {
-  if (given === undefined) return { network: null, addresses: null };
-  const addresses = given.PrivateIpAddresses ?? [];
-  if (addresses.length > 0 && addresses.length !== count) {
-    throw new Refusal("InvalidParameterCombination", "Give as many `PrivateIpAddresses` as instances, or none.");
-  }
-  const vpcId = parseId("vpc", given.VpcId);
-  const subnetId = parseId("subnet", given.SubnetId);
-  if ((vpcId === undefined) !== (subnetId === undefined)) {
-    throw new Refusal("InvalidParameterCombination", "Give both `VpcId` and `SubnetId`, or DEFAULT for both.");
-  }
-  return {
-    network: subnetId === undefined ? null : { vpcId: vpcId ?? null, subnetId },
-    addresses: addresses.length === 0 ? null : addresses,
-  };
 }
 
 /** With a bandwidth there is an address unless it is declined; without one there is none to be had. */

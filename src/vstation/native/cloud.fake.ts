@@ -239,6 +239,10 @@ export class FakeCloud implements use.Cloud {
       this.#act("instances.reboot", [caller, ids, how], () => this.#operate("instance.reboot", ids, caller.requestId)),
     resize: (caller, id, to) =>
       this.#act("instances.resize", [caller, id, to], () => this.#operate("instance.resize", [id], caller.requestId)),
+    renumber: (caller, ids, request) =>
+      this.#act("instances.renumber", [caller, ids, request], () =>
+        this.#operate("instance.renumber", ids, caller.requestId),
+      ),
     reinstall: (caller, id, request) =>
       this.#act("instances.reinstall", [caller, id, request], () => {
         const [operation] = this.#operate("instance.reinstall", [id], caller.requestId);

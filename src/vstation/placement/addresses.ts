@@ -8,6 +8,7 @@
  */
 import { ipToNumber, numberToIp, sizeOf, usableRange } from "../../core/addresses.ts";
 import type { SubnetId } from "../../lib/ids.ts";
+import { addressInUse, noRoom } from "./refusals.ts";
 
 export interface SubnetRange {
   id: SubnetId;
@@ -60,6 +61,30 @@ export class AddressBook {
     if (taken.has(value)) return false;
     taken.add(value);
     return true;
+  }
+
+  /** A certain one, or any (null); undefined when it cannot be had. */
+  takeOne(subnet: SubnetRange, wanted: string | null): string | undefined {
+    if (wanted === null) return this.take(subnet);
+    return this.takeThis(subnet.id, wanted) ? wanted : undefined;
+  }
+
+  /** An address for each that asks, a certain one or any (null); none is taken if one of them cannot be had. */
+  takeEach(subnet: SubnetRange, asked: readonly (string | null)[]): string[] {
+    const taken: string[] = [];
+    try {
+      for (const wanted of asked) {
+        const ip = this.takeOne(subnet, wanted);
+        if (ip === undefined) {
+          throw wanted === null ? noRoom("addresses", taken.length, asked.length) : addressInUse(wanted);
+        }
+        taken.push(ip);
+      }
+      return taken;
+    } catch (error) {
+      for (const ip of taken) this.release(subnet.id, ip);
+      throw error;
+    }
   }
 
   release(subnetId: SubnetId, ip: string): void {

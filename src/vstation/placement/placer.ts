@@ -26,6 +26,7 @@ import { isFenced, zoneFence } from "../store/zone.ts";
 import { AddressBook, type SubnetRange } from "./addresses.ts";
 import type { Lease } from "./lease.ts";
 import { digestOf, Projection, quotaOf } from "./projection.ts";
+import { addressInUse, noRoom, type AddressReason } from "./refusals.ts";
 import { Serial } from "./serial.ts";
 
 export interface Placed {
@@ -222,6 +223,43 @@ export class Placer {
     });
   }
 
+  /**
+   * Takes an address of the subnet for each that asks, a certain one or any (null); `commit` promises them to instances. Those that it
+   * does not use are free again, and all of them if it fails.
+   */
+  async readdress<T>(
+    subnet: SubnetRange,
+    asked: readonly (string | null)[],
+    commit: (
+      tx: Tx,
+      fence: () => Promise<number>,
+      ips: readonly string[],
+    ) => Promise<{ used: ReadonlySet<string>; result: T }>,
+  ): Promise<T> {
+    await this.#whenReady();
+    return this.#serial.run(async () => {
+      const { zone, store } = this.#options;
+      const { projection, epoch } = this.#current();
+      const taken = projection.addresses.takeEach(subnet, asked);
+      const release = (ips: readonly string[]) => ips.forEach((ip) => projection.addresses.release(subnet.id, ip));
+      try {
+        crashPoint("placement.readdress.claimed");
+        const { used, result } = await store.transaction((tx) => commit(tx, () => zoneFence(tx, zone, epoch), taken));
+        release(taken.filter((ip) => !used.has(ip)));
+        return result;
+      } catch (error) {
+        release(taken);
+        this.#afterFailedCommit(error);
+        throw error;
+      }
+    });
+  }
+
+  /** An instance has let go of an address that is not its own any more, or never came to be. */
+  releaseAddress(subnetId: SubnetId, ip: string): void {
+    this.#letGo((projection) => projection.addresses.release(subnetId, ip));
+  }
+
   /** An instance is over: its room and address are free again. */
   drop(id: InstanceId, subnetId: SubnetId, ip: string): void {
     this.#letGo((projection) => {
@@ -412,7 +450,7 @@ export class Placer {
         const choice = projection.claim({ id, accountId, zone, room, dataDiskGiB, group, not: [] });
         if (!("host" in choice)) refused = choice.refused;
         else {
-          const ip = takeAddress(projection.addresses, request, placed.length);
+          const ip = projection.addresses.takeOne(request.subnet, request.addresses?.[placed.length] ?? null);
           if (ip === undefined) {
             refused = request.addresses === null ? "addresses" : "address_in_use";
             projection.drop(id);
@@ -453,33 +491,4 @@ export class Placer {
 /** Something of one request alone: what it names or its account is gone, or what it wants beside room is used up, or its account may have no more. The others need not fail with it. */
 function isOneRequests(error: unknown): boolean {
   return violatedConstraint(error) !== undefined || isFailure(error, "not_found", "no_capacity", "limit");
-}
-
-/** The subnet has none left, or a certain one is somebody's. */
-type AddressReason = "addresses" | "address_in_use";
-
-/** The address of the n-th instance of a request; undefined when it cannot be had. */
-function takeAddress(book: AddressBook, { subnet, addresses }: PlaceRequest, n: number): string | undefined {
-  if (addresses === null) return book.take(subnet);
-  const ip = addresses[n];
-  return ip !== undefined && book.takeThis(subnet.id, ip) ? ip : undefined;
-}
-
-export function addressInUse(ip = "that was asked for"): Error {
-  return failure("AddressInUse", `the address ${ip} is in use`, { detail: { ip } });
-}
-
-function noRoom(refused: CapacityReason | "addresses", available: number, minCount: number): Error {
-  if (refused === "addresses") {
-    return failure("AddressesExhausted", `the subnet has ${available} free addresses left, ${minCount} are asked for`, {
-      detail: { available },
-    });
-  }
-  const why: Record<CapacityReason, string> = {
-    type_too_large:
-      "no host of the zone is large enough for this instance type, or none has set aside the processors or hugepages it owns",
-    no_room: `the zone has room for ${available} more of these at present, ${minCount} are asked for`,
-    group: `the group's affinity leaves room for ${available} more of these, ${minCount} are asked for`,
-  };
-  return failure("InsufficientCapacity", why[refused], { detail: { available, reason: refused } });
 }

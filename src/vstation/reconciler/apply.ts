@@ -3,6 +3,7 @@ import { afterDecision, changes, isOrder, type Decision } from "../../core/decis
 import { newId } from "../../lib/ids.ts";
 import type { Tx } from "../store/database.ts";
 import { disksLeaveHost, disksRelease } from "../store/disks.ts";
+import { addressEnter, addressLetGo } from "../store/instance-address.ts";
 import {
   instanceRelease,
   instanceSave,
@@ -34,7 +35,20 @@ export async function apply(tx: Tx, work: readonly Work[], now: number): Promise
     tx,
     leaving.map((row) => row.id),
   );
+  const entering = changed.filter(({ decision }) => decision.address === "enter").map(({ one }) => one);
   // The zone's row before the hosts' rows, as everywhere; see store/instances.ts.
+  for (const zone of new Set(entering.map(({ row }) => row.zone))) {
+    const here = entering.filter(({ row }) => row.zone === zone);
+    await addressEnter(
+      tx,
+      zone,
+      here.map(({ row, otherAddress }) => ({ id: row.id, otherAddress })),
+    );
+  }
+  await addressLetGo(
+    tx,
+    changed.filter(({ decision }) => decision.address === "letGo").map(({ one }) => one.row.id),
+  );
   for (const zone of new Set(ended.map((row) => row.zone))) {
     await instanceRelease(
       tx,

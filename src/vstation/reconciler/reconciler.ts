@@ -168,9 +168,12 @@ export class Reconciler {
   }
 
   /** What follows from a committed decision outside SQL; all of it would be found again after a crash. */
-  #afterwards({ row, facts }: LockedInstance, decision: Decision): void {
+  #afterwards({ row, facts, otherAddress }: LockedInstance, decision: Decision): void {
     const { placer } = this.#options;
     if (decision.release === "everything") placer.drop(row.id, row.subnet_id, row.ip);
+    if (otherAddress !== null && (decision.release === "everything" || decision.address === "letGo")) {
+      placer.releaseAddress(otherAddress.subnetId, otherAddress.ip);
+    }
     if (decision.release === "capacity") placer.leave(row.id);
     if (decision.dueAt !== null) this.at(decision.dueAt);
     if (!decision.place || this.#placing.has(row.id)) return;

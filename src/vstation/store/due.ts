@@ -28,6 +28,7 @@ export async function instancesUnsettled(db: Reader, zone: string): Promise<Inst
     select i.id from instance i
     where i.zone = ${zone} and i.deleted_at is null and (
       exists (select from operation o where o.instance_id = i.id and o.state in ('PENDING', 'RUNNING'))
+      or exists (select from address a where a.instance_id = i.id and a.released_at is null and a.held_as <> 'own')
       or i.power = 'gone'
       or (i.power = 'running' and (i.seen is null or i.seen ->> 'is' <> 'running')))
     order by i.id`.execute(db);

@@ -1,5 +1,5 @@
 /** Between rows and the facts that the pure rules in src/core work on. */
-import type { Instance, OpenOperation, WantedPower } from "../../core/wanted.ts";
+import type { Instance, OpenOperation, OtherAddress, WantedPower } from "../../core/wanted.ts";
 import { unreachable } from "../../lib/errors.ts";
 import type { InstanceRow, OperationRow } from "./schema.ts";
 
@@ -35,7 +35,11 @@ export function powerColumns(power: WantedPower): Pick<InstanceRow, "power" | "s
 }
 
 /** Reports of an earlier placement say nothing about this one. */
-export function factsOf(row: InstanceRow, open: OpenOperationRow | undefined): Instance {
+export function factsOf(
+  row: InstanceRow,
+  otherAddress: { is: OtherAddress } | null,
+  open: OpenOperationRow | undefined,
+): Instance {
   const current = row.seen !== null && row.seen_epoch === row.epoch;
   return {
     power: powerOf(row),
@@ -52,6 +56,7 @@ export function factsOf(row: InstanceRow, open: OpenOperationRow | undefined): I
     notBefore: row.not_before?.getTime() ?? null,
     triedHosts: row.tried_hosts,
     failure: row.failure,
+    otherAddress: otherAddress?.is ?? null,
     operation: open === undefined ? null : operationOf(open),
   };
 }

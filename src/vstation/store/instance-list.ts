@@ -18,8 +18,8 @@ export const stateExpression = sql<InstanceState>`
   case
     when i.power = 'gone' then
       case i.gone_for when 'terminate' then 'TERMINATING' when 'relocate' then 'PENDING' else 'LAUNCH_FAILED' end
-    when o.kind = 'instance.resize' and i.power = 'running' then 'STARTING'
-    when o.kind is not null and o.kind <> 'instance.resize' then
+    when o.kind in ('instance.resize', 'instance.renumber') and i.power = 'running' then 'STARTING'
+    when o.kind is not null and o.kind not in ('instance.resize', 'instance.renumber') then
       case o.kind
         when 'instance.run' then 'PENDING'
         when 'instance.start' then 'STARTING'

@@ -10,6 +10,7 @@ import type { AccountId, InstanceId, OperationId } from "../../lib/ids.ts";
 import { hostGenerationBump, insertMany, type Tx } from "./database.ts";
 import { factsOf, powerColumns, type OpenOperationRow } from "./facts.ts";
 import { elasticAddressLeave } from "./elastic-addresses.ts";
+import { otherAddressColumn, type HeldAddress } from "./instance-address.ts";
 import type { InstanceRow, OperationTable } from "./schema.ts";
 import { tagDelete } from "./tags.ts";
 import { toJson } from "./json.ts";
@@ -18,6 +19,7 @@ export interface LockedInstance {
   row: InstanceRow;
   facts: Instance;
   hostConnected: boolean;
+  otherAddress: HeldAddress | null;
 }
 
 /** A host that was not heard of for this long is out of reach, whatever its row says. */
@@ -46,7 +48,8 @@ export async function instanceLock(
   if (locked.length === 0) return [];
   const { rows } = await sql<InstanceRow & LockExtra>`
     select i.*, to_jsonb(o) as open_operation,
-      coalesce(h.session is not null and h.seen_at > now() - make_interval(secs => ${hostSilenceSeconds}), false) as host_connected
+      coalesce(h.session is not null and h.seen_at > now() - make_interval(secs => ${hostSilenceSeconds}), false) as host_connected,
+      ${otherAddressColumn("i.id")} as other_address
     from instance i
     left join host h on h.id = i.host_id
     left join lateral (
@@ -57,16 +60,18 @@ export async function instanceLock(
       where op.instance_id = i.id and op.state in ('PENDING', 'RUNNING')) o on true
     where i.id = any(${locked})
     order by i.id`.execute(tx.db);
-  return rows.map(({ open_operation: open, host_connected: hostConnected, ...row }) => ({
+  return rows.map(({ open_operation: open, host_connected: hostConnected, other_address: otherAddress, ...row }) => ({
     row,
-    facts: factsOf(row, open === null ? undefined : { ...open, deadline: new Date(open.deadline) }),
+    facts: factsOf(row, otherAddress, open === null ? undefined : { ...open, deadline: new Date(open.deadline) }),
     hostConnected,
+    otherAddress,
   }));
 }
 
 interface LockExtra {
   open_operation: (Omit<OpenOperationRow, "deadline"> & { deadline: string }) | null;
   host_connected: boolean;
+  other_address: HeldAddress | null;
 }
 
 /** What may change on an instance after its creation; the host hears of it when `order` is set. */

@@ -15,6 +15,7 @@ import * as hosts from "./migrations/0006-hosts.ts";
 import * as tenants from "./migrations/0007-tenants.ts";
 import * as login from "./migrations/0007b-login.ts";
 import * as imageFolder from "./migrations/0008-image-folder.ts";
+import * as renumber from "./migrations/0009-renumber.ts";
 
 /**
  * By their names; a released one is never edited. Kysely takes the advisory lock and keeps the list of those that ran. One may come
@@ -30,6 +31,7 @@ export const migrations: Record<string, Migration> = {
   "0007-tenants": tenants,
   "0007b-login": login,
   "0008-image-folder": imageFolder,
+  "0009-renumber": renumber,
 };
 
 export async function migrate(store: Store, log: Log): Promise<void> {

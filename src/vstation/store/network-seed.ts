@@ -4,7 +4,7 @@
  * names no network; that they have the same ranges does not matter, because no VPC sees another.
  */
 import { sql } from "kysely";
-import { blockText, looseBlock, macOf, numberToIp } from "../../core/addresses.ts";
+import { blockText, looseBlock, macOfGateway, numberToIp } from "../../core/addresses.ts";
 import { newId, type AccountId, type SubnetId, type VpcId } from "../../lib/ids.ts";
 import type { VStationConfig } from "../config.ts";
 import type { Store, Tx } from "./database.ts";
@@ -114,7 +114,7 @@ export function newSubnet(
     name: given.name,
     cidr: given.cidr,
     gateway: given.gateway,
-    gateway_mac: macOf(given.gateway),
+    gateway_mac: macOfGateway(given.gateway),
     vni: null,
     mtu: given.mtu,
     dns: [given.gateway],

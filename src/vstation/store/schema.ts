@@ -10,7 +10,7 @@ import type { DiskType, DiskUsage, DiskWork } from "../../core/disk.ts";
 import type { Amounts } from "../../core/quotas.ts";
 import type { SeenPhase } from "../../core/seen.ts";
 import type { Edge } from "../cloud-tenancy.ts";
-import type { Failed, GonePurpose } from "../../core/wanted.ts";
+import type { Failed, GonePurpose, OtherAddress } from "../../core/wanted.ts";
 import type { NetworkTables } from "./schema-network.ts";
 import type {
   AccountId,
@@ -190,6 +190,8 @@ export interface AddressTable {
   peer_generation: number;
   created_at: Generated<Date>;
   released_at: MaybeTime;
+  /** Its own is where the instance is found; the other two are only kept from everybody else. */
+  held_as: Generated<"own" | OtherAddress>;
 }
 
 export interface OperationTable {

@@ -101,7 +101,7 @@ async function life(lab: LabSession, between: () => Promise<void>): Promise<void
     const { ip } = await insist(() => lab.cloud.instance(id));
     return { id, ip, bootId: await until(`${id} answers`, patienceMs, () => bootIdOf(ip)) };
   };
-  for (const request of ["shutdown", "start", "reboot", "stop"] as const) {
+  for (const request of ["renumber", "shutdown", "start", "reboot", "stop"] as const) {
     const now = request === "start" ? { id, ip: "", bootId: undefined } : await subject();
     await sendRequest(lab, request, now);
     // A guest may miss the one press of its button; then it says so and runs on.

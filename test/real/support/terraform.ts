@@ -277,6 +277,15 @@ export class Terraform {
     );
   }
 
+  /** Nothing is waited for: what comes next meets an instance that is on its way. */
+  async changeNetwork(id: string, VpcId: string, SubnetId: string, ip?: string): Promise<void> {
+    const addresses = ip === undefined ? {} : { PrivateIpAddresses: [ip] };
+    await this.#api.call("ModifyInstancesVpcAttribute", {
+      InstanceIds: [id],
+      VirtualPrivateCloud: { VpcId, SubnetId, ...addresses },
+    });
+  }
+
   async changeType(id: string, type: string): Promise<void> {
     await this.#api.call("ResetInstancesType", { InstanceIds: [id], InstanceType: type, ForceStop: true });
     await this.#operationOver(id);
