@@ -218,6 +218,68 @@ describe.each<[string, string, (key: ApiKey) => Api]>([
   }, 600_000);
 });
 
+it("the provider changes all of an instance in one apply: what waits for nothing meets what is still on its way", async () => {
+  const api = new CvmCaller(vstation.credentials);
+  const terraform = new Terraform(api);
+  const tags = { team: "a" };
+  const [vpc, farVpc] = [
+    await terraform.createVpc("n", "10.7.0.0/16", tags),
+    await terraform.createVpc("f", "10.8.0.0/16", tags),
+  ];
+  const subnet = await terraform.createSubnet(vpc, "near", "10.7.1.0/24", tags);
+  const farSubnet = await terraform.createSubnet(farVpc, "far", "10.8.1.0/24", tags);
+  const [group, otherGroup] = [
+    await terraform.createSecurityGroup("a", tags),
+    await terraform.createSecurityGroup("b", tags),
+  ];
+  const id = await terraform.createInstance(
+    {
+      InstanceName: "one",
+      InstanceType: "T1.SMALL1",
+      VirtualPrivateCloud: { VpcId: vpc, SubnetId: subnet },
+      SecurityGroupIds: [group],
+      InternetAccessible: { InternetMaxBandwidthOut: 1, PublicIpAssigned: true },
+      SystemDisk: { DiskType: "CLOUD_PREMIUM", DiskSize: 10 },
+      DataDisks: [{ DiskType: "CLOUD_SSD", DiskSize: 10, DeleteWithInstance: true }],
+    },
+    tags,
+  );
+  const before = await terraform.readInstance(id);
+  const disk = before?.["DataDisks"][0].DiskId as string;
+  await terraform.modifyInstance(id, { InstanceName: "two" });
+  await terraform.modifyInstance(id, { DisableApiTermination: true });
+  await terraform.modifyInstance(id, { SecurityGroups: [otherGroup] });
+  await terraform.changeDataDisk(disk, 20, "data");
+  await terraform.growSystemDisk(id, 20, "CLOUD_PREMIUM");
+  await terraform.changeType(id, "T1.MEDIUM2");
+  await terraform.changeNetwork(id, farVpc, farSubnet, "10.8.1.30");
+  await terraform.changeTags(id, { team: "b" }, []);
+  await terraform.changeBandwidth(id, 50);
+  await terraform.changeUserData(id, base64("#!/bin/sh\ntrue\n"));
+  expect(await terraform.readInstance(id)).toMatchObject({
+    InstanceName: "two",
+    InstanceState: "RUNNING",
+    InstanceType: "T1.MEDIUM2",
+    DisableApiTermination: true,
+    VirtualPrivateCloud: { VpcId: farVpc, SubnetId: farSubnet },
+    PrivateIpAddresses: ["10.8.1.30"],
+    PublicIpAddresses: before?.["PublicIpAddresses"],
+    InternetAccessible: { InternetMaxBandwidthOut: 50, PublicIpAssigned: true },
+    SecurityGroupIds: [otherGroup],
+    SystemDisk: { DiskSize: 20 },
+    DataDisks: [{ DiskId: disk, DiskSize: 20 }],
+    dataDisks: [{ DiskName: "data" }],
+    userData: base64("#!/bin/sh\ntrue\n"),
+    tags: { team: "b" },
+  });
+  await terraform.modifyInstance(id, { DisableApiTermination: false });
+  await terraform.deleteInstance(id);
+  for (const each of [group, otherGroup]) await terraform.deleteSecurityGroup(each);
+  for (const SubnetId of [subnet, farSubnet]) await api.call("DeleteSubnet", { SubnetId });
+  for (const VpcId of [vpc, farVpc]) await api.call("DeleteVpc", { VpcId });
+  expect(vstation.errors).toEqual([]);
+}, 600_000);
+
 /** What VStation keeps of everything that the sequence makes. */
 async function everythingThere(): Promise<object> {
   const ids = async (what: string) => (await vstation.sql<{ id: string }>(what)).map(({ id }) => id).toSorted();

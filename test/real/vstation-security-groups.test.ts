@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import type { SimHost } from "../../src/sim/host.ts";
-import { areGone, inState } from "./support/cloud.ts";
+import { areGone, inState, terminate } from "./support/cloud.ts";
 import { CvmCaller, otherAccount } from "./support/cvm.ts";
 import { makeNet, nicOn, readyHost, runIn, zone } from "./support/network.ts";
 import { TestPostgres } from "./support/postgres.ts";
@@ -184,7 +184,12 @@ describe("elastic addresses", () => {
     const [first, second] = AddressSet as [string, string];
     const { AddressSet: shown } = await cvm.call("DescribeAddresses", { AddressIds: [first] });
     const ip = shown[0].AddressIp as string;
-    expect(shown[0]).toMatchObject({ AddressStatus: "UNBIND", AddressType: "EIP", InstanceId: "" });
+    expect(shown[0]).toMatchObject({ AddressStatus: "UNBIND", AddressType: "EIP", InstanceId: "", Bandwidth: 1 });
+    await cvm.call("ModifyAddressesBandwidth", { AddressIds: [first], InternetMaxBandwidthOut: 9 });
+    const { AddressSet: both } = await cvm.call("DescribeAddresses", { AddressIds: [first, second] });
+    expect(both.map(({ Bandwidth }: { Bandwidth: number }) => Bandwidth).toSorted()).toEqual([1, 9]);
+    const unknown = { AddressIds: [second, "eip-00000000"], InternetMaxBandwidthOut: 9 };
+    expect(await cvm.refusal("ModifyAddressesBandwidth", unknown)).toBe("InvalidAddressId.NotFound");
     await cvm.call("AssociateAddress", { AddressId: first, InstanceId: a });
     await eventually("the address on its host", () => nicOn(host, a)?.elasticIp === ip || undefined);
     expect(await cvm.refusal("AssociateAddress", { AddressId: first, InstanceId: b })).toBe(
@@ -207,7 +212,7 @@ describe("elastic addresses", () => {
     await cvm.call("TerminateInstances", { InstanceIds: [b] });
     await areGone(vstation, [b]);
     const { AddressSet: after } = await cvm.call("DescribeAddresses", { AddressIds: [first] });
-    expect(after[0]).toMatchObject({ AddressStatus: "UNBIND", AddressIp: ip });
+    expect(after[0]).toMatchObject({ AddressStatus: "UNBIND", AddressIp: ip, Bandwidth: 9 });
     await cvm.call("ReleaseAddresses", { AddressIds: [first, second] });
     expect(await cvm.refusal("ReleaseAddresses", { AddressIds: [first] })).toBe("InvalidAddressId.NotFound");
   });
@@ -226,6 +231,27 @@ describe("elastic addresses", () => {
     const { AddressSet } = await cvm.call("DescribeAddresses", wan);
     const [{ AddressId }] = AddressSet as [{ AddressId: string }];
     expect(await cvm.refusal("DisassociateAddress", { AddressId })).toBe("InvalidAddressIdStatus.NotPermit");
+    const without = await runIn(cvm, net);
+    const bandwidth = (InstanceIds: string[], mbps: number, more: object = {}) => ({
+      InstanceIds,
+      InternetAccessible: { InternetMaxBandwidthOut: mbps },
+      ...more,
+    });
+    await cvm.call("ResetInstancesInternetMaxBandwidth", bandwidth([id], 20));
+    const shown = async () => (await cvm.call("DescribeInstances", { InstanceIds: [id] })).InstanceSet[0];
+    expect((await shown()).InternetAccessible).toMatchObject({ InternetMaxBandwidthOut: 20, PublicIpAssigned: true });
+    for (const [code, asked] of [
+      ["FailedOperation.NotFoundEIP", bandwidth([id, without], 30)],
+      ["InvalidInstanceId.NotFound", bandwidth([id, "ins-00000000"], 30)],
+      ["InvalidParameterValue.Range", bandwidth([id], 0)],
+      ["InvalidParameterValue.Range", bandwidth([id], 65_536)],
+      ["UnsupportedOperation", bandwidth([id], 30, { StartTime: "2026-10-30" })],
+    ] as const) {
+      expect([code, await cvm.refusal("ResetInstancesInternetMaxBandwidth", asked)]).toEqual([code, code]);
+    }
+    expect((await shown()).InternetAccessible).toMatchObject({ InternetMaxBandwidthOut: 20 });
+    await terminate(vstation.native, [without]);
+    await areGone(vstation, [without]);
     // 14 addresses in the pool; one is taken.
     const many = { ...internet, InstanceCount: 14, MinCount: 14 };
     await expect(runIn(cvm, net, many)).rejects.toMatchObject({ code: "ResourceInsufficient" });
@@ -290,6 +316,7 @@ describe("another account", () => {
       ["AssociateAddress", { AddressId: eip, InstanceId: mine }, "InvalidInstanceId.NotFound"],
       ["DisassociateAddress", { AddressId: eip }, "InvalidAddressId.NotFound"],
       ["ModifyAddressAttribute", { AddressId: eip, AddressName: "x" }, "InvalidAddressId.NotFound"],
+      ["ModifyAddressesBandwidth", { AddressIds: [eip], InternetMaxBandwidthOut: 2 }, "InvalidAddressId.NotFound"],
       ["ReleaseAddresses", { AddressIds: [eip] }, "InvalidAddressId.NotFound"],
       ["ModifyInstancesAttribute", { InstanceIds: [mine], SecurityGroups: [sg] }, "InvalidInstanceId.NotFound"],
       ["AssociateSecurityGroups", { InstanceIds: [mine], SecurityGroupIds: [sg] }, "InvalidInstanceId.NotFound"],

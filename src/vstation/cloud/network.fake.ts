@@ -166,6 +166,7 @@ export function fakeNetwork(told: Told = () => undefined): use.Network {
       modify: addresses.modify,
       associate: (caller, id, instanceId) => addresses.modify(caller, id, { instanceId }),
       disassociate: (caller, id) => addresses.modify(caller, id, { instanceId: null }),
+      setBandwidth: async (...args) => told("elasticAddress.setBandwidth", args),
       release: async (caller, ids) => {
         for (const id of ids) await addresses.delete(caller, id);
       },

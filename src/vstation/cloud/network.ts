@@ -276,6 +276,12 @@ export interface ElasticAddresses {
   ): Promise<ElasticAddressId[]>;
   list(caller: AnyCaller, query: ElasticAddressQuery, page: Page): Promise<Listed<ElasticAddressView>>;
   modify(caller: AnyCaller, id: ElasticAddressId, change: { name?: string }): Promise<void>;
+  /** Of addresses, or of those that instances have; all or nothing. */
+  setBandwidth(
+    caller: AnyCaller,
+    of: { ids: ElasticAddressId[] } | { instanceIds: InstanceId[] },
+    mbps: number,
+  ): Promise<void>;
   /** Refused while either of the two is bound already. */
   associate(caller: AnyCaller, id: ElasticAddressId, instanceId: InstanceId): Promise<void>;
   disassociate(caller: AnyCaller, id: ElasticAddressId): Promise<void>;

@@ -30,7 +30,7 @@ import {
   modifyDisasterRecoverGroupAttribute,
   modifyInstancesDisasterRecoverGroup,
 } from "./disaster-recover-groups.ts";
-import { modifyInstancesVpcAttribute } from "./instance-addresses.ts";
+import { modifyInstancesVpcAttribute, resetInstancesInternetMaxBandwidth } from "./instance-addresses.ts";
 import { associateSecurityGroups, disassociateSecurityGroups } from "./instance-security-groups.ts";
 import {
   createImage,
@@ -93,6 +93,7 @@ const cvmOffered: readonly Action[] = [
   modifyInstancesAttribute,
   modifyInstancesProject,
   modifyInstancesVpcAttribute,
+  resetInstancesInternetMaxBandwidth,
   resetInstancesPassword,
   describeInstancesModification,
   describeInstancesOperationLimit,

@@ -42,6 +42,7 @@ export const cvmErrorCodes = {
   "FailedOperation.DisasterRecoverGroupNotFound": ["cvm", "No such placement group in this account."],
   "FailedOperation.IllegalTagKey": ["cvm", "A tag key is empty, too long, or holds control characters."],
   "FailedOperation.NoAvailableIpAddressCountInSubnet": ["cvm", "The subnet has no free address left."],
+  "FailedOperation.NotFoundEIP": ["cvm", "The instance has no address towards the outside."],
   "FailedOperation.PlacementSetNotEmpty": ["cvm", "The group still has instances."],
   "FailedOperation.SecurityGroupActionFailed": ["cvm", "An instance must be in one security group at least."],
   ImageQuotaLimitExceeded: ["cvm", "The account has as many images as it may have."],

@@ -126,7 +126,11 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   PolicyVersionMismatch: "UnsupportedOperation.VersionMismatch",
   RouteExists: "InvalidParameterValue.Duplicate",
   ElasticAddressBound: "InvalidAddressIdStatus.NotPermit",
-  ElasticAddressUnbound: "InvalidAddressIdStatus.NotPermit",
+  ElasticAddressUnbound: {
+    by: byService,
+    of: { cvm: "FailedOperation.NotFoundEIP" },
+    otherwise: "InvalidAddressIdStatus.NotPermit",
+  },
   InstanceHasElasticAddress: "InvalidInstanceId.AlreadyBindEip",
   LastSecurityGroup: "FailedOperation.SecurityGroupActionFailed",
   NameTaken: "InvalidKeyPairName.Duplicate",

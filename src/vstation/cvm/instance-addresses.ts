@@ -1,12 +1,15 @@
-/** Where instances are found: the network that RunInstances names, and the actions that change it afterwards. */
-import type { VirtualPrivateCloud } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
+/** Where instances are found, inside and from outside: the networks that RunInstances names, and the actions that change them afterwards. */
+import type {
+  InternetAccessible,
+  VirtualPrivateCloud,
+} from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
 import type * as z from "zod";
 import { parseId } from "../../lib/ids.ts";
 import type { InstanceRunRequest } from "../cloud.ts";
 import { action } from "./action.ts";
 import { Refusal } from "./error-codes.ts";
 import { privateAddress } from "./instance-values.ts";
-import { boolean, idOr, idsToChange, list, refused, structure } from "./parameters.ts";
+import { boolean, check, idOr, idsToChange, ignored, integer, list, refused, structure } from "./parameters.ts";
 
 export function network() {
   return structure<VirtualPrivateCloud>()({
@@ -15,6 +18,22 @@ export function network() {
     AsVpcGateway: refused(),
     PrivateIpAddresses: list(privateAddress(), 100).optional(),
     Ipv6AddressCount: refused("InvalidParameterValue.VpcNotSupportIpv6Address", "asks for IPv6"),
+  });
+}
+
+const publicAddress = () =>
+  refused("InvalidParameter.InternetAccessibleNotSupported", "asks for a bandwidth package or the like");
+
+export function internet() {
+  return structure<InternetAccessible>()({
+    InternetChargeType: ignored(),
+    InternetMaxBandwidthOut: integer(0, 65_535).default(0),
+    PublicIpAssigned: boolean().optional(),
+    BandwidthPackageId: publicAddress(),
+    InternetServiceProvider: ignored(),
+    IPv4AddressType: ignored(),
+    IPv6AddressType: ignored(),
+    AntiDDoSPackageId: publicAddress(),
   });
 }
 
@@ -54,6 +73,26 @@ export const modifyInstancesVpcAttribute = action("ModifyInstancesVpcAttribute")
     const { InstanceIds: ids, ForceStop: mayStop, ReserveHostName: keepHostname } = request;
     const to = networkOf(request.VirtualPrivateCloud, ids.length);
     await cloud.instances.renumber(caller, ids, { ...to, mayStop, keepHostname });
+    return {};
+  },
+);
+
+/** At once, whatever the instance is doing. Bandwidth is kept and shown, and nothing is slowed down to it. */
+export const resetInstancesInternetMaxBandwidth = action("ResetInstancesInternetMaxBandwidth")(
+  {
+    InstanceIds: idsToChange("instance", 100),
+    InternetAccessible: check(
+      internet(),
+      "InvalidParameterValue.Range",
+      "has no `InternetMaxBandwidthOut` above 0",
+      ({ InternetMaxBandwidthOut }) => InternetMaxBandwidthOut > 0,
+    ),
+    StartTime: refused("UnsupportedOperation", "is for prepaid bandwidth"),
+    EndTime: refused("UnsupportedOperation", "is for prepaid bandwidth"),
+  },
+  async ({ cloud, caller }, request) => {
+    const { InstanceIds: instanceIds, InternetAccessible: wanted } = request;
+    await cloud.network.elasticAddresses.setBandwidth(caller, { instanceIds }, wanted.InternetMaxBandwidthOut);
     return {};
   },
 );

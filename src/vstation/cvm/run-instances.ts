@@ -11,7 +11,6 @@ import { diskTypes } from "../../core/disk.ts";
 import type {
   CpuTopology,
   DataDisk,
-  InternetAccessible,
   LoginSettings,
   Placement,
   SystemDisk,
@@ -21,7 +20,7 @@ import { action } from "./action.ts";
 import type { InstanceRunRequest } from "../cloud.ts";
 import { diskName, diskSize, limitsOf, throughput } from "./cbs/values.ts";
 import { Refusal } from "./error-codes.ts";
-import { network, networkOf } from "./instance-addresses.ts";
+import { internet, network, networkOf } from "./instance-addresses.ts";
 import { clientToken, hostName, instanceTags, password, securityGroupIds, userData } from "./instance-values.ts";
 import { boolean, check, id, ignored, integer, line, list, oneOf, refused, structure, text } from "./parameters.ts";
 import { tagsOf } from "./tag-values.ts";
@@ -60,20 +59,6 @@ const dataDisk = structure<DataDisk>()({
   CdcId: refused(),
   BurstPerformance: refused(),
   DiskName: diskName().optional(),
-});
-
-const publicAddress = () =>
-  refused("InvalidParameter.InternetAccessibleNotSupported", "asks for a bandwidth package or the like");
-
-const internet = structure<InternetAccessible>()({
-  InternetChargeType: ignored(),
-  InternetMaxBandwidthOut: integer(0, 65_535).default(0),
-  PublicIpAssigned: boolean().optional(),
-  BandwidthPackageId: publicAddress(),
-  InternetServiceProvider: ignored(),
-  IPv4AddressType: ignored(),
-  IPv6AddressType: ignored(),
-  AntiDDoSPackageId: publicAddress(),
 });
 
 const login = check(
@@ -122,7 +107,7 @@ export const runInstances = action("RunInstances")(
     SystemDisk: systemDisk.optional(),
     DataDisks: list(dataDisk, 21).optional(),
     VirtualPrivateCloud: network().optional(),
-    InternetAccessible: internet.optional(),
+    InternetAccessible: internet().optional(),
     InstanceCount: integer(1, 500).default(1),
     MinCount: integer(1, 500).optional(),
     InstanceName: line(128).optional(),
@@ -196,7 +181,9 @@ function loginOf(given: string | undefined): InstanceRunRequest["login"] {
 }
 
 /** With a bandwidth there is an address unless it is declined; without one there is none to be had. */
-function publicAddressOf(given: z.output<typeof internet> | undefined): InstanceRunRequest["publicAddress"] {
+function publicAddressOf(
+  given: z.output<ReturnType<typeof internet>> | undefined,
+): InstanceRunRequest["publicAddress"] {
   if (given === undefined) return null;
   const { InternetMaxBandwidthOut: bandwidthMbps, PublicIpAssigned: wanted } = given;
   if (bandwidthMbps === 0 && wanted === true) {

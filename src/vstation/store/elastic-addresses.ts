@@ -141,6 +141,18 @@ export async function elasticAddressRename(tx: Tx, id: ElasticAddressId, name: s
   await tx.db.updateTable("elastic_address").set({ name }).where("id", "=", id).execute();
 }
 
+export async function elasticAddressSetBandwidth(
+  tx: Tx,
+  ids: readonly ElasticAddressId[],
+  mbps: number,
+): Promise<void> {
+  await tx.db
+    .updateTable("elastic_address")
+    .set({ bandwidth_mbps: mbps })
+    .where("id", "in", [...ids])
+    .execute();
+}
+
 export async function elasticAddressDelete(tx: Tx, ids: readonly ElasticAddressId[]): Promise<void> {
   await tx.db
     .deleteFrom("elastic_address")

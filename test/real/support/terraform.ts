@@ -304,6 +304,14 @@ export class Terraform {
     }
   }
 
+  async changeBandwidth(id: string, InternetMaxBandwidthOut: number): Promise<void> {
+    await this.#api.call("ResetInstancesInternetMaxBandwidth", {
+      InstanceIds: [id],
+      InternetAccessible: { InternetChargeType: "TRAFFIC_POSTPAID_BY_HOUR", InternetMaxBandwidthOut },
+    });
+    await this.#operationOver(id);
+  }
+
   async changeUserData(id: string, userData: string): Promise<void> {
     await this.modifyInstance(id, { UserData: userData });
     await this.#operationOver(id);

@@ -12,6 +12,7 @@ import {
   elasticAddressList,
   elasticAddressLock,
   elasticAddressRename,
+  elasticAddressSetBandwidth,
   type LockedElasticAddress,
 } from "../../store/elastic-addresses.ts";
 import { instanceModifyRows } from "../../store/instance-modify.ts";
@@ -59,6 +60,26 @@ export function elasticAddresses({ store, config }: AppContext): ElasticAddresse
       store.transaction(async (tx) => {
         await elasticAddressLock(tx, caller.accountId, [id]);
         if (name !== undefined) await elasticAddressRename(tx, id, name);
+      }),
+    setBandwidth: (caller, of, mbps) =>
+      store.transaction(async (tx) => {
+        if ("ids" in of) {
+          await elasticAddressLock(tx, caller.accountId, of.ids);
+          return elasticAddressSetBandwidth(tx, of.ids, mbps);
+        }
+        const locked = await lockForNetwork(tx, caller, of.instanceIds);
+        const query = { instanceIds: of.instanceIds };
+        const { items } = await elasticAddressList(tx.db, caller.accountId, query, null);
+        const without = of.instanceIds.find((id) => !items.some((address) => address.instanceId === id));
+        if (without !== undefined) {
+          throw failure("ElasticAddressUnbound", `instance ${without} has no address towards the outside`);
+        }
+        await elasticAddressSetBandwidth(
+          tx,
+          items.map(({ id }) => id),
+          mbps,
+        );
+        for (const { row } of locked) tx.wake.event("instance", row.id);
       }),
     associate: (caller, id, instanceId) =>
       onViolation(

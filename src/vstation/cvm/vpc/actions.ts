@@ -6,6 +6,7 @@ import {
   describeAddresses,
   disassociateAddress,
   modifyAddressAttribute,
+  modifyAddressesBandwidth,
   releaseAddresses,
 } from "./addresses.ts";
 import { createNatGateway, deleteNatGateway, describeNatGateways } from "./nat-gateways.ts";
@@ -73,6 +74,7 @@ export const vpcOffered: readonly Action[] = [
   allocateAddresses,
   describeAddresses,
   modifyAddressAttribute,
+  modifyAddressesBandwidth,
   associateAddress,
   disassociateAddress,
   releaseAddresses,

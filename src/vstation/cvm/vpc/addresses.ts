@@ -95,6 +95,20 @@ export const modifyAddressAttribute = action("ModifyAddressAttribute")(
   },
 );
 
+export const modifyAddressesBandwidth = action("ModifyAddressesBandwidth")(
+  {
+    AddressIds: idsToChange("elasticAddress", idLimit),
+    InternetMaxBandwidthOut: integer(1, 65_535),
+    StartTime: ignored(),
+    EndTime: ignored(),
+  },
+  async ({ cloud, caller }, request) => {
+    const { AddressIds: ids, InternetMaxBandwidthOut: mbps } = request;
+    await cloud.network.elasticAddresses.setBandwidth(caller, { ids }, mbps);
+    return { TaskId: "0" };
+  },
+);
+
 export const associateAddress = action("AssociateAddress")(
   {
     AddressId: id("elasticAddress"),
