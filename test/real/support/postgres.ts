@@ -7,7 +7,7 @@ import { chownSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
-import { sleep } from "../../../src/lib/retry.ts";
+import { eventually } from "./vstation.ts";
 
 const bin = join(
   "/usr/lib/postgresql",
@@ -60,15 +60,8 @@ export class TestPostgres {
     ];
     const args = ["-D", this.#data, ...settings.flatMap((setting) => ["-c", setting])];
     this.#process = spawn(join(bin, "postgres"), args, { ...this.#owner, cwd: "/", stdio: "ignore" });
-    for (let tries = 0; ; tries++) {
-      try {
-        await this.query("postgres", "select 1");
-        return;
-      } catch (error) {
-        if (tries > 400) throw error;
-        await sleep(25);
-      }
-    }
+    // One that was killed first syncs its whole folder and recovers: with a busy disk many seconds.
+    await eventually("PostgreSQL answers", () => this.query("postgres", "select 1"), 60_000);
   }
 
   /** SIGKILL of the postmaster and everything below it, as a power cut would do. */
