@@ -56,6 +56,32 @@ describe("room", () => {
     await expectNotOversold();
   });
 
+  it("of hosts that are still dialling in after a restart is waited for, and that of a host that stays away is told of", async () => {
+    await vstation.start();
+    const host = await vstation.addHost({ shape: small });
+    await host.disconnect();
+    await vstation.kill();
+    await vstation.sql("update host set session = null");
+    await vstation.start();
+    const asked = run(vstation.native);
+    await eventually("the request to be there", async () => {
+      const waits = await vstation.sql("select id from audit where action = 'instanceRun'");
+      return waits.length > 0;
+    });
+    await host.connect();
+    await inState(vstation, await asked, "RUNNING");
+    await host.disconnect();
+    await eventually("the host to be missed", async () => {
+      const { hosts } = await vstation.native.call("hostList", { query: {} });
+      return hosts[0]?.state === "unreachable";
+    });
+    const refused = {
+      code: "InsufficientCapacity",
+      message: expect.stringMatching(/out of reach now: 1\./) as unknown,
+    };
+    await expect(run(vstation.native)).rejects.toMatchObject(refused);
+  });
+
   it("is never sold twice, however many ask at once", async () => {
     await vstation.start();
     await vstation.addHosts(3, { shape: small });

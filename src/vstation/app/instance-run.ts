@@ -18,7 +18,7 @@ import { groupList } from "../store/groups.ts";
 import { quotaLimits, quotaUsed } from "../store/quotas.ts";
 import type { NewInstance } from "../store/instance-insert.ts";
 import { keyList, type KeyRead } from "../store/keys.ts";
-import type { Placed } from "../placement/placer.ts";
+import type { Placed } from "../placement/place-request.ts";
 import type { AppContext } from "./context.ts";
 import { loginOf } from "./instance-password.ts";
 import { networkOf, throwNetworkGone, type InstanceNetwork } from "./instance-network.ts";

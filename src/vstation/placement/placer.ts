@@ -11,10 +11,10 @@
 import { crashPoint } from "../../lib/crash-point.ts";
 import { failure, type CapacityReason } from "../../core/failure-codes.ts";
 import { addRoom, type Room } from "../../core/placement.ts";
-import { exceeded, exceededText, type Amounts, type Limits } from "../../core/quotas.ts";
+import { exceeded, exceededText, type Limits } from "../../core/quotas.ts";
 import type { Instance } from "../../core/wanted.ts";
 import { formatError, isFailure } from "../../lib/errors.ts";
-import { newId, type AccountId, type GroupId, type HostId, type InstanceId, type SubnetId } from "../../lib/ids.ts";
+import { newId, type AccountId, type GroupId, type InstanceId, type SubnetId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { sleep } from "../../lib/retry.ts";
 import { isCommitUnknown, logRetry, violatedConstraint, type Store, type Tx } from "../store/database.ts";
@@ -26,35 +26,9 @@ import { isFenced, zoneFence } from "../store/zone.ts";
 import { AddressBook, type SubnetRange } from "./addresses.ts";
 import type { Lease } from "./lease.ts";
 import { digestOf, Projection, quotaOf } from "./projection.ts";
+import type { Placed, PlaceRequest } from "./place-request.ts";
 import { addressInUse, noRoom, type AddressReason } from "./refusals.ts";
 import { Serial } from "./serial.ts";
-
-export interface Placed {
-  id: InstanceId;
-  index: number;
-  hostId: HostId;
-  ip: string;
-}
-
-export interface PlaceRequest {
-  accountId: AccountId;
-  zone: string;
-  /** The account's; those of instances, vCPUs and memory are kept here. */
-  limits: Amounts;
-  count: number;
-  minCount: number;
-  room: Room;
-  /** What data disks on the host's own storage take beside it. */
-  dataDiskGiB: number;
-  group: { id: GroupId; affinity: number } | null;
-  subnet: SubnetRange;
-  /** Certain addresses of the subnet, one for each instance in order; null: any. */
-  addresses: readonly string[] | null;
-  /** Everything is checked and nothing is kept. */
-  dryRun: boolean;
-  /** The rows of what was placed. Called anew when an id turns out to be taken. */
-  build: (placed: readonly Placed[]) => Acceptance;
-}
 
 interface Waiting {
   request: PlaceRequest;
@@ -78,6 +52,8 @@ export interface PlacerOptions {
 const batchInstances = 2_000;
 /** How long a request waits for a placement that is just starting or changing hands. */
 const readyMs = 5_000;
+/** How long hosts that a VStation which begins to place knows of may take to dial in before there is said to be no room. */
+const hostsBackMs = 15_000;
 const idTries = 3;
 
 export class Placer {
@@ -90,6 +66,8 @@ export class Placer {
   #queue: Waiting[] = [];
   #draining = false;
   #ready = Promise.withResolvers<void>();
+  #hostsChanged = Promise.withResolvers<void>();
+  #hostsBackBy = 0;
 
   constructor(options: PlacerOptions) {
     this.#options = options;
@@ -98,6 +76,7 @@ export class Placer {
   /** The zone's lease is ours from now on: the projection is built, then requests are served. */
   begin(lease: Lease): void {
     this.#lease = lease;
+    this.#hostsBackBy = performance.now() + hostsBackMs;
     void this.rebuild("the lease was taken");
   }
 
@@ -111,8 +90,24 @@ export class Placer {
     return this.#queue.length;
   }
 
-  /** Places and commits; resolves with what was committed. Throws the failures of {@link PlaceRequest}'s checks. */
+  /**
+   * Places and commits; resolves with what was committed. Throws the failures of {@link PlaceRequest}'s checks; that there is no room only
+   * when hosts that would have some, and are still dialling in, have had a moment for it.
+   */
   async place(request: PlaceRequest): Promise<Acceptance> {
+    for (;;) {
+      const { promise: changed } = this.#hostsChanged;
+      try {
+        return await this.#place(request);
+      } catch (error) {
+        const left = this.#hostsBackBy - performance.now();
+        if (left <= 0 || !isFailure(error) || !(Number(error.detail["away"]) > 0)) throw error;
+        await Promise.race([changed, sleep(left)]);
+      }
+    }
+  }
+
+  async #place(request: PlaceRequest): Promise<Acceptance> {
     await this.#whenReady();
     return new Promise((resolve, reject) => {
       this.#queue.push({ request, resolve, reject });
@@ -288,6 +283,8 @@ export class Placer {
   async refreshHosts(): Promise<void> {
     const hosts = await this.#options.store.read((db) => hostRead(db, { zone: this.#options.zone }));
     this.#projection?.updateHosts(hosts);
+    this.#hostsChanged.resolve();
+    this.#hostsChanged = Promise.withResolvers();
   }
 
   /** Compares the projection with SQL and rebuilds it when they differ; true if they agreed. */
@@ -459,7 +456,7 @@ export class Placer {
       }
       if (refused === "address_in_use") throw addressInUse(request.addresses?.[placed.length]);
       if (refused !== undefined && placed.length < request.minCount)
-        throw noRoom(refused, placed.length, request.minCount);
+        throw noRoom(refused, placed.length, request.minCount, projection.away(zone, room));
       if (request.dryRun) {
         this.#unclaim({ request, placed });
         resolve({ instances: [], clientTokens: [] });

@@ -44,6 +44,8 @@ class Host implements PlacementHost {
   readonly id: HostId;
   zone = "";
   open = false;
+  /** It would take instances, but is not connected. */
+  away = false;
   capacity: Capacity = { ...emptyRoom, overcommit: 1 };
   used: Room = emptyRoom;
   /** What claims took of `capacity` for data disks since SQL was last asked for those. */
@@ -105,12 +107,10 @@ export class Projection {
     for (const { row, connected, dataDiskGiB } of hosts) {
       const host = this.#host(row.id);
       host.zone = row.zone;
-      host.open =
-        connected &&
-        !row.cordoned &&
-        row.removed_at === null &&
-        row.readiness !== null &&
-        row.readiness.checks.every(({ level }) => level !== "error");
+      const isReady = row.readiness?.checks.every(({ level }) => level !== "error") ?? false;
+      const takes = isReady && !row.cordoned && row.removed_at === null;
+      host.open = takes && connected;
+      host.away = takes && !connected;
       if (row.inventory === null) continue;
       host.offer({
         overcommit: row.overcommit_cpu ?? 1,
@@ -122,6 +122,12 @@ export class Projection {
         diskGiB: row.inventory.diskGiB - dataDiskGiB,
       });
     }
+  }
+
+  /** How many hosts that are out of reach have room for one of these. */
+  away(zone: string, room: Room): number {
+    const hosts = [...this.#hosts.values()];
+    return hosts.filter((host) => host.away && host.zone === zone && hasRoom(host.capacity, host.used, room)).length;
   }
 
   /** Finds a host and takes the room there at once, or says why there is none. */

@@ -8,7 +8,8 @@ export function addressInUse(ip = "that was asked for"): Error {
   return failure("AddressInUse", `the address ${ip} is in use`, { detail: { ip } });
 }
 
-export function noRoom(refused: CapacityReason | "addresses", available: number, minCount: number): Error {
+/** `away`: hosts out of reach that have room for one. Which they are is for operators to know. */
+export function noRoom(refused: CapacityReason | "addresses", available: number, minCount: number, away = 0): Error {
   if (refused === "addresses") {
     return failure("AddressesExhausted", `the subnet has ${available} free addresses left, ${minCount} are asked for`, {
       detail: { available },
@@ -17,8 +18,15 @@ export function noRoom(refused: CapacityReason | "addresses", available: number,
   const why: Record<CapacityReason, string> = {
     type_too_large:
       "no host of the zone is large enough for this instance type, or none has set aside the processors or hugepages it owns",
-    no_room: `the zone has room for ${available} more of these at present, ${minCount} are asked for`,
+    no_room: `the zone has room for ${available} more of these at present, ${minCount} are asked for${awayText(away)}`,
     group: `the group's affinity leaves room for ${available} more of these, ${minCount} are asked for`,
   };
-  return failure("InsufficientCapacity", why[refused], { detail: { available, reason: refused } });
+  return failure("InsufficientCapacity", why[refused], {
+    detail: { available, reason: refused, away: refused === "no_room" ? away : 0 },
+  });
+}
+
+function awayText(away: number): string {
+  if (away === 0) return "";
+  return `; hosts that have room and are out of reach now: ${away}. Ask again when they are back; the operator's \`vstation host list\` names them`;
 }

@@ -75,6 +75,7 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ["vstation/engine.ts#whenDatabaseIsThere", "the wait for a database at the very start"],
   ["vstation/placement/lease.ts#Lease.#timeLoop", "the wait between two renewals"],
   ["vstation/placement/placer.ts#Placer.rebuild", "the wait before the projection is read again"],
+  ["vstation/placement/placer.ts#Placer.place/2", "the wait for hosts that are still dialling in"],
   ["vstation/placement/placer.ts#Placer.#whenReady", "the wait for a placement that is just starting"],
   ["vstation/reconciler/reconciler.ts#Reconciler.#inBackground", "the wait before background work is done again"],
   ["vstation/reconciler/reconciler.ts#Reconciler.#loop", "the wait before a batch is decided again"],
