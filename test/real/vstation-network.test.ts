@@ -52,6 +52,8 @@ describe("the network of the configuration", () => {
     expect(peer).toMatchObject({ subnetId: "subnet-test0001", groupIds: [group?.id] });
     const [shown] = await list(vstation.native, { id: [id] });
     expect(shown).toMatchObject({ vpcId: "vpc-test0001", securityGroupIds: [group?.id], elastic: null });
+    await cvm.call("ModifyInstancesAttribute", { InstanceIds: [id], HostName: "renamed", AutoReboot: false });
+    await eventually("the peer by its new name", () => [...host.peers.values()].find(({ name }) => name === "renamed"));
     await terminate(vstation.native, [id]);
     await areGone(vstation, [id]);
     for (const table of ["instance_subnet", "instance_security_group"]) {

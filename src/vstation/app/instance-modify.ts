@@ -6,6 +6,7 @@ import type { InstanceId } from "../../lib/ids.ts";
 import type { AnyCaller, InstanceChange } from "../cloud.ts";
 import type { Store } from "../store/database.ts";
 import { instanceModifyRows, type InstanceColumns } from "../store/instance-modify.ts";
+import { peersBump } from "../store/network-hosts.ts";
 import { lockAll, restart, stateOf } from "./instance-power.ts";
 
 export async function instanceModify(
@@ -24,12 +25,10 @@ export async function instanceModify(
       });
     }
     const { columns, hostHears } = columnsOf(change);
-    await instanceModifyRows(
-      tx,
-      locked.map(({ row }) => row),
-      columns,
-      hostHears,
-    );
+    const rows = locked.map(({ row }) => row);
+    // By its host name it is found in its VPC, on every host. The zone's row before the hosts' rows, as everywhere.
+    if (change.kind === "hostname") await peersBump(tx, rows);
+    await instanceModifyRows(tx, rows, columns, hostHears);
     if (change.kind === "hostname" && change.restart) {
       await restart(
         tx,

@@ -166,7 +166,7 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ["vstation/store/audit.ts#auditForget", "by the clock, once an hour; one statement at a time"],
   ["vstation/app/instance-power.ts#restart", "the transaction of a reboot: test/real/tenants-actions.test.ts"],
   [
-    "vstation/app/instance-modify.ts#instanceModify/3",
+    "vstation/app/instance-modify.ts#instanceModify/4",
     "the transaction of a reboot: test/real/tenants-actions.test.ts",
   ],
   ["vstation/audit.ts#Audit.#run/3", "only where lines wait at an end: test/real/tenants.test.ts"],
