@@ -255,7 +255,7 @@ describe("elastic addresses", () => {
     // 14 addresses in the pool; one is taken.
     const many = { ...internet, InstanceCount: 14, MinCount: 14 };
     await expect(runIn(cvm, net, many)).rejects.toMatchObject({ code: "ResourceInsufficient" });
-    expect(await vstation.sql("select id from instance")).toHaveLength(1);
+    expect(await vstation.sql("select id from instance where deleted_at is null")).toHaveLength(1);
     await runIn(cvm, net, { ...internet, InstanceCount: 13, MinCount: 13 });
     expect(await cvm.refusal("AllocateAddresses", {})).toBe("ResourceInsufficient");
     await cvm.call("TerminateInstances", { InstanceIds: [id] });
