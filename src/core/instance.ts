@@ -73,6 +73,9 @@ export type OperationKind = (typeof operationKinds)[number];
 export const operationStates = ["PENDING", "RUNNING", "SUCCEEDED", "FAILED"] as const;
 export type OperationState = (typeof operationStates)[number];
 
+/** What an instance may be handed at its first boot. */
+export const userDataBytes = 16 * 1024;
+
 export const restartPolicies = ["always", "never"] as const;
 export type RestartPolicy = (typeof restartPolicies)[number];
 

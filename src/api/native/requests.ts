@@ -1,7 +1,7 @@
 /** What the native API accepts: parameters, queries and bodies. Strict and bounded, every one. */
 import * as z from "zod";
 import { bootModes, diskFormats } from "../../core/image.ts";
-import { instanceStates, operationStates, restartPolicies } from "../../core/instance.ts";
+import { instanceStates, operationStates, restartPolicies, userDataBytes } from "../../core/instance.ts";
 import { networkLimits } from "../../core/network-limits.ts";
 import { diskTypes } from "../../core/disk.ts";
 import { idSchema, type IdKind } from "../../lib/ids.ts";
@@ -9,8 +9,8 @@ import { idSchema, type IdKind } from "../../lib/ids.ts";
 /** No call takes longer than this to answer; a long poll may wait less. */
 export const maxWaitSeconds = 60;
 export const maxPage = 500;
-
-const rawUserData = 16_384;
+/** Of a public key, in characters. */
+export const publicKeyLength = 4096;
 
 const idParam = <K extends IdKind>(kind: K) => z.strictObject({ id: idSchema(kind) });
 export const instanceParams = idParam("instance");
@@ -59,8 +59,8 @@ export const tags = z
 
 const userData = z
   .base64()
-  .max(Math.ceil(rawUserData / 3) * 4)
-  .refine((text) => Buffer.byteLength(text, "base64") <= rawUserData, "more than 16 KiB")
+  .max(Math.ceil(userDataBytes / 3) * 4)
+  .refine((text) => Buffer.byteLength(text, "base64") <= userDataBytes, "more than 16 KiB")
   .describe("Base64 of at most 16 KiB.");
 
 const restartPolicy = z
@@ -245,7 +245,7 @@ export const imageContentQuery = z.strictObject({
 
 export const keyCreateRequest = z.strictObject({ name }).meta({ id: "KeyCreateRequest" });
 export const keyImportRequest = z
-  .strictObject({ name, publicKey: z.string().min(16).max(4096).describe("As in `id_ed25519.pub`.") })
+  .strictObject({ name, publicKey: z.string().min(16).max(publicKeyLength).describe("As in `id_ed25519.pub`.") })
   .meta({ id: "KeyImportRequest" });
 
 export const groupCreateRequest = z

@@ -1,10 +1,12 @@
 /** `type`, `key` and `group`: what instances are made of, beside images (image.ts). */
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import type { Command } from "commander";
+import { publicKeyLength } from "../../api/native/requests.ts";
 import { usageError } from "../exit.ts";
 import type { Io } from "../io.ts";
 import { openNew } from "../new-file.ts";
 import { idOf, idsOf, listAll } from "../resolve.ts";
+import { readSmall } from "../small-file.ts";
 import { age, table } from "../table.ts";
 import { addImage } from "./image.ts";
 import { confirmed, contextOf, wholeNumber } from "./shared.ts";
@@ -97,12 +99,7 @@ function addKey(program: Command, io: Io): void {
     .description("take in a public key")
     .action(async (name: string, file: string, _flags: unknown, command: Command) => {
       const context = contextOf(io, command);
-      let publicKey: string;
-      try {
-        publicKey = readFileSync(file === "-" ? 0 : file, "utf8").trim();
-      } catch (error) {
-        throw usageError(`${file}: ${(error as Error).message}`);
-      }
+      const publicKey = readSmall(file, publicKeyLength).toString().trim();
       if (publicKey.includes("PRIVATE KEY")) throw usageError(`${file} is a private key: give the .pub file`);
       const made = await context.client.call("keyImport", { request: { name, publicKey } });
       context.print(made, () => `${made.id}\n`);

@@ -1,9 +1,14 @@
 /** `instance run`, and what can be done to instances that exist. */
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { RouteAnswer, RouteInput } from "../../api/native/routes.ts";
-import { allowedStates, restartPolicies, type InstanceAction, type StopMode } from "../../core/instance.ts";
+import {
+  allowedStates,
+  restartPolicies,
+  userDataBytes,
+  type InstanceAction,
+  type StopMode,
+} from "../../core/instance.ts";
 import { diskTypes, type DiskType } from "../../core/disk.ts";
 import { isFailure } from "../../lib/errors.ts";
 import { type ImageId, type OperationId } from "../../lib/ids.ts";
@@ -11,6 +16,7 @@ import type { Context } from "../context.ts";
 import { usageError } from "../exit.ts";
 import type { Io } from "../io.ts";
 import { idOf, idsOf, listAll } from "../resolve.ts";
+import { readSmall } from "../small-file.ts";
 import { table } from "../table.ts";
 import { collect, confirmed, contextOf, exitOnFailed, maybeWait, oneOf, waitOptions, wholeNumber } from "./shared.ts";
 import type { WaitFlags } from "./shared.ts";
@@ -118,7 +124,7 @@ export function addInstanceActions(instance: Command, io: Io): void {
         imageId: flags.image === undefined ? null : await idOf(context.client, "image", flags.image),
         systemDiskGiB: flags.disk ?? null,
         keyIds: flags.key === undefined ? null : await idsOf(context.client, "key", flags.key),
-        userData: flags.userData === undefined ? null : userData(flags.userData),
+        userData: flags.userData === undefined ? null : readSmall(flags.userData, userDataBytes).toString("base64"),
       };
       await confirmed(context, flags.yes, `Reinstall ${id}? What is on its system disk is lost.`);
       const { operationIds } = await context.client.call("instanceReinstall", { params: { id }, request });
@@ -215,7 +221,7 @@ async function instanceRun(context: Context, flags: RunFlags): Promise<void> {
     ips: flags.ip,
     securityGroupIds: await idsOf(client, "securityGroup", flags.securityGroup ?? []),
     publicMbps: flags.public === true ? standardMbps : flags.public,
-    userData: flags.userData === undefined ? null : userData(flags.userData),
+    userData: flags.userData === undefined ? null : readSmall(flags.userData, userDataBytes).toString("base64"),
     restartPolicy: flags.restartPolicy,
     terminationProtection: flags.protect,
     tags: tagsOf(flags.tag ?? []),
@@ -268,14 +274,6 @@ async function onlyImage(context: Context): Promise<ImageId> {
   );
 }
 
-function userData(file: string): string {
-  try {
-    return readFileSync(file === "-" ? 0 : file).toString("base64");
-  } catch (error) {
-    throw usageError(`--user-data ${file}: ${(error as Error).message}`);
-  }
-}
-
 function tagsOf(given: readonly string[]): Record<string, string> {
   return Object.fromEntries(
     given.map((text) => {
@@ -299,7 +297,8 @@ async function changeOf({ client }: Context, flags: SetFlags): Promise<RouteInpu
   if (flags.name !== undefined) changes.push({ name: flags.name });
   if (flags.restartPolicy !== undefined) changes.push({ restartPolicy: flags.restartPolicy });
   if (flags.protect !== undefined) changes.push({ terminationProtection: flags.protect });
-  if (flags.userData !== undefined) changes.push({ userData: userData(flags.userData) });
+  if (flags.userData !== undefined)
+    changes.push({ userData: readSmall(flags.userData, userDataBytes).toString("base64") });
   if (flags.securityGroup !== undefined) {
     changes.push({ securityGroupIds: await idsOf(client, "securityGroup", flags.securityGroup) });
   }

@@ -1,11 +1,10 @@
 /** The values that more than one instance action takes, each checked the same way everywhere. */
 import type { TagSpecification } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/v20170312/cvm_models.js";
 import { isIp } from "../../core/addresses.ts";
+import { userDataBytes } from "../../core/instance.ts";
 import { networkLimits } from "../../core/network-limits.ts";
 import { check, id, list, oneOf, structure, text } from "./parameters.ts";
 import { keysDiffer, tagParameter } from "./tag-values.ts";
-
-const userDataBytes = 16 * 1024;
 
 /** Base64 of at most 16 KB, as it was given. */
 export function userData() {
