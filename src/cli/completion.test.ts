@@ -36,11 +36,14 @@ describe("completion in bash", () => {
     expect(offered("vstation instance show a")).toEqual(["asked-completion-names-instance"]);
     expect(offered("vstation host show a")).toEqual(["asked-completion-names-host"]);
     expect(offered("vstation instance run --key a")).toEqual(["asked-completion-names-key"]);
+    expect(offered("vstation subnet delete a")).toEqual(["asked-completion-names-subnet"]);
+    expect(offered("vstation subnet set web --route-table a")).toEqual(["asked-completion-names-route-table"]);
     expect(offered("vstation --home h instance stop a")).toEqual(["asked---home-h-completion-names-instance"]);
   });
 
   it("offers nothing where only the person knows", () => {
     expect(offered("vstation instance run --count ")).toEqual([""]);
+    expect(offered("vstation instance run --disk ")).toEqual([""]);
     expect(offered("vstation nonsense ")).toEqual([""]);
   });
 });
