@@ -180,8 +180,11 @@ describe("exit codes", () => {
     const mistakes = {
       "audit list --since yesterday": "neither an age such as 30m nor a time",
       "account set-quota default instances": "write QUOTA=LIMIT",
-      "account set-quota default instanzes=5": "it is one of",
-      "instance run --data 10:slow": "it is one of",
+      "account set-quota default instances=9999999999": "LIMIT is 0 to 999999999",
+      "account set-quota default instanzes=5": "it is one of instances, vcpus, memoryGiB",
+      "instance run --data 10:slow": "it is one of LOCAL_BASIC",
+      "instance run --data 10:CLOUD_SSD:x": "write GiB or GiB:TYPE",
+      "instance list --state lost": "it is one of PENDING",
     };
     for (const [line, says] of Object.entries(mistakes)) {
       expect(await cli(line)).toMatchObject({ code: 2, out: "", err: expect.stringContaining(says) as string });

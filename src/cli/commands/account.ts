@@ -199,7 +199,9 @@ const quotaName = oneOf(quotaNames);
 
 function quotaSetting(text: string, before: Quotas | undefined): Quotas {
   const [name = "", limit = ""] = text.split("=");
-  if (!/^(\d{1,9}|default)$/.test(limit)) throw new InvalidArgumentError("write QUOTA=LIMIT, such as instances=20");
+  if (!/^(\d{1,9}|default)$/.test(limit)) {
+    throw new InvalidArgumentError("write QUOTA=LIMIT, such as instances=20; LIMIT is 0 to 999999999, or `default`");
+  }
   return { ...before, [quotaName(name)]: limit === "default" ? null : Number(limit) };
 }
 

@@ -1,6 +1,6 @@
 /** `instance run`, and what can be done to instances that exist. */
 import { randomUUID } from "node:crypto";
-import type { Command } from "commander";
+import { InvalidArgumentError, type Command } from "commander";
 import type { RouteAnswer, RouteInput } from "../../api/native/routes.ts";
 import {
   allowedStates,
@@ -197,7 +197,8 @@ interface DataDiskFlag {
 }
 
 function dataDisk(text: string, before: DataDiskFlag[] | undefined): DataDiskFlag[] {
-  const [size = "", type] = text.split(":", 2);
+  const [size = "", type, ...more] = text.split(":");
+  if (more.length > 0) throw new InvalidArgumentError("write GiB or GiB:TYPE, such as 100:CLOUD_SSD");
   const sizeGiB = wholeNumber(1, 65_536)(size);
   return [...(before ?? []), type === undefined ? { sizeGiB } : { sizeGiB, type: oneOf(diskTypes)(type) }];
 }
@@ -269,7 +270,7 @@ async function onlyImage(context: Context): Promise<ImageId> {
   if (image !== undefined && others.length === 0) return image.id;
   throw usageError(
     image === undefined
-      ? "there is no image yet: put one into the home's `images` folder"
+      ? "there is no image yet: `./vstation image import` brings one"
       : `say which --image: ${images.map(({ id, name }) => `${name} (${id})`).join(", ")}`,
   );
 }

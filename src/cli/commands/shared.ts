@@ -32,7 +32,7 @@ export function oneOf<T extends string>(words: readonly T[]): (text: string) => 
   return (text) => {
     const found = words.find((word) => plain(word) === plain(text));
     if (found !== undefined) return found;
-    throw new InvalidArgumentError(`it is one of ${words.map((word) => word.toLowerCase()).join(", ")}`);
+    throw new InvalidArgumentError(`it is one of ${words.join(", ")}`);
   };
 }
 
