@@ -376,6 +376,13 @@ describe("asking again", () => {
 });
 
 describe("an image's file", () => {
+  it("is looked at before an image is made of it", async () => {
+    expect((await cli(`image import ${home} --format raw`)).err).toContain("is no file");
+    expect((await cli("image import /dev/zero --format raw")).err).toContain("is no file");
+    expect((await cli("image import ftp://example.org/a.raw --format raw")).err).toContain("a URL is http or https");
+    expect(cloud.seen.filter(({ call }) => call.startsWith("images."))).toEqual([]);
+  });
+
   it("is sent once, also when the answer to its last part is lost", async () => {
     let parts = 0;
     cloud.images.receive = async (_caller, _id, _offset, content) => {

@@ -91,6 +91,7 @@ export function addImage(program: Command, io: Io): void {
     .action(async (source: string, flags: ImportFlags, command: Command) => {
       const context = contextOf(io, command);
       const isUrl = /^https?:\/\//i.test(source);
+      if (!isUrl && /^[a-z][a-z0-9+.-]*:\/\//i.test(source)) throw usageError(`${source}: a URL is http or https`);
       const file = isUrl ? undefined : resolve(source);
       const from = file === undefined ? { url: source } : { bytes: sizeOf(file) };
       const path = isUrl ? (URL.parse(source)?.pathname ?? "") : source;
@@ -205,12 +206,16 @@ function paintImage(io: Io, text: string, { state }: ImageWire): string {
   return paint(io, state === "IMPORTFAILED" || state === "CREATEFAILED" ? "red" : "yellow", text);
 }
 
+/** Asked before anything is made of it: what cannot be sent shall leave no image behind that waits for it. */
 function sizeOf(file: string): number {
+  let found;
   try {
-    const { size } = statSync(file);
-    if (size > 0) return size;
+    found = statSync(file);
   } catch (error) {
     throw usageError(`${file}: ${(error as Error).message}`);
   }
-  throw usageError(`${file} is empty`);
+  if (!found.isFile())
+    throw usageError(`${file} is no file: copy a device into one first, such as with \`qemu-img convert\``);
+  if (found.size === 0) throw usageError(`${file} is empty`);
+  return found.size;
 }
