@@ -75,6 +75,13 @@ const advice: Readonly<Record<string, string>> = {
   OperationInProgress: "`./vstation operation list --open` shows it; wait for its end and try again",
   Protected: "`./vstation instance set ID --no-protect` takes the protection off",
   InsufficientCapacity: "`./vstation type list` shows what fits; `./vstation host list` where the room is",
+  ImageNameTaken:
+    "choose another (`--name` of `image import`), or `./vstation image delete IMAGE`: one that failed or never came keeps its name, too",
+  InstanceTypeUnknown: "`./vstation type list` shows those that there are",
+  AccountNotFound: "`./vstation account list` shows those that there are",
+  AccountNotEmpty: "`./vstation --account ACCOUNT instance list`, and the other `list` commands, show what it is",
+  QuotaExceeded:
+    "`./vstation account show ACCOUNT` tells what is used, and `account set-quota` raises a quota; what one VPC or group may have is fixed",
   KeyInUse: "`./vstation key list` shows by which instances",
   NameTaken: "choose another name, or delete the old one",
   NetworkInUse: "`instance list`, `subnet list`, `nat-gateway list` and `security-group show` tell by what",
