@@ -84,7 +84,8 @@ const advice: Readonly<Record<string, string>> = {
     "`./vstation account show ACCOUNT` tells what is used, and `account set-quota` raises a quota; what one VPC or group may have is fixed",
   KeyInUse: "`./vstation key list` shows by which instances",
   NameTaken: "choose another name, or delete the old one",
-  NetworkInUse: "`instance list`, `subnet list`, `nat-gateway list` and `security-group show` tell by what",
+  NetworkInUse:
+    "`instance list`, `subnet list`, `route-table list`, `nat-gateway list` and `security-group show` tell by what",
   NetworkIsDefault: "instances that name none get it; `instance run` takes others by --subnet and --security-group",
   CidrInvalid: "10.1.0.0/16 for a VPC, and 10.1.1.0/24 inside of it for a subnet, are such blocks",
   CidrOutside: "`./vstation vpc list` shows the VPC's range",
@@ -94,7 +95,8 @@ const advice: Readonly<Record<string, string>> = {
     "make another subnet (`./vstation subnet create`); `./vstation subnet list` shows how many are free",
   PublicAddressesExhausted:
     "`./vstation address list` shows which are free to be released; the zone's pool is its operator's",
-  ElasticAddressBound: "`./vstation address detach ADDRESS` takes it from its instance",
+  ElasticAddressBound:
+    "`./vstation address detach ADDRESS` takes one of your own from its instance; one that came with an instance goes with it alone",
   ElasticAddressUnbound: "`./vstation address list` shows which instance has which",
   InstanceHasElasticAddress: "`./vstation address list` shows it; detach that one first",
   LastSecurityGroup: "give it another group first: `./vstation instance set INSTANCE --security-group GROUP`",
