@@ -359,5 +359,7 @@ export const joinAnswerSchema = z.strictObject({
   certificate: text(16_384),
   ca: text(16_384),
 });
+/** POST /renew, under the host's own certificate, answered as a join is: the next certificate for this host. */
+export const renewRequestSchema = z.strictObject({ csr: text(8192) });
 export type JoinRequest = z.infer<typeof joinRequestSchema>;
 export type JoinAnswer = z.infer<typeof joinAnswerSchema>;

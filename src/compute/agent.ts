@@ -4,7 +4,6 @@
  * Everything works without VStation: a Compute that starts while no server answers looks after the guests it knows of by the
  * documents it has kept. And it works without libvirt: the link is up, the readiness report says what is missing.
  */
-import { X509Certificate } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { cpus } from "node:os";
 import type { Inventory, Place, Readiness, SeenInstance } from "../api/agent.ts";
@@ -34,6 +33,7 @@ import { Limit } from "./limit.ts";
 import { joinVstation, loadIdentity, type Identity } from "./link/identity.ts";
 import { Link } from "./link/link.ts";
 import { Outbox } from "./link/outbox.ts";
+import { lifeOf, Renewal } from "./link/renewal.ts";
 import { subjectAt } from "./metadata/document.ts";
 import { Metadata } from "./metadata/metadata.ts";
 import { Network } from "./network/network.ts";
@@ -104,11 +104,12 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     isEmpty: () => fleet.isKnown && [...fleet.guests()].length === 0,
     log,
   });
-  let identity: Identity | undefined;
+  let renewal: Renewal | undefined;
+  const identity = (): Identity | undefined => renewal?.identity;
   const imageFetch = new ImageFetch({
     directory: config.imageDir,
     servers: config.vstation.servers,
-    identity: () => identity,
+    identity,
     inUse: () => fleet.imagesInUse(),
     limitBytes: config.imageCacheGiB * 2 ** 30,
     log,
@@ -160,7 +161,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       libvirt,
       instances: fleet,
       copyFor: (id) => jobDiskFile(paths, id),
-      sendImage: imageSender({ servers: config.vstation.servers, identity: () => identity }),
+      sendImage: imageSender({ servers: config.vstation.servers, identity }),
     }),
     publish: (id, seen) => outbox.setJob(id, seen),
     log,
@@ -190,7 +191,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
         damagedAllotments: [...allotments.damaged.keys()],
         disk,
         processor: { baseline: zoneBaseline, lacks: () => lacks(zoneBaseline) },
-        certificateEnds: identity ? new Date(new X509Certificate(identity.certificate).validTo) : null,
+        certificate: renewal?.state ?? null,
         widestMtu: Math.max(0, ...(store.network?.subnets ?? []).map((s) => s.mtu)),
       }),
     ]);
@@ -228,11 +229,19 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     if (state === "connected" || state === "lost") tell();
   });
   const linked = (async () => {
-    identity = await joinUntilIn(config, paths.identity, log, ending.signal);
-    if (identity === undefined) return;
+    const joined = await joinUntilIn(config, paths.identity, log, ending.signal);
+    if (joined === undefined) return;
+    const { name, vstation } = config;
+    const keeper = new Renewal({
+      ...{ name, directory: paths.identity, servers: vstation.servers, caFingerprint: vstation.caFingerprint },
+      identity: joined,
+      log,
+      onChange: tell,
+    });
+    renewal = keeper;
     link = new Link({
-      servers: config.vstation.servers,
-      identity,
+      servers: vstation.servers,
+      identity: () => keeper.identity,
       bootId,
       underlayAddress: config.network.underlayAddress,
       overcommit: config.overcommit,
@@ -269,7 +278,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       onLost: () => desk.consoles.closeAll(),
       onRemoved: () => membership.removed(),
     });
-    await link.run();
+    await Promise.all([link.run(), keeper.run(ending.signal)]);
   })();
   const drift = setInterval(() => {
     void networkRound(network.check(), log);
@@ -343,10 +352,14 @@ async function joinUntilIn(
 ): Promise<Identity | undefined> {
   const { servers, caFingerprint, joinTokenFile } = config.vstation;
   for (let attempt = 0; !signal.aborted; attempt++) {
+    let known: Identity | undefined;
     try {
-      const known = await loadIdentity(directory, caFingerprint);
-      return known ?? (await joinVstation({ directory, name: config.name, servers, caFingerprint, joinTokenFile }));
+      known = await loadIdentity(directory, caFingerprint);
+      if (known !== undefined && lifeOf(known).ends.getTime() > Date.now()) return known;
+      return await joinVstation({ directory, name: config.name, servers, caFingerprint, joinTokenFile });
     } catch (error) {
+      // Its certificate has ended, by a clock that may be wrong, and no token helps: VStation says by its own clock what it is worth.
+      if (known !== undefined && !isFailure(error, "unavailable", "timeout")) return known;
       if (isFailure(error)) log.warn({ code: error.code, reason: formatError(error) }, "could not join VStation yet");
       else log.error({ err: error }, "could not join VStation yet");
     }

@@ -158,7 +158,7 @@ export function notFoundCode(kind: FindableKind): FailureCode {
 
 export type CapacityReason = "type_too_large" | "no_room" | "group";
 
-/** What POST /join answers to a host that may not join, in `{code, message}`. */
+/** What POST /join and POST /renew answer to a host that may not have a certificate, in `{code, message}`. */
 export const joinFailureKinds = {
   JoinRequestInvalid: "invalid",
   JoinTokenUnknown: "unauthenticated",
@@ -166,6 +166,9 @@ export const joinFailureKinds = {
   JoinTokenUsed: "unauthenticated",
   /** The token was made for a host of another name. */
   JoinNameMismatch: "conflict",
+  /** The certificate that asks for the next one is of no joining that counts. */
+  CertificateUnknown: "unauthenticated",
+  HostRemoved: "forbidden",
 } as const satisfies Record<string, ErrorKind>;
 
 export type JoinFailureCode = keyof typeof joinFailureKinds;

@@ -27,6 +27,12 @@ export const vstationConfigSchema = z.strictObject({
       .array(z.string().regex(/^.+:\d{1,5}$/))
       .min(1)
       .optional(),
+    /** How long a host's certificate is good; the host renews it by itself when two thirds of that are over. */
+    certificateDays: z
+      .number()
+      .min(1 / 8640)
+      .max(3650)
+      .default(90),
   }),
   /** CA key and certificate; created at the first start, 0600. Replicas share it. */
   pkiDir: z.string(),

@@ -1,5 +1,7 @@
 import { expect, it } from "vitest";
-import { caseName, crashCases, familyOf, randomCases, reach, seedOf, uncovered } from "./cases.ts";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { caseName, crashCases, elsewhere, familyOf, randomCases, reach, seedOf, uncovered } from "./cases.ts";
 import { crashPoints, type CrashPoint } from "./points.ts";
 
 const points = crashPoints();
@@ -8,7 +10,13 @@ it("covers every crash point of the source", () => {
   // Add the point's family to `reach` in cases.ts, with the paths that pass it.
   expect(uncovered(points)).toEqual([]);
   const covered = new Set(crashCases(points).map((each) => (each.kind === "crash" ? each.point.name : "")));
-  expect(points.map((point) => point.name).filter((name) => !covered.has(name))).toEqual([]);
+  const here = points.filter((point) => elsewhere[familyOf(point)] === undefined).map(({ name }) => name);
+  expect(here.filter((name) => !covered.has(name))).toEqual([]);
+  for (const [family, test] of Object.entries(elsewhere)) {
+    const text = readFileSync(join(import.meta.dirname, "../..", test), "utf8");
+    const named = points.filter((point) => familyOf(point) === family && !text.includes(`"${point.name}"`));
+    expect(named).toEqual([]);
+  }
 });
 
 it("notices a point that nothing covers", () => {
@@ -18,7 +26,7 @@ it("notices a point that nothing covers", () => {
 
 it("speaks of no family that has gone", () => {
   const families = new Set(points.map(familyOf));
-  expect(Object.keys(reach).filter((family) => !families.has(family))).toEqual([]);
+  expect(Object.keys({ ...reach, ...elsewhere }).filter((family) => !families.has(family))).toEqual([]);
 });
 
 it("names every case once, and gives each moments of its own", () => {

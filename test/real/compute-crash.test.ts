@@ -23,8 +23,10 @@ beforeAll(async () => {
 
 afterAll(() => bed?.end());
 
-/** Disks' points that are killed at in compute-disks.test.ts, as that says itself. */
-const disksTest = readFileSync(join(import.meta.dirname, "compute-disks.test.ts"), "utf8");
+/** Points that are killed at in tests of their own, as those say themselves. */
+const otherTests = ["compute-disks.test.ts", "renewal.test.ts"]
+  .map((file) => readFileSync(join(import.meta.dirname, file), "utf8"))
+  .join("\n");
 
 /**
  * Neither there nor on the way of an instance alone: `npm run test:faults` kills at all of them, `npm test` at some that it draws
@@ -47,10 +49,10 @@ const drawn: ReadonlySet<string> = new Set([
 ]);
 
 const names = crashPoints().flatMap(({ program, name }) => (program === "compute" ? [name] : []));
-const points = names.filter((name) => !disksTest.includes(`"${name}"`) && !drawn.has(name));
+const points = names.filter((name) => !otherTests.includes(`"${name}"`) && !drawn.has(name));
 
 test("leaves to others only points that there are", () => {
-  expect([...drawn].filter((name) => !names.includes(name) || disksTest.includes(`"${name}"`))).toEqual([]);
+  expect([...drawn].filter((name) => !names.includes(name) || otherTests.includes(`"${name}"`))).toEqual([]);
 });
 
 test.each(points)("dies at %s", async (name) => {

@@ -118,9 +118,9 @@ describe("a connection", () => {
       });
       const { request: asked } = await foreign.checkRequest(csr.toString("pem"));
       const { id, options } = vstation.hosts[0] as SimHost;
-      // Down to the serial it is what the true host shows; only the signature is another one's.
-      const { serialNumber } = new X509Certificate(options.identity.certificate);
-      const cert = await foreign.signHost(asked, id, serialNumber);
+      // Down to the joining it is what the true host shows; only the signature is another one's.
+      const { joining } = Pki.namedIn(new X509Certificate(options.identity.certificate).toLegacyObject());
+      const cert = await foreign.signHost(asked, { hostId: id, joining, days: 1 });
       const pkcs8 = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
       const key = x509.PemConverter.encode(pkcs8, "PRIVATE KEY");
       expect(await refused({ cert, key })).toBe(403);

@@ -26,7 +26,7 @@ export function addHost(program: Command, io: Io): void {
             { title: "NAME", value: ({ name }) => name },
             {
               title: "STATE",
-              value: (one) => (one.cordoned ? `${one.state}, cordoned` : one.state),
+              value: stateText,
               paint: paintState(io),
             },
             { title: "ACCEL", value: ({ readiness }) => readiness.accelerator },
@@ -58,6 +58,14 @@ export function addHost(program: Command, io: Io): void {
   addHostMembership(host, io);
 }
 
+/** With what a person has to know of it at a glance. */
+function stateText({ state, cordoned, readiness }: HostWire): string {
+  const certificate = readiness.checks.some(({ name, level }) => name === "certificate" && level !== "ok");
+  return [state, ...(cordoned ? ["cordoned"] : []), ...(certificate ? ["its certificate is not renewed"] : [])].join(
+    ", ",
+  );
+}
+
 function offered(host: HostWire): { vcpus: number; memoryMiB: number } {
   const { inventory, overcommit } = host;
   return {
@@ -73,7 +81,7 @@ function hostText(io: Io, host: HostWire): string {
   const text = facts([
     ["id", host.id],
     ["name", host.name],
-    ["state", host.cordoned ? `${host.state}, cordoned` : host.state],
+    ["state", stateText(host)],
     ["hostname", inventory.hostname],
     ["underlay", host.underlayAddress],
     ["accelerator", readiness.accelerator],

@@ -14,6 +14,7 @@ import { run } from "../process.ts";
 import { DiskFiles, sharedMark } from "../storage/disk-files.ts";
 import { ovmfFiles } from "../vm/domain-xml/firmware.ts";
 import type { DiskAccess } from "../storage/probe.ts";
+import type { CertificateState } from "../link/renewal.ts";
 import type { AcceleratorProof } from "./accelerator.ts";
 
 export interface ReadinessInput {
@@ -23,7 +24,7 @@ export interface ReadinessInput {
   readonly libvirtConnected: boolean;
   readonly foreignDomains: readonly string[];
   readonly wentBack: { held: number; offered: number } | null;
-  readonly certificateEnds: Date | null;
+  readonly certificate: CertificateState | null;
   readonly widestMtu: number;
   readonly places: HostPlaces;
   readonly damagedAllotments: readonly InstanceId[];
@@ -152,12 +153,12 @@ const checks: Readonly<Record<string, Check>> = {
           `${underlayDevice} has an MTU of ${mtu}; VXLAN needs 50 more than the guests' ${widestMtu}: raise it to ${widestMtu + 50}`,
         );
   },
-  certificate: async ({ certificateEnds }) => {
-    if (certificateEnds === null) return error("this host has no certificate: it has not joined VStation");
-    const days = Math.floor((certificateEnds.getTime() - Date.now()) / 86_400_000);
-    return days > 30
-      ? ok(`valid for ${days} days`)
-      : warning(`valid for ${days} days: remove the identity folder and join again with a new token`);
+  certificate: async ({ certificate }) => {
+    if (certificate === null) return error("this host has no certificate: it has not joined VStation");
+    const { ends, trouble } = certificate;
+    const until = `valid until ${ends.toISOString().slice(0, 16)}Z`;
+    if (trouble === null) return ok(`${until}, and renewed before that`);
+    return warning(`${until}, and could not be renewed yet, which is tried again: ${trouble}`);
   },
   strangers: async ({ foreignDomains }) =>
     foreignDomains.length === 0

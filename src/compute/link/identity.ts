@@ -3,7 +3,8 @@
  *
  * Joining: the key is made and kept (0600) before anything is sent, so that a join whose answer was lost leaves the same key for
  * the next try. The first contact is pinned: the server must show a chain that holds the CA with the fingerprint we were given, and
- * its own certificate must verify against that CA and carry the name we dialled; only then is the token sent.
+ * its own certificate must verify against that CA and carry the name we dialled; only then is the token sent. When the certificate
+ * is renewed is said in renewal.ts.
  */
 import { createHash, createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -59,22 +60,54 @@ export async function joinVstation(options: JoinOptions): Promise<Identity> {
     })
   ).trim();
   const csr = signingRequest(options.name, key);
+  return byAnyServer("joining VStation", options.servers, async (server) => {
+    const ca = await pinnedCa(server, options.caFingerprint);
+    const answer = await post(server, "/join", { ca }, JSON.stringify({ token, name: options.name, csr }));
+    crashPoint("link.join.answered");
+    checkAnswer(answer, key, options.caFingerprint);
+    await keep(options.directory, answer);
+    crashPoint("link.join.kept");
+    return { hostId: answer.hostId, key, certificate: answer.certificate, ca: answer.ca };
+  });
+}
+
+/** Another certificate for the same key, asked for under the one that is held; when it resolves, the new one is on the disk. */
+export async function renewIdentity(options: Omit<JoinOptions, "joinTokenFile">, held: Identity): Promise<Identity> {
+  const { key, ca, certificate: cert, hostId } = held;
+  const csr = signingRequest(options.name, key);
+  return byAnyServer("renewing the host's certificate", options.servers, async (server) => {
+    const answer = await post(server, "/renew", { ca, cert, key }, JSON.stringify({ csr }));
+    crashPoint("link.renew.answered");
+    checkAnswer(answer, key, options.caFingerprint);
+    if (answer.hostId !== hostId)
+      throw new Failure("invalid", "CertificateWrong", "VStation's answer is another host's");
+    await keep(options.directory, answer);
+    crashPoint("link.renew.kept");
+    return { ...held, certificate: answer.certificate };
+  });
+}
+
+/** One rename: a reader finds what was there before or the new one. */
+function keep(directory: string, answer: JoinAnswer): Promise<void> {
+  return writeDurably(join(directory, "host.json"), `${JSON.stringify(answer)}\n`);
+}
+
+/** By the first server that answers; one that refuses speaks for all of them. */
+async function byAnyServer<T>(
+  what: string,
+  servers: readonly string[],
+  work: (server: string) => Promise<T>,
+): Promise<T> {
   let last: unknown;
-  for (const server of options.servers) {
+  for (const server of servers) {
     try {
-      const ca = await pinnedCa(server, options.caFingerprint);
-      const answer = await post(server, ca, JSON.stringify({ token, name: options.name, csr }));
-      crashPoint("link.join.answered");
-      checkAnswer(answer, key, options.caFingerprint);
-      await writeDurably(join(options.directory, "host.json"), `${JSON.stringify(answer)}\n`);
-      crashPoint("link.join.kept");
-      return { hostId: answer.hostId, key, certificate: answer.certificate, ca: answer.ca };
+      return await work(server);
     } catch (error) {
       if (error instanceof Failure && error.kind !== "unavailable" && error.kind !== "timeout") throw error;
       last = error;
     }
   }
-  throw wrap("joining VStation", last);
+  throw wrap(what, last);
 }
 
 async function ensureKey(file: string): Promise<string> {
@@ -121,19 +154,27 @@ function chainOf(leaf: DetailedPeerCertificate): Buffer[] {
 
 const refusalSchema = z.object({ code: z.string().max(128), message: z.string().max(1024) });
 
-function post(server: string, ca: string, body: string): Promise<JoinAnswer> {
+function post(
+  server: string,
+  path: "/join" | "/renew",
+  tls: { ca: string; cert?: string; key?: string },
+  body: string,
+): Promise<JoinAnswer> {
   const { host, port } = splitAddress(server);
   return new Promise((resolve, reject) => {
     const away = (cause: unknown): void => {
-      reject(new Failure("unavailable", "ServerAway", `${server} did not answer the join request`, { cause }));
+      reject(
+        new Failure("unavailable", "ServerAway", `${server} did not answer the request for a certificate`, { cause }),
+      );
     };
     const sent = request(
       {
         host,
         port,
-        path: "/join",
+        path,
         method: "POST",
-        ca,
+        ...tls,
+        agent: false,
         ...serverName(host),
         headers: { "content-type": "application/json", "content-length": Buffer.byteLength(body) },
         timeout: deadlineMs,

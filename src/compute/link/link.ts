@@ -25,7 +25,8 @@ import type { Outbox } from "./outbox.ts";
 
 export interface LinkOptions {
   readonly servers: readonly string[];
-  readonly identity: Identity;
+  /** What the next connection is made with. */
+  readonly identity: () => Identity;
   readonly bootId: string;
   readonly underlayAddress: string;
   readonly overcommit: { cpu: number; memory: number };
@@ -138,7 +139,7 @@ export class Link {
     const described = await this.#options.describe();
     const connection = await dial({
       server,
-      identity,
+      identity: identity(),
       log,
       signal: this.#end.signal,
       onMessage: (message, from) => this.#receive(from, message),

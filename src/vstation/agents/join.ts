@@ -1,17 +1,21 @@
 /**
  * POST /join: a machine that shows a join token gets a certificate for its own key. The token is known to us only by its hash, so a
  * look into the database gives nobody one, and looking it up by its hash tells nothing by its timing.
+ *
+ * POST /renew: a host gets a certificate that is good for longer, under the one that it has. Nothing is written down: it is of the same
+ * joining (pki.ts), and a host that was taken out meanwhile is refused whichever it shows.
  */
 import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { joinRequestSchema, type JoinAnswer } from "../../api/agent.ts";
+import { joinRequestSchema, renewRequestSchema, type JoinAnswer } from "../../api/agent.ts";
 import { joinFailureKinds, type JoinFailureCode } from "../../core/failure-codes.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { isFailure } from "../../lib/errors.ts";
+import type { HostId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Store } from "../store/database.ts";
 import { joinTokenUse } from "../store/join-tokens.ts";
-import type { Pki } from "./pki.ts";
+import { newSerial, type Pki } from "./pki.ts";
 
 const longestBody = 16_384;
 const bodyMs = 10_000;
@@ -22,14 +26,27 @@ const messages: Record<JoinFailureCode, string> = {
   JoinTokenExpired: "this join token has expired; make a new one",
   JoinTokenUsed: "this join token was used before by another key; make a new one",
   JoinNameMismatch: "this join token was made for a host of another name",
+  CertificateUnknown: "this certificate is none of a host here: join again by a new token",
+  HostRemoved: "this host was taken out",
 };
 
 export interface JoinContext {
   store: Store;
   pki: Pki;
   zone: string;
+  /** How long a host's certificate is good. */
+  certificateDays: number;
   log: Log;
 }
+
+/** Whose certificate a connection shows, and the joining that it comes from. */
+export interface KnownHost {
+  readonly id: HostId;
+  readonly joining: string;
+  readonly removed: boolean;
+}
+
+type Answer = JoinAnswer | { refused: JoinFailureCode };
 
 export function tokenHash(token: string): string {
   return createHash("sha256").update(token).digest("hex");
@@ -40,45 +57,84 @@ export async function answerJoin(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const { log } = context;
+  const joined = await answer(context, request, response, (body) => join(context, body));
+  if (joined !== undefined) context.log.info({ hostId: joined }, "a host joined");
+}
+
+export async function answerRenew(
+  context: JoinContext,
+  host: () => Promise<KnownHost | undefined>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const renewed = await answer(context, request, response, async (body) => renew(context, await host(), body));
+  if (renewed !== undefined) context.log.info({ hostId: renewed }, "a host renewed its certificate");
+}
+
+/** Answers in any case; returns which host got a certificate. */
+async function answer(
+  { log }: JoinContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+  work: (body: string | undefined) => Promise<Answer>,
+): Promise<HostId | undefined> {
   try {
-    const answer = await join(context, await readBody(request));
-    if ("refused" in answer) {
-      log.warn({ code: answer.refused, from: request.socket.remoteAddress }, "refused a host that wanted to join");
-      const status = joinFailureKinds[answer.refused] === "invalid" ? 400 : 403;
-      return send(response, status, { code: answer.refused, message: messages[answer.refused] });
+    const given = await work(await readBody(request));
+    if (!("refused" in given)) {
+      send(response, 200, given);
+      return given.hostId;
     }
-    log.info({ hostId: answer.hostId }, "a host joined");
-    return send(response, 200, answer);
+    log.warn({ code: given.refused, from: request.socket.remoteAddress }, "refused a host a certificate");
+    const status = joinFailureKinds[given.refused] === "invalid" ? 400 : 403;
+    send(response, status, { code: given.refused, message: messages[given.refused] });
   } catch (error) {
-    log.error({ err: error }, "a join request could not be answered");
+    log.error({ err: error }, "a request for a host's certificate could not be answered");
     const away = isFailure(error, "unavailable");
-    return send(response, away ? 503 : 500, {
+    send(response, away ? 503 : 500, {
       code: away ? "DatabaseUnavailable" : "Internal",
       message: "the request could not be answered now; ask again",
     });
   }
+  return undefined;
 }
 
-async function join(
-  { store, pki, zone }: JoinContext,
-  body: string | undefined,
-): Promise<JoinAnswer | { refused: JoinFailureCode }> {
+async function join({ store, pki, zone, certificateDays }: JoinContext, body: string | undefined): Promise<Answer> {
   const parsed = joinRequestSchema.safeParse(parseJson(body));
   if (!parsed.success) return { refused: "JoinRequestInvalid" };
   const { token, name, csr } = parsed.data;
-  const checked = await pki.checkRequest(csr).catch((error: unknown) => {
-    if (isFailure(error, "invalid")) return undefined;
-    throw error;
-  });
+  const checked = await checkRequest(pki, csr);
   if (checked === undefined) return { refused: "JoinRequestInvalid" };
-  const serial = pki.newSerial();
-  const use = { hash: tokenHash(token), name, zone, keyHash: checked.keyHash, certificateSerial: serial };
+  const joining = newSerial();
+  const use = { hash: tokenHash(token), name, zone, keyHash: checked.keyHash, joining };
   const used = await store.transaction((tx) => joinTokenUse(tx, use));
   if ("refused" in used) return used;
   crashPoint("agents.join.committed");
-  const certificate = await pki.signHost(checked.request, used.hostId, serial);
-  return { hostId: used.hostId, certificate, ca: pki.caPem };
+  const { hostId } = used;
+  const certificate = await pki.signHost(checked.request, { hostId, joining, days: certificateDays });
+  return { hostId, certificate, ca: pki.caPem };
+}
+
+async function renew(
+  { pki, certificateDays }: JoinContext,
+  host: KnownHost | undefined,
+  body: string | undefined,
+): Promise<Answer> {
+  if (host === undefined) return { refused: "CertificateUnknown" };
+  if (host.removed) return { refused: "HostRemoved" };
+  const parsed = renewRequestSchema.safeParse(parseJson(body));
+  const checked = parsed.success ? await checkRequest(pki, parsed.data.csr) : undefined;
+  if (checked === undefined) return { refused: "JoinRequestInvalid" };
+  const { id: hostId, joining } = host;
+  const certificate = await pki.signHost(checked.request, { hostId, joining, days: certificateDays });
+  return { hostId, certificate, ca: pki.caPem };
+}
+
+/** Undefined for one that is not well formed, or not signed by its own key. */
+async function checkRequest(pki: Pki, csr: string): Promise<Awaited<ReturnType<Pki["checkRequest"]>> | undefined> {
+  return pki.checkRequest(csr).catch((error: unknown) => {
+    if (isFailure(error, "invalid")) return undefined;
+    throw error;
+  });
 }
 
 function parseJson(text: string | undefined): unknown {

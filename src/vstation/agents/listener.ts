@@ -8,7 +8,7 @@ import type { IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { constants } from "node:crypto";
 import type { Duplex } from "node:stream";
-import { TLSSocket } from "node:tls";
+import { TLSSocket, type SecureContextOptions } from "node:tls";
 import { WebSocketServer } from "ws";
 import { failure } from "../../core/failure-codes.ts";
 import { formatError } from "../../lib/errors.ts";
@@ -18,11 +18,11 @@ import type { ImageFolder } from "../app/image-folder.ts";
 import type { ImagesFromHosts } from "../images/from-host.ts";
 import type { VStationConfig } from "../config.ts";
 import { logRetry, type Store } from "../store/database.ts";
-import { hostCertificate, hostsHeard, hostUsesImage } from "../store/hosts.ts";
+import { hostJoining, hostsHeard, hostUsesImage } from "../store/hosts.ts";
 import { joinTokenValid } from "../store/join-tokens.ts";
 import type { Wake } from "../store/wake.ts";
-import { answerJoin, tokenHash } from "./join.ts";
-import { sameSerial, type Pki } from "./pki.ts";
+import { answerJoin, answerRenew, tokenHash, type KnownHost } from "./join.ts";
+import { Pki, sameSerial } from "./pki.ts";
 import { ImageFiles } from "./image-files.ts";
 import { Programs } from "./programs.ts";
 import { HostSession, type SessionContext } from "./session.ts";
@@ -42,6 +42,7 @@ export interface AgentListenerOptions {
 const maxPayload = 16 * 2 ** 20;
 const heartbeatMs = 5_000;
 const heardEveryMs = 8_000;
+const anewEveryMs = 86_400_000;
 
 export class AgentListener {
   readonly #options: AgentListenerOptions;
@@ -50,6 +51,7 @@ export class AgentListener {
   readonly #sessions = new Map<HostId, HostSession>();
   readonly #context: SessionContext;
   readonly #heard: NodeJS.Timeout;
+  readonly #anew: NodeJS.Timeout;
 
   private constructor(options: AgentListenerOptions, server: Server) {
     this.#options = options;
@@ -80,9 +82,13 @@ export class AgentListener {
       log,
       mayHave: (token) => store.read((db) => joinTokenValid(db, tokenHash(token))),
     });
+    const { certificateDays } = config.agents;
+    const joining = { store, pki, zone: config.zone, certificateDays, log };
     server.on("request", (request, response) => {
       if (request.method === "POST" && request.url === "/join") {
-        void answerJoin({ store, pki, zone: config.zone, log }, request, response);
+        void answerJoin(joining, request, response);
+      } else if (request.method === "POST" && request.url === "/renew") {
+        void answerRenew(joining, () => this.#hostOf(request.socket), request, response);
       } else if (Programs.is(request.url)) {
         void programs.answer(request, response);
       } else if (ImageFiles.is(request.url)) {
@@ -102,21 +108,21 @@ export class AgentListener {
     });
     server.on("tlsClientError", (error) => log.debug({ chain: formatError(error) }, "a TLS handshake failed"));
     this.#heard = setInterval(() => this.#writeHeard(), heardEveryMs);
+    this.#anew = setInterval(() => {
+      secureContext(options).then(
+        (context) => server.setSecureContext(context),
+        (error: unknown) => log.error({ err: error }, "the listener's own certificate could not be made anew"),
+      );
+    }, anewEveryMs);
   }
 
   static async start(options: AgentListenerOptions): Promise<AgentListener> {
-    const { pki, config } = options;
-    const { cert, key } = await pki.serverIdentity(config.agents.names);
+    const { config } = options;
     const server = createServer({
-      cert,
-      key,
-      ca: pki.caPem,
+      ...(await secureContext(options)),
       requestCert: true,
       // A machine that wants to join has no certificate yet; /agent checks for itself.
       rejectUnauthorized: false,
-      minVersion: "TLSv1.3",
-      // A resumed session would be believed for a certificate that was replaced meanwhile.
-      secureOptions: constants.SSL_OP_NO_TICKET,
       handshakeTimeout: 10_000,
       requestTimeout: 30_000,
     });
@@ -161,6 +167,7 @@ export class AgentListener {
 
   async close(): Promise<void> {
     clearInterval(this.#heard);
+    clearInterval(this.#anew);
     const sessions = [...this.#sessions.values()];
     for (const session of sessions) session.leave();
     this.#sockets.close();
@@ -184,20 +191,19 @@ export class AgentListener {
     });
   }
 
-  /** Who the certificate says it is, if it is one of ours and the last one given to that host. */
-  async #hostOf(socket: Duplex): Promise<{ id: HostId; removed: boolean } | undefined> {
+  /** Who the certificate says it is, if it is one of ours and of that host's last joining. */
+  async #hostOf(socket: Duplex): Promise<KnownHost | undefined> {
     const { log, store } = this.#options;
     if (!(socket instanceof TLSSocket) || !socket.authorized) {
       log.warn("refused a connection without a certificate of ours");
       return undefined;
     }
-    const { subject, serialNumber } = socket.getPeerCertificate();
-    const commonName = subject?.CN;
-    const hostId = typeof commonName === "string" ? parseId("host", commonName) : undefined;
+    const { name, joining } = Pki.namedIn(socket.getPeerCertificate());
+    const hostId = parseId("host", name);
     if (hostId === undefined) return undefined;
-    const known = await store.read((db) => hostCertificate(db, hostId));
-    if (known !== undefined && sameSerial(known.serial, serialNumber)) return { id: hostId, removed: known.removed };
-    log.warn({ hostId }, "refused a host whose certificate was replaced");
+    const known = await store.read((db) => hostJoining(db, hostId));
+    if (known !== undefined && sameSerial(known.joining, joining)) return { id: hostId, ...known };
+    log.warn({ hostId }, "refused a host that has joined again since it got its certificate");
     return undefined;
   }
 
@@ -207,6 +213,17 @@ export class AgentListener {
       logRetry(this.#options.log, error, "could not write down which hosts were heard of");
     });
   }
+}
+
+/** With a certificate of this moment: it ends after a year, and this process may outlive it. */
+async function secureContext({ pki, config }: AgentListenerOptions): Promise<SecureContextOptions> {
+  return {
+    ...(await pki.serverIdentity(config.agents.names)),
+    ca: pki.caPem,
+    minVersion: "TLSv1.3",
+    // A resumed session would be believed for a certificate of a joining that counts no more.
+    secureOptions: constants.SSL_OP_NO_TICKET,
+  };
 }
 
 function refuse(socket: Duplex, status: number, text: string): void {

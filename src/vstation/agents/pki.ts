@@ -1,13 +1,16 @@
 /**
- * The one PKI: our own CA (ECDSA P-256) signs the agent listener's certificate, anew at each start, and each host's certificate,
- * once, against its join token. The CA lies in `pkiDir`: `ca.pem` (0600), its key and certificate in one file, and `ca.crt`, a copy
+ * The one PKI: our own CA (ECDSA P-256) signs the agent listener's certificate, anew at each start and each day, and each host's
+ * certificate, against its join token and then against the certificate before. The CA lies in `pkiDir`: `ca.pem` (0600), its key and certificate in one file, and `ca.crt`, a copy
  * of the certificate for whoever has to know it. Replicas share the folder; the listener's key never leaves memory.
  * A host's certificate names the host by id and is good for every use the host has for one (it dials VStation, and other hosts
- * while an instance moves). It is believed only while its serial is the one in the host's row: joining again revokes the old one.
+ * while an instance moves). It also names the joining that it comes from, and is believed only while that is the one in the host's
+ * row: joining again revokes all of an earlier one. A renewal keeps the joining and writes nothing down, so that it can be asked for
+ * twice, or its answer be lost; the certificate before it is good until its own end.
  */
 import { createHash, randomBytes, type webcrypto } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { isIP } from "node:net";
+import type { PeerCertificate } from "node:tls";
 import { join } from "node:path";
 // The library keeps its registry in metadata that only this polyfill provides; it must be loaded first.
 import "reflect-metadata";
@@ -25,18 +28,13 @@ const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as con
 const day = 86_400_000;
 const caDays = 20 * 365;
 const serverDays = 365;
-/** The contract with hosts has no renewal yet; a lost or stolen certificate ends by joining again. */
-const hostDays = 10 * 365;
+/** X.520's serialNumber in a host's subject, which node's TLS shows by that name. */
+const joiningName = "2.5.4.5";
 
 export interface ServerIdentity {
   /** The listener's certificate followed by the CA's: hosts that know only the CA's fingerprint look for it in the chain. */
   cert: string;
   key: string;
-}
-
-export interface SignedHost {
-  certificate: string;
-  serial: string;
 }
 
 export class Pki {
@@ -109,24 +107,27 @@ export class Pki {
     return { request, keyHash: createHash("sha256").update(Buffer.from(request.publicKey.rawData)).digest("hex") };
   }
 
-  newSerial(): string {
-    // Positive, and never with a leading zero that tools print differently.
-    return `4${randomBytes(16).toString("hex").slice(1)}`;
+  /** Signs a host's certificate under its id, for a joining and so many days. */
+  async signHost(
+    request: x509.Pkcs10CertificateRequest,
+    { hostId, joining, days }: { hostId: HostId; joining: string; days: number },
+  ): Promise<string> {
+    const subject = new x509.Name([{ CN: [hostId] }, { [joiningName]: [joining] }]);
+    const certificate = await this.#sign(request.publicKey, subject.toString(), days, [
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth, x509.ExtendedKeyUsage.serverAuth]),
+      new x509.SubjectAlternativeNameExtension([{ type: "dns", value: hostId }]),
+    ]);
+    return certificate.toString("pem");
   }
 
-  /** Signs a host's certificate under its id. */
-  async signHost(request: x509.Pkcs10CertificateRequest, hostId: HostId, serial: string): Promise<string> {
-    const certificate = await this.#sign(
-      request.publicKey,
-      `CN=${hostId}`,
-      hostDays,
-      [
-        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth, x509.ExtendedKeyUsage.serverAuth]),
-        new x509.SubjectAlternativeNameExtension([{ type: "dns", value: hostId }]),
-      ],
-      serial,
-    );
-    return certificate.toString("pem");
+  /** What a host's certificate says of it; those from before there were renewals are their joining themselves. */
+  static namedIn({ subject, serialNumber }: PeerCertificate): { name: string; joining: string } {
+    const said = subject as Readonly<Record<string, string | string[] | undefined>> | undefined;
+    const [name, joining] = [said?.["CN"], said?.["serialNumber"]];
+    return {
+      name: typeof name === "string" ? name : "",
+      joining: typeof joining === "string" ? joining : serialNumber,
+    };
   }
 
   #sign(
@@ -134,14 +135,13 @@ export class Pki {
     subject: string,
     days: number,
     extensions: x509.Extension[],
-    serialNumber = this.newSerial(),
   ): Promise<x509.X509Certificate> {
     return x509.X509CertificateGenerator.create({
-      serialNumber,
+      serialNumber: newSerial(),
       subject,
       issuer: this.#certificate.subject,
-      // Hosts' clocks differ from ours.
-      notBefore: new Date(Date.now() - day),
+      // Hosts' clocks differ from ours; and its times tell a host when to renew it.
+      notBefore: new Date(Date.now() - Math.min(1, days / 10) * day),
       notAfter: new Date(Date.now() + days * day),
       publicKey,
       signingKey: this.#key,
@@ -153,6 +153,11 @@ export class Pki {
       ],
     });
   }
+}
+
+/** Names a certificate, or a joining. Positive, and never with a leading zero that tools print differently. */
+export function newSerial(): string {
+  return `4${randomBytes(16).toString("hex").slice(1)}`;
 }
 
 interface Authority {
@@ -179,7 +184,7 @@ async function load(directory: string): Promise<Authority | undefined> {
 async function create(directory: string): Promise<void> {
   const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
-    serialNumber: `4${randomBytes(16).toString("hex").slice(1)}`,
+    serialNumber: newSerial(),
     name: `CN=VStation CA ${randomBytes(4).toString("hex")}`,
     notBefore: new Date(Date.now() - day),
     notAfter: new Date(Date.now() + caDays * day),

@@ -188,16 +188,17 @@ export async function hostRead(db: Reader, filter: { id?: HostId; zone?: string 
   });
 }
 
-export async function hostCertificate(
+/** The joining whose certificates are believed. */
+export async function hostJoining(
   db: Reader,
   hostId: HostId,
-): Promise<{ serial: string; removed: boolean } | undefined> {
+): Promise<{ joining: string; removed: boolean } | undefined> {
   const row = await db
     .selectFrom("host")
     .select(["certificate_serial", "removed_at"])
     .where("id", "=", hostId)
     .executeTakeFirst();
-  return row && { serial: row.certificate_serial, removed: row.removed_at !== null };
+  return row && { joining: row.certificate_serial, removed: row.removed_at !== null };
 }
 
 /** Is there a host of this name that was not taken out? */

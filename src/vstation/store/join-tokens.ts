@@ -35,7 +35,8 @@ export interface JoinUse {
   zone: string;
   /** SHA-256 of the public key that asks. */
   keyHash: string;
-  certificateSerial: string;
+  /** Names this joining in the host's certificates. */
+  joining: string;
 }
 
 /** Uses a token up for this key; a host of this name that joined before keeps its id and gets a new certificate. */
@@ -52,9 +53,9 @@ export async function joinTokenUse(tx: Tx, use: JoinUse): Promise<{ hostId: Host
   if (token.name !== use.name) return { refused: "JoinNameMismatch" };
   const host = await tx.db
     .insertInto("host")
-    .values({ id: newId("host"), zone: use.zone, name: use.name, certificate_serial: use.certificateSerial })
+    .values({ id: newId("host"), zone: use.zone, name: use.name, certificate_serial: use.joining })
     .onConflict((conflict) =>
-      conflict.columns(["zone", "name"]).doUpdateSet({ certificate_serial: use.certificateSerial, removed_at: null }),
+      conflict.columns(["zone", "name"]).doUpdateSet({ certificate_serial: use.joining, removed_at: null }),
     )
     .returning("id")
     .executeTakeFirstOrThrow();

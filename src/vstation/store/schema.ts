@@ -72,6 +72,7 @@ export interface HostTable {
   id: HostId;
   zone: string;
   name: string;
+  /** The joining that its certificates name; of one from before there was that, the certificate's own serial. */
   certificate_serial: string;
   joined_at: Generated<Date>;
   wanted_generation: Generated<number>;

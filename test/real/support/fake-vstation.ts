@@ -226,6 +226,8 @@ export class FakeVstation {
   /** Token -> public key that used it: the same host may ask again, because an answer can be lost. */
   readonly #tokens = new Map<string, string | null>();
   joins = 0;
+  /** How long hosts' certificates are good from now on. It renews none. */
+  certificateMs = 86_400_000;
   /** While false, hosts that dial in are turned away, as by a VStation that is not there. */
   accepting = true;
 
@@ -248,6 +250,7 @@ export class FakeVstation {
         new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
       ],
     });
+    let fake: FakeVstation | undefined;
     const sign = (
       name: string,
       publicKey: webcrypto.CryptoKey,
@@ -257,7 +260,8 @@ export class FakeVstation {
         serialNumber: randomBytes(8).toString("hex"),
         subject: name,
         issuer: ca.subject,
-        ...validity,
+        notBefore: validity.notBefore,
+        notAfter: fake === undefined ? validity.notAfter : new Date(Date.now() + fake.certificateMs),
         publicKey,
         signingKey: caKeys.privateKey,
         signingAlgorithm: algorithm,
@@ -278,15 +282,20 @@ export class FakeVstation {
     });
     await new Promise<void>((resolve) => server.listen(0, address, resolve));
     const print = Buffer.from(await ca.getThumbprint("SHA-256")).toString("hex");
-    const fake = new FakeVstation(server, (server.address() as AddressInfo).port, print);
+    const made = new FakeVstation(server, (server.address() as AddressInfo).port, print);
+    fake = made;
     const sockets = new WebSocketServer({ noServer: true });
     server.on("upgrade", (request, socket, head) => {
       const tls = request.socket as TLSSocket;
-      if (!fake.accepting || !tls.authorized || request.url !== "/agent") return void socket.destroy();
+      if (!made.accepting || !tls.authorized || request.url !== "/agent") return void socket.destroy();
       const name = tls.getPeerCertificate().subject.CN;
-      return sockets.handleUpgrade(request, socket, head, (ws) => fake.session(String(name)).connected(ws));
+      return sockets.handleUpgrade(request, socket, head, (ws) => made.session(String(name)).connected(ws));
     });
     server.on("request", (request, response) => {
+      if (request.url !== "/join") {
+        response.writeHead(404).end();
+        return;
+      }
       let body = "";
       request.on("data", (part: Buffer) => (body += part.toString()));
       request.on("end", () => {
@@ -294,13 +303,13 @@ export class FakeVstation {
           const join = joinRequestSchema.parse(JSON.parse(body));
           const csr = new x509.Pkcs10CertificateRequest(join.csr);
           const key = csr.publicKey.toString("pem");
-          const usedBy = fake.#tokens.get(join.token);
+          const usedBy = made.#tokens.get(join.token);
           if (usedBy === undefined || (usedBy !== null && usedBy !== key)) {
             response.writeHead(403).end(JSON.stringify({ code: "JoinTokenUnknown", message: "not a token of ours" }));
             return;
           }
-          fake.joins++;
-          fake.#tokens.set(join.token, key);
+          made.joins++;
+          made.#tokens.set(join.token, key);
           const issued = await sign(`CN=${join.name}`, (await csr.publicKey.export()) as webcrypto.CryptoKey, [
             new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth]),
           ]);
@@ -310,7 +319,7 @@ export class FakeVstation {
         })().catch((error: unknown) => response.writeHead(500).end(String(error)));
       });
     });
-    return fake;
+    return made;
   }
 
   newToken(): string {

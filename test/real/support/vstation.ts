@@ -32,6 +32,8 @@ export class TestVstation {
   readonly hosts: SimHost[] = [];
   /** Read at each start. */
   imports: z.input<typeof vstationConfigSchema>["imports"] = {};
+  /** Where hosts dial in, and for how long they are given certificates; read at each start. */
+  agents = { address: "127.0.0.1", certificateDays: 90 };
   /** Log lines at level error and above: an expected one is taken out by the test that expects it. */
   readonly errors: { msg: string }[] = [];
   readonly #tokens: string[];
@@ -62,7 +64,7 @@ export class TestVstation {
   }
 
   get server(): string {
-    return `127.0.0.1:${this.#agentPort}`;
+    return `${this.agents.address}:${this.#agentPort}`;
   }
 
   get caFingerprint(): string {
@@ -84,7 +86,7 @@ export class TestVstation {
       zone: "ap-test-1",
       database: this.database,
       listen: { address: "127.0.0.1", port: this.#listenPort },
-      agents: { address: "127.0.0.1", port: this.#agentPort, names: ["127.0.0.1"] },
+      agents: { ...this.agents, port: this.#agentPort, names: [this.agents.address] },
       pkiDir: join(this.#shared, "pki"),
       imageDir: join(this.#shared, "images"),
       systemDiskGiB: 1,
