@@ -205,12 +205,15 @@ describe("an image from outside", () => {
     expect(images).toEqual([]);
   });
 
-  it("by a URL that leads inside ends with the reason", async () => {
+  it.each([
+    ["leads inside", "http://169.254.169.254/latest.qcow2", "UrlRefused"],
+    ["nobody serves", "http://127.0.0.1:9/latest.qcow2", "DownloadFailed"],
+  ])("by a URL that %s ends with the reason", async (_, ImageUrl, code) => {
     const made = await mine().ImportImage({
-      ...{ Architecture: "x86_64", OsType: "Debian", OsVersion: "12", ImageName: "metadata" },
-      ImageUrl: "http://169.254.169.254/latest.qcow2",
+      ...{ Architecture: "x86_64", OsType: "Debian", OsVersion: "12", ImageName: code },
+      ImageUrl,
     });
-    expect((await ended(made.ImageId as ImageId)).error?.code).toBe("UrlRefused");
+    expect((await ended(made.ImageId as ImageId)).error?.code).toBe(code);
   });
 });
 

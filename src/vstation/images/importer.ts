@@ -120,11 +120,12 @@ export class Importer {
     const { all, perAccount } = places[row.step];
     if (others.length >= all || own.length >= perAccount) return;
     const done = this.#work(row)
-      .catch((error: unknown) => logRetry(log, error, "an import could not be brought on; it is tried again"))
-      .finally(() => {
-        this.#working.delete(row.id);
-        this.nudge();
-      });
+      .finally(() => this.#working.delete(row.id))
+      .then(
+        () => this.nudge(),
+        // The next look tries it again, not the next moment.
+        (error: unknown) => logRetry(log, error, "an import could not be brought on; it is tried again"),
+      );
     this.#working.set(row.id, { row, done });
   }
 
@@ -137,7 +138,8 @@ export class Importer {
       await this.#take(row, step);
     } catch (error) {
       if (this.#stop.signal.aborted) return;
-      if (isAway(error) || isFailure(error, "unavailable")) throw error;
+      // Not by what lies under a refusal: the server of an image's URL may be away as the database may.
+      if (!(error instanceof ImportRefusal) && (isAway(error) || isFailure(error, "unavailable"))) throw error;
       const refusal = refusalOf(error);
       log[refusal.code === "ConversionFailed" ? "warn" : "info"](
         { imageId: id, code: refusal.code, chain: formatError(error) },
