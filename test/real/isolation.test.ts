@@ -60,8 +60,11 @@ const nothingOfOnesOwn: ReadonlySet<string> = new Set([
   "DescribeSecurityGroupPolicies Filters security-group-id",
 ]);
 
-/** Where a fresh thing of one's own lacks what the request names inside of it: not found, but for another reason. */
-const lacksWhatIsNamed: ReadonlySet<string> = new Set(["DeleteRoutes RouteTableId"]);
+/** Where a fresh thing of one's own lacks what the request is about: not found, but for another reason. */
+const lacksWhatIsNamed: ReadonlySet<string> = new Set([
+  "DeleteRoutes RouteTableId",
+  "ResetInstancesInternetMaxBandwidth InstanceIds",
+]);
 
 const notFound = /NotFound|NotExist/;
 const isRead = (name: string): boolean => /^(Describe|Inquir)/.test(name);

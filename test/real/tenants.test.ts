@@ -193,7 +193,7 @@ describe("the log of calls", () => {
     const mine = await eventually("all of them are there", async () => {
       const records = await audit({ accountId: id });
       const ended = records.every(({ outcome }) => outcome !== null);
-      return ended && records.some(({ action }) => action === "DescribeInstances") ? records : undefined;
+      return ended && records.length >= 3 ? records : undefined;
     });
     // A read's line comes at its end, some time after.
     expect(mine.map(({ action, outcome, changes }) => [action, outcome, changes].join(" ")).toSorted()).toEqual([

@@ -19,6 +19,7 @@ export const words: Readonly<Record<string, unknown>> = {
   KeyName: "key",
   CidrBlock: "10.77.2.0/24",
   DestinationCidrBlock: "0.0.0.0/0",
+  InternetAccessible: { InternetMaxBandwidthOut: 10 },
 };
 
 export function sample(schema: z.ZodObject, given: Record<string, unknown>, ids: Ids, name: string): object {
