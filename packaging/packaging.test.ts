@@ -13,7 +13,7 @@ describe("packaging", () => {
     expect(vstationConfigSchema.safeParse(JSON.parse(text)).error).toBeUndefined();
   });
 
-  it.each(["host/install.sh", "host/uninstall.sh"])("%s is shell that a plain sh reads", (file) => {
+  it.each(["host/install.sh", "host/uninstall.sh", "convert.sh"])("%s is shell that a plain sh reads", (file) => {
     expect(spawnSync("sh", ["-n", join(here, file)])).toMatchObject({ status: 0 });
   });
 
@@ -29,7 +29,9 @@ describe("packaging", () => {
   });
 
   const verify = spawnSync("systemd-analyze", ["--version"]).status === 0;
-  it.skipIf(!verify).each(["vstation.service", "vstation-compute.service"])(
+  it
+    .skipIf(!verify)
+    .each(["vstation.service", "vstation-compute.service", "vstation-convert.socket", "vstation-convert@.service"])(
     "%s is a unit that systemd takes",
     (unit) => {
       const { stderr } = spawnSync("systemd-analyze", ["verify", "--man=no", join(here, "systemd", unit)]);

@@ -14,7 +14,7 @@ import { sdkConfig } from "../../bench/cloud.ts";
 import type { ImageWire } from "../../src/api/native/resources.ts";
 import type { ImageId } from "../../src/lib/ids.ts";
 import { sleep } from "../../src/lib/retry.ts";
-import { confinedUid } from "../../src/vstation/images/confined.ts";
+import { confinedId } from "../../src/vstation/images/confined.ts";
 import { convertDisk, honestGrowth } from "../../src/vstation/images/convert.ts";
 import { inState, run, terminate } from "./support/cloud.ts";
 import { badDisks, rawDisk } from "./support/disks.ts";
@@ -250,7 +250,7 @@ describe("an import that is killed", () => {
     }
     expect(vstation.pid).not.toBe(before);
     await eventually("nothing is left", () => (remains().length === 0 ? true : undefined));
-    const confined = spawnSync("pgrep", ["-u", String(confinedUid)], { encoding: "utf8" });
+    const confined = spawnSync("pgrep", ["-u", String(confinedId)], { encoding: "utf8" });
     expect(confined.stdout).toBe("");
     webPace = Infinity;
   }, 600_000);

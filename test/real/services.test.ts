@@ -4,7 +4,7 @@
  * line of `host add`. Then what may happen to them: killed, hung, the database restarted. What an operator types is typed here.
  */
 import { execFile, execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
@@ -16,6 +16,7 @@ import { edgeDown, edgeUp } from "../../lab/edge.ts";
 import type { Plan } from "../../lab/plan.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { Authority } from "./support/authority.ts";
+import { exampleConfig, installVStation, newCluster, postgresql, put } from "./support/install.ts";
 import { Machine, traces } from "./support/machine.ts";
 import { until } from "./support/until.ts";
 
@@ -26,8 +27,6 @@ const patienceMs = 180_000;
 const imageId = "img-tiny0001";
 const password = "a password / of : many @ kinds";
 const images = "/var/lib/vstation/images";
-const version = readdirSync("/usr/lib/postgresql").toSorted((a, b) => Number(b) - Number(a))[0] ?? "15";
-const postgresql = `postgresql@${version}-main`;
 
 const dir = mkdtempSync(join(tmpdir(), "vstation-services-"));
 const authority = new Authority();
@@ -104,10 +103,6 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-async function put(machine: Machine, file: string, text: string, how: string): Promise<void> {
-  await machine.must(`cat | install ${how} /dev/stdin ${file}`, { input: text });
-}
-
 async function vstation(replica: Replica, ...args: string[]): Promise<string> {
   const file = join(dir, "ca.crt");
   writeFileSync(file, authority.certificate);
@@ -120,11 +115,7 @@ async function vstation(replica: Replica, ...args: string[]): Promise<string> {
 
 describe("the database's machine", () => {
   it("has PostgreSQL for two addresses, by TLS", async () => {
-    // What the package makes when it is installed; this machine begins as a copy of one where that was left out.
-    await db.must(
-      `pg_dropcluster --stop ${version} main 2> /dev/null; rm -rf /{etc,var/lib}/postgresql/${version}/main; ` +
-        `pg_createcluster ${version} main && systemctl start ${postgresql}`,
-    );
+    await newCluster(db);
     const { cert, key } = authority.issue("db", ["db.example"]);
     await put(db, "/etc/postgresql/tls.crt", cert, "-o postgres -m 644");
     await put(db, "/etc/postgresql/tls.key", key, "-o postgres -m 600");
@@ -139,12 +130,12 @@ describe("the database's machine", () => {
       "ssl_key_file = '/etc/postgresql/tls.key'",
       "ssl_ca_file = '/etc/postgresql/clients-ca.crt'",
     ];
-    await put(db, `/etc/postgresql/${version}/main/conf.d/vstation.conf`, `${settings.join("\n")}\n`, "-m 644");
+    await put(db, `${postgresql.etc}/conf.d/vstation.conf`, `${settings.join("\n")}\n`, "-m 644");
     await db.must(
       `printf '%s\\n' 'hostssl vstation vstation ${one.machine.address}/32 scram-sha-256' ` +
-        `'hostssl vstation vstation ${two.machine.address}/32 cert' >> /etc/postgresql/${version}/main/pg_hba.conf`,
+        `'hostssl vstation vstation ${two.machine.address}/32 cert' >> ${postgresql.etc}/pg_hba.conf`,
     );
-    await db.must(`systemctl restart ${postgresql}`);
+    await db.must(`systemctl restart ${postgresql.unit}`);
     expect((await db.must("su postgres -c 'psql -Atc \"show ssl\"'")).trim()).toBe("on");
   });
 
@@ -171,27 +162,14 @@ describe("the database's machine", () => {
 
 describe("a replica", () => {
   it("is installed from the repository alone", async () => {
-    const tree = "git ls-files -z --cached --others --exclude-standard | tar --null --ignore-failed-read -T - -czf -";
-    const input = execFileSync("sh", ["-c", tree], {
-      cwd: repository,
-      maxBuffer: 2 ** 30,
-      stdio: ["ignore", "pipe", "ignore"],
-    });
     const installed = Promise.all(
       [one, two].map(async ({ machine }) => {
-        await machine.must("adduser --system --group --uid 640 --home /var/lib/vstation vstation");
-        // As `git clone` leaves it.
-        await machine.must("mkdir -p /opt/vstation/current && tar -xz -C /opt/vstation/current", { input });
-        await machine.must("cd /opt/vstation/current && npm ci --omit=dev");
+        await installVStation(machine);
         await machine.must(`echo '${db.address} db.example' >> /etc/hosts`);
-        await machine.must("install -d -o root -g vstation -m 750 /etc/vstation");
         const { cert, key } = authority.issue(machine.name, [machine.address]);
         await put(machine, "/etc/vstation/tls.crt", cert, "-o root -g vstation -m 640");
         await put(machine, "/etc/vstation/tls.key", key, "-o root -g vstation -m 640");
         await put(machine, "/etc/vstation/db-ca.crt", authority.certificate, "-o root -g vstation -m 640");
-        await machine.must(
-          "cd /opt/vstation/current && cp packaging/systemd/vstation.service /etc/systemd/system/ && systemctl daemon-reload",
-        );
       }),
     );
     await expect(installed).resolves.toHaveLength(2);
@@ -332,7 +310,7 @@ describe("a host of them", () => {
 
   it("outlives the database", async () => {
     const pids = [await one.pid(), await two.pid()];
-    await db.must(`systemctl restart ${postgresql}`);
+    await db.must(`systemctl restart ${postgresql.unit}`);
     let placing: Replica[] = [];
     await until(
       async () => {
@@ -370,14 +348,9 @@ describe("a host of them", () => {
   });
 });
 
-/** The example, with this machine's own names. */
+/** With this machine's own names. */
 async function configure({ machine }: Replica, database: string): Promise<void> {
-  const example = JSON.parse(readFileSync(join(repository, "packaging/vstation.example.json"), "utf8")) as {
-    listen: object;
-    agents: object;
-    subnet: object;
-  };
-  const { guests, underlay } = plan;
+  const example = exampleConfig(plan);
   const config = {
     ...example,
     database,
@@ -386,17 +359,6 @@ async function configure({ machine }: Replica, database: string): Promise<void> 
       ...example.agents,
       names: [machine.address],
       servers: [`${one.machine.address}:7443`, `${two.machine.address}:7443`],
-    },
-    systemDiskGiB: 1,
-    subnet: {
-      ...example.subnet,
-      cidr: guests.cidr,
-      gateway: guests.gateway,
-      gatewayMac: guests.gatewayMac,
-      vni: guests.vni,
-      dns: [guests.gateway],
-      // The test's own place in the guests' network.
-      fixedPeers: [{ ip: guests.edge.ip, mac: guests.edge.mac, vtep: underlay.address }],
     },
   };
   await put(machine, "/etc/vstation/vstation.json", JSON.stringify(config), "-o root -g vstation -m 640");

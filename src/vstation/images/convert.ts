@@ -5,12 +5,12 @@
  * A small file may unpack to a huge one. Two bounds hold: the disk that a guest sees (`maxVirtualBytes`), and what is really written,
  * which may be so many times the source and no more: an honest compressed image gains a factor of ten.
  */
-import { chmod, chown, open, rm, stat, statfs } from "node:fs/promises";
+import { open, rm, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { inspectDisk } from "../../core/disk-image/inspect.ts";
 import { endOfPartitions, noPartitionTable, tableBytes } from "../../core/disk-image/partition-table.ts";
 import { ImportRefusal, type DiskFormat } from "../../core/image.ts";
-import { confinedUid, runConfined, type Limits, type Outcome } from "./confined.ts";
+import { lend, runConfined, takeBack, type Limits, type Outcome } from "./confined.ts";
 
 export interface Conversion {
   readonly format: DiskFormat;
@@ -30,6 +30,8 @@ export interface Conversion {
 }
 
 export const sourceName = "source";
+/** The beginning of the disk as a guest sees it. */
+const headName = "head";
 
 const gib = 2 ** 30;
 /** An honest compressed image gains a factor of ten; an empty disk of many GiB is all zeros, which are not written. */
@@ -55,9 +57,7 @@ export async function convertDisk(it: Conversion): Promise<{ virtualBytes: numbe
   if (virtualBytes < 512) throw new ImportRefusal("Damaged", "its disk has no sector");
   const room = await statfs(it.work);
   const fileBytes = Math.min(virtualBytes + gib, Math.max(it.growth.free, size * it.growth.times));
-  await rm(disk, { force: true });
-  await chown(it.work, confinedUid, confinedUid);
-  await chown(source, confinedUid, confinedUid);
+  await lend(it.work, sourceName, [it.diskName, headName]);
   const limits = { ms: it.maxMs, cpuSeconds: Math.ceil(it.maxMs / 1000), memoryBytes, fileBytes };
   await checkTables(it, limits);
   if (room.bavail * room.bsize < Math.min(size, virtualBytes)) throw outOfSpace();
@@ -67,9 +67,7 @@ export async function convertDisk(it: Conversion): Promise<{ virtualBytes: numbe
   ]);
   judge(outcome, it, fileBytes, size);
   if (it.partitioned) await checkTable(it, limits);
-  // From here on it is nobody's but ours, and never written to.
-  await chown(disk, 0, 0);
-  await chmod(disk, 0o644);
+  await takeBack(disk);
   return { virtualBytes };
 }
 
@@ -107,18 +105,17 @@ async function checkTables(it: Conversion, limits: Limits): Promise<void> {
 
 /** Of the disk as a guest will see it, whatever it came in. */
 async function checkTable(it: Conversion, limits: Limits): Promise<void> {
-  const head = "head";
-  const args = ["dd", "-f", "qcow2", "-O", "raw", `bs=${tableBytes}`, "count=1", `if=${it.diskName}`, `of=${head}`];
+  const args = ["dd", "-f", "qcow2", "-O", "raw", `bs=${tableBytes}`, "count=1", `if=${it.diskName}`, `of=${headName}`];
   const { code, said } = await qemuImg(it, { ...limits, ms: quickMs }, args);
   if (code !== 0) throw new ImportRefusal("ConversionFailed", `the converted disk cannot be read: ${lastLine(said)}`);
-  const handle = await open(join(it.work, head), "r");
+  const handle = await open(join(it.work, headName), "r");
   try {
     const buffer = Buffer.alloc(tableBytes);
     await handle.read(buffer, 0, tableBytes, 0);
     if (endOfPartitions(buffer) === undefined) throw noPartitionTable();
   } finally {
     await handle.close();
-    await rm(join(it.work, head), { force: true });
+    await rm(join(it.work, headName), { force: true });
   }
 }
 
