@@ -5,6 +5,7 @@
  * reach its parts directly, those of other replicas through LISTEN; when that connection was lost everything is read again.
  */
 import { randomUUID } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { formatError } from "../lib/errors.ts";
 import type { AccountId } from "../lib/ids.ts";
 import type { Log } from "../lib/log.ts";
@@ -27,6 +28,7 @@ import { Lease } from "./placement/lease.ts";
 import { Placer } from "./placement/placer.ts";
 import { Reconciler } from "./reconciler/reconciler.ts";
 import { Keyring } from "./keyring.ts";
+import { PassOn } from "./pass-on.ts";
 import { anySealed } from "./store/access-keys.ts";
 import { auditForget } from "./store/audit.ts";
 import { StorageReconciler } from "./reconciler/storage.ts";
@@ -51,6 +53,9 @@ export interface Engine {
   secrets: Bootstrap;
   agentPort: number;
   caFingerprint: string;
+  passOn: PassOn;
+  /** Who answers what other replicas pass on. */
+  answerPassed(handler: (request: IncomingMessage, response: ServerResponse) => void): void;
   close(): Promise<void>;
 }
 
@@ -123,6 +128,7 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     store,
     database: config.database,
     zone: config.zone,
+    address: `${config.agents.names[0] ?? config.agents.address}:${agents.port}`,
     log,
     onTaken: () => {
       placer.begin(lease);
@@ -196,6 +202,16 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     secrets,
     agentPort: agents.port,
     caFingerprint: pki.fingerprint,
+    passOn: new PassOn({
+      store,
+      zone: config.zone,
+      log,
+      places: () => lease.epoch !== undefined,
+      identity: () => ({ ...agents.identity, ca: pki.caPem }),
+    }),
+    answerPassed(handler) {
+      agents.onPassed = handler;
+    },
     async close() {
       for (const timer of housekeeping) clearInterval(timer);
       await agents.close();

@@ -1,10 +1,12 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
 import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Pki } from "./agents/pki.ts";
 import { checkListen, listenPublic } from "./http.ts";
+import { clientHeader } from "./source.ts";
 
 let dir: string;
 beforeEach(() => (dir = mkdtempSync(join(tmpdir(), "vstation-http-"))));
@@ -12,7 +14,9 @@ afterEach(() => rmSync(dir, { recursive: true }));
 
 const handlers = {
   native: () => undefined,
-  cvm: (_: unknown, response: { end(text: string): unknown }) => void response.end("hello"),
+  // Who says on whose behalf it asks is not believed here.
+  cvm: (asked: IncomingMessage, response: { end(text: string): unknown }) =>
+    void response.end(asked.headers[clientHeader] === undefined ? "hello" : "believed"),
   isNative: () => false,
   upgrade: () => undefined,
 };
@@ -49,7 +53,8 @@ describe("an address", () => {
     try {
       expect(new URL(listener.url).hostname).toBe("localhost");
       const answer = await new Promise<string>((resolve, reject) => {
-        const asked = request(listener.url, { ca: pki.caPem }, (response) => {
+        const headers = { [clientHeader]: "192.0.2.1" };
+        const asked = request(listener.url, { ca: pki.caPem, headers }, (response) => {
           response.setEncoding("utf8").once("data", resolve);
         });
         asked.once("error", reject).end();

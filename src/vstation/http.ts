@@ -9,6 +9,7 @@ import type { AddressInfo } from "node:net";
 import { readFile } from "node:fs/promises";
 import type { Duplex } from "node:stream";
 import { wrap } from "../lib/errors.ts";
+import { clientHeader } from "./source.ts";
 import type { VStationConfig } from "./config.ts";
 
 export type Handler = (request: IncomingMessage, response: ServerResponse) => void;
@@ -17,6 +18,8 @@ export interface Handlers {
   native: Handler;
   cvm: Handler;
   isNative(path: string): boolean;
+  /** True when another replica answers it. */
+  passOn?(request: IncomingMessage, response: ServerResponse): Promise<boolean>;
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
 }
 
@@ -61,8 +64,14 @@ export async function listenPublic(
   handlers: Handlers,
 ): Promise<PublicListener> {
   const server = await create(listen, serverOptions, (request, response) => {
-    const handler = handlers.isNative(pathOf(request)) ? handlers.native : handlers.cvm;
-    handler(request, response);
+    // Only a replica may say on whose behalf it asks.
+    delete request.headers[clientHeader];
+    if (handlers.passOn === undefined) return answerHere(handlers, request, response);
+    handlers.passOn(request, response).then(
+      (passed) => (passed ? undefined : answerHere(handlers, request, response)),
+      () => response.destroy(),
+    );
+    return undefined;
   });
   server.headersTimeout = headersMs;
   server.requestTimeout = requestMs;
@@ -81,6 +90,11 @@ export async function listenPublic(
     url: `${listen.tls === undefined ? "http" : "https"}://${host}`,
     close: () => close(server),
   };
+}
+
+/** By the API whose path it has. */
+export function answerHere(handlers: Handlers, request: IncomingMessage, response: ServerResponse): void {
+  (handlers.isNative(pathOf(request)) ? handlers.native : handlers.cvm)(request, response);
 }
 
 async function create(

@@ -12,7 +12,7 @@ import { vstationConfigSchema, type VStationConfig } from "./config.ts";
 import { writeCredentials } from "./credentials.ts";
 import { createCvmHandler, cvmServerOptions } from "./cvm/handler.ts";
 import { startEngine } from "./engine.ts";
-import { checkListen, listenPublic } from "./http.ts";
+import { answerHere, checkListen, listenPublic, type Handlers } from "./http.ts";
 import { createMetrics } from "./metrics.ts";
 import { createNativeUpgrade } from "./native/console.ts";
 import { createNativeHandler } from "./native/handler.ts";
@@ -29,7 +29,7 @@ async function start(config: VStationConfig, log: Log): Promise<() => Promise<vo
   const { audit, account } = engine;
   const native = { log, metrics: metrics.registry, account, audit, closing: closing.signal };
   const { region, zone } = config;
-  const listener = await listenPublic(config.listen, cvmServerOptions, {
+  const handlers: Handlers = {
     native: createNativeHandler(cloud, native),
     upgrade: createNativeUpgrade(cloud, native),
     isNative: isNativePath,
@@ -41,7 +41,10 @@ async function start(config: VStationConfig, log: Log): Promise<() => Promise<vo
       onCall: metrics.cvmCall,
       audit,
     }),
-  });
+    passOn: (request, response) => engine.passOn.take(request, response),
+  };
+  engine.answerPassed((request, response) => answerHere(handlers, request, response));
+  const listener = await listenPublic(config.listen, cvmServerOptions, handlers);
   const { secretId, secretKey, operatorToken: nativeToken } = engine.secrets;
   await writeCredentials(config.credentialsFile, {
     endpoint: listener.url,

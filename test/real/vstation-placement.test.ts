@@ -1,11 +1,13 @@
 /** Room, groups, addresses, bursts, and two VStations that both want to place. */
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { cvm } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/index.js";
+import { sdkConfig } from "../../bench/cloud.ts";
 import { isFailure } from "../../src/lib/errors.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { areGone, inState, list, run, stop, terminate, type RunInput } from "./support/cloud.ts";
 import { TestPostgres } from "./support/postgres.ts";
-import { eventually, persistently, TestVstation } from "./support/vstation.ts";
+import { eventually, imageId, persistently, TestVstation } from "./support/vstation.ts";
 
 const postgres = new TestPostgres();
 let vstation: TestVstation;
@@ -224,7 +226,21 @@ describe("two VStations", () => {
     try {
       await second.start();
       await run(vstation.native);
-      await expect(run(second.native)).rejects.toMatchObject({ code: "PlacementUnavailable" });
+      // The one that does not place passes on what has to be placed, and every other change; an answer is an answer, a refusal too.
+      const [passed = ""] = await run(second.native);
+      const sdk = new cvm.v20170312.Client(sdkConfig(second.credentials));
+      await expect(
+        sdk.RunInstances({ Placement: { Zone: "ap-test-1" }, ImageId: imageId, InstanceType: "T1.NONE1" }),
+      ).rejects.toMatchObject({ code: "InvalidParameterValue.InstanceTypeNotFound" });
+      await inState(second, [passed as InstanceId], "RUNNING");
+      await sdk.TerminateInstances({ InstanceIds: [passed] });
+      await areGone(vstation, [passed as InstanceId]);
+      const logged = await eventually("the call is logged with its end", async () => {
+        const query = { action: ["TerminateInstances"] };
+        const { records } = await second.native.call("auditList", { query });
+        return records.every(({ outcome }) => outcome !== null) ? records : undefined;
+      });
+      expect(logged.map(({ source, outcome }) => [source, outcome])).toEqual([["127.0.0.1", "ok"]]);
       // What one has accepted the other knows.
       expect(await list(second.native)).toHaveLength(1);
       for (const host of vstation.hosts) host.options.servers.push(second.server);

@@ -4,7 +4,7 @@
  * its certificate says, and only while the certificate is the one it was given last; nothing it says in a message changes that.
  */
 import { createServer, type Server } from "node:https";
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { constants } from "node:crypto";
 import type { Duplex } from "node:stream";
@@ -22,7 +22,7 @@ import { hostJoining, hostsHeard, hostUsesImage } from "../store/hosts.ts";
 import { joinTokenValid } from "../store/join-tokens.ts";
 import type { Wake } from "../store/wake.ts";
 import { answerJoin, answerRenew, tokenHash, type KnownHost } from "./join.ts";
-import { Pki, sameSerial } from "./pki.ts";
+import { Pki, replicaName, sameSerial, type ServerIdentity } from "./pki.ts";
 import { ImageFiles } from "./image-files.ts";
 import { Programs } from "./programs.ts";
 import { HostSession, type SessionContext } from "./session.ts";
@@ -52,8 +52,12 @@ export class AgentListener {
   readonly #context: SessionContext;
   readonly #heard: NodeJS.Timeout;
   readonly #anew: NodeJS.Timeout;
+  #identity: ServerIdentity;
+  /** What another replica passes on, once there is who answers it. */
+  onPassed: ((request: IncomingMessage, response: ServerResponse) => void) | undefined;
 
-  private constructor(options: AgentListenerOptions, server: Server) {
+  private constructor(options: AgentListenerOptions, server: Server, identity: ServerIdentity) {
+    this.#identity = identity;
     this.#options = options;
     const { store, config, log, seen, pki } = options;
     const { id: subnetId, fixedPeers } = config.subnet;
@@ -85,7 +89,10 @@ export class AgentListener {
     const { certificateDays } = config.agents;
     const joining = { store, pki, zone: config.zone, certificateDays, log };
     server.on("request", (request, response) => {
-      if (request.method === "POST" && request.url === "/join") {
+      if (isReplica(request.socket)) {
+        if (this.onPassed === undefined) response.writeHead(503, { connection: "close" }).end();
+        else this.onPassed(request, response);
+      } else if (request.method === "POST" && request.url === "/join") {
         void answerJoin(joining, request, response);
       } else if (request.method === "POST" && request.url === "/renew") {
         void answerRenew(joining, () => this.#hostOf(request.socket), request, response);
@@ -109,24 +116,24 @@ export class AgentListener {
     server.on("tlsClientError", (error) => log.debug({ chain: formatError(error) }, "a TLS handshake failed"));
     this.#heard = setInterval(() => this.#writeHeard(), heardEveryMs);
     this.#anew = setInterval(() => {
-      secureContext(options).then(
-        (context) => server.setSecureContext(context),
-        (error: unknown) => log.error({ err: error }, "the listener's own certificate could not be made anew"),
+      this.#renew().catch((error: unknown) =>
+        log.error({ err: error }, "the listener's own certificate could not be made anew"),
       );
     }, anewEveryMs);
   }
 
   static async start(options: AgentListenerOptions): Promise<AgentListener> {
     const { config } = options;
+    const identity = await identityOf(options);
     const server = createServer({
-      ...(await secureContext(options)),
+      ...secureContext(options, identity),
       requestCert: true,
       // A machine that wants to join has no certificate yet; /agent checks for itself.
       rejectUnauthorized: false,
       handshakeTimeout: 10_000,
       requestTimeout: 30_000,
     });
-    const listener = new AgentListener(options, server);
+    const listener = new AgentListener(options, server, identity);
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
       server.listen(config.agents.port, config.agents.address, () => {
@@ -139,6 +146,11 @@ export class AgentListener {
 
   get port(): number {
     return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** What this replica shows to hosts and to other replicas. */
+  get identity(): ServerIdentity {
+    return this.#identity;
   }
 
   get connected(): number {
@@ -207,6 +219,12 @@ export class AgentListener {
     return undefined;
   }
 
+  /** It ends after a year, and this process may outlive it. */
+  async #renew(): Promise<void> {
+    this.#identity = await identityOf(this.#options);
+    this.#server.setSecureContext(secureContext(this.#options, this.#identity));
+  }
+
   #writeHeard(): void {
     const heard = [...this.#sessions.values()].filter((session) => session.greeted).map((session) => session.id);
     hostsHeard(this.#options.store, heard).catch((error: unknown) => {
@@ -215,15 +233,23 @@ export class AgentListener {
   }
 }
 
-/** With a certificate of this moment: it ends after a year, and this process may outlive it. */
-async function secureContext({ pki, config }: AgentListenerOptions): Promise<SecureContextOptions> {
+function identityOf({ pki, config }: AgentListenerOptions): Promise<ServerIdentity> {
+  return pki.serverIdentity(config.agents.names);
+}
+
+function secureContext({ pki }: AgentListenerOptions, identity: ServerIdentity): SecureContextOptions {
   return {
-    ...(await pki.serverIdentity(config.agents.names)),
+    ...identity,
     ca: pki.caPem,
     minVersion: "TLSv1.3",
     // A resumed session would be believed for a certificate of a joining that counts no more.
     secureOptions: constants.SSL_OP_NO_TICKET,
   };
+}
+
+/** Only who has the CA's key can show that name. */
+function isReplica(socket: Duplex): boolean {
+  return socket instanceof TLSSocket && socket.authorized && socket.getPeerCertificate().subject?.CN === replicaName;
 }
 
 function refuse(socket: Duplex, status: number, text: string): void {

@@ -28,6 +28,8 @@ const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as con
 const day = 86_400_000;
 const caDays = 20 * 365;
 const serverDays = 365;
+/** The name in a replica's certificate; a host's is its id. */
+export const replicaName = "VStation";
 /** X.520's serialNumber in a host's subject, which node's TLS shows by that name. */
 const joiningName = "2.5.4.5";
 
@@ -81,8 +83,9 @@ export class Pki {
   /** A fresh certificate for the agent listener under these names and addresses. */
   async serverIdentity(names: readonly string[]): Promise<ServerIdentity> {
     const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
-    const certificate = await this.#sign(keys.publicKey, `CN=VStation`, serverDays, [
-      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+    const certificate = await this.#sign(keys.publicKey, `CN=${replicaName}`, serverDays, [
+      // Replicas also dial each other.
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth]),
       new x509.SubjectAlternativeNameExtension(
         names.map((value) => ({ type: isIP(value) === 0 ? "dns" : "ip", value }) as const),
       ),

@@ -30,6 +30,7 @@ import { refusalOf } from "./failure-mapping.ts";
 import { serviceOf, services } from "./known-actions/known-actions.ts";
 import { parametersOfJson, parametersOfQuery } from "./request-body.ts";
 import { readAuthorization, signatureValid, type Authorization } from "./tc3.ts";
+import { sourceOf } from "../source.ts";
 
 export interface CvmOptions extends Place {
   log: Log;
@@ -76,7 +77,7 @@ async function serve(
     accountId: null,
     actor: null,
     resourceIds: [],
-    source: request.socket.remoteAddress ?? "",
+    source: sourceOf(request),
     agent: header(request, "x-tc-requestclient") ?? header(request, "user-agent") ?? null,
     requestId,
   };
@@ -133,7 +134,7 @@ async function perform(
 }
 
 /** Actions whose names say that they only tell something; a console's address is a way in, and so not one of them. */
-function isRead(action: string): boolean {
+export function isRead(action: string): boolean {
   return /^(?:Describe|Inquir[ey])/.test(action) && action !== "DescribeInstanceVncUrl";
 }
 

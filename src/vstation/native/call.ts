@@ -8,6 +8,7 @@ import type { Log } from "../../lib/log.ts";
 import type { AuditEntry } from "../audit.ts";
 import type { AnyCaller, Caller, Cloud, Listed, Page } from "../cloud.ts";
 import type { Changes } from "./changes.ts";
+import { sourceOf } from "../source.ts";
 
 /** What every call may use. */
 export interface Service {
@@ -58,7 +59,7 @@ export function auditEntry(action: string, changes: boolean, request: IncomingMe
     accountId: null,
     actor: null,
     resourceIds: [],
-    source: request.socket.remoteAddress ?? "",
+    source: sourceOf(request),
     agent: request.headers["user-agent"] ?? null,
     requestId,
   };

@@ -14,6 +14,8 @@ export interface LeaseOptions {
   store: Store;
   database: string;
   zone: string;
+  /** Where other replicas reach this one. */
+  address: string;
   log: Log;
   ttlMs?: number;
   onTaken: () => void;
@@ -105,9 +107,9 @@ export class Lease {
   }
 
   async #takeOnce(holderDead: boolean): Promise<void> {
-    const { store, zone, log, ttlMs } = this.#options;
+    const { store, zone, address, log, ttlMs } = this.#options;
     if (this.#epoch !== undefined || this.#stop.signal.aborted) return;
-    const epoch = await leaseTake(store, zone, store.replica, holderDead, ttlMs);
+    const epoch = await leaseTake(store, zone, { holder: store.replica, address, holderDead, ttlMs });
     if (epoch === undefined) return;
     crashPoint("placement.lease.taken");
     this.#epoch = epoch;

@@ -16,6 +16,7 @@ import * as tenants from "./migrations/0007-tenants.ts";
 import * as login from "./migrations/0007b-login.ts";
 import * as imageFolder from "./migrations/0008-image-folder.ts";
 import * as renumber from "./migrations/0009-renumber.ts";
+import * as leaseAddress from "./migrations/0010-lease-address.ts";
 
 /**
  * By their names; a released one is never edited. Kysely takes the advisory lock and keeps the list of those that ran. One may come
@@ -32,6 +33,7 @@ export const migrations: Record<string, Migration> = {
   "0007b-login": login,
   "0008-image-folder": imageFolder,
   "0009-renumber": renumber,
+  "0010-lease-address": leaseAddress,
 };
 
 export async function migrate(store: Store, log: Log): Promise<void> {

@@ -65,6 +65,7 @@ export interface ZoneTable {
   lease_holder: string | null;
   lease_epoch: Generated<number>;
   lease_expires_at: MaybeTime;
+  lease_address: string | null;
   image_folder: string | null;
 }
 

@@ -40,18 +40,26 @@ export async function zoneImageFolderEnsure(store: Store, zone: string, folder: 
 export async function leaseTake(
   store: Store,
   zone: string,
-  holder: string,
-  holderDead: boolean,
-  ttlMs: number,
+  { holder, address, holderDead, ttlMs }: { holder: string; address: string; holderDead: boolean; ttlMs: number },
 ): Promise<number | undefined> {
   const { rows } = await store.read((db) =>
     sql<{ lease_epoch: number }>`
-      update zone set lease_holder = ${holder}, lease_epoch = lease_epoch + 1,
+      update zone set lease_holder = ${holder}, lease_address = ${address}, lease_epoch = lease_epoch + 1,
         lease_expires_at = clock_timestamp() + make_interval(secs => ${ttlMs / 1000})
       where name = ${zone} and (lease_holder is null or ${holderDead} or lease_expires_at < clock_timestamp())
       returning lease_epoch`.execute(db),
   );
   return rows[0]?.lease_epoch;
+}
+
+/** Where the holder of a lease that has not run out is reached by other replicas. */
+export async function leaseAddress(store: Store, zone: string): Promise<string | undefined> {
+  const { rows } = await store.read((db) =>
+    sql<{ lease_address: string | null }>`
+      select lease_address from zone
+      where name = ${zone} and lease_holder is not null and lease_expires_at > clock_timestamp()`.execute(db),
+  );
+  return rows[0]?.lease_address ?? undefined;
 }
 
 /** Prolongs a lease that is still ours; false when somebody else has taken it. */

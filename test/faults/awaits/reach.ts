@@ -54,6 +54,10 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ["vstation/agents/seen-writer.ts#SeenWriter.#oneByOne", "only where one host's report cannot be written at all"],
   ["vstation/agents/session.ts#HostSession.#stream", "the wait before what is wanted is read again"],
   ["vstation/agents/image-files.ts#", "lab hosts share VStation's images: test/real/image-fetch.test.ts"],
+  // A lab has one VStation; two and more: vstation-placement.test.ts, services.test.ts.
+  ["vstation/pass-on.ts#", "only between replicas; what is passed on is done by the other one as if asked there"],
+  ["vstation/store/zone.ts#leaseAddress", "only between replicas; reads only"],
+  ["vstation/agents/listener.ts#AgentListener.#renew", "by the clock, once a day; writes nothing"],
   // A certificate is renewed weeks after a host has joined.
   ["compute/link/identity.ts#renewIdentity", "killed at both its points: test/real/renewal.test.ts"],
   ["compute/link/renewal.ts#", "weeks after a host has joined: test/real/renewal.test.ts"],
