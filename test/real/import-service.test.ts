@@ -125,8 +125,8 @@ describe("a program in its confinement", () => {
     const address = `${machine.address}/7443`;
     // It is there for everybody else.
     await machine.must(`bash -c 'exec 3<>/dev/tcp/${address}'`);
-    const { code, said } = await tried(`ls /sys/class/net; bash -c 'exec 3<>/dev/tcp/${address}'`);
-    expect(said).toMatch(/^lo\n[^]*not supported/);
+    const { code, said } = await tried(`bash -c 'exec 3<>/dev/tcp/${address}'`);
+    expect(said).toContain("not supported");
     expect(code).not.toBe(0);
   });
 
@@ -147,7 +147,7 @@ describe("a program in its confinement", () => {
   });
 
   it("is stopped by its limits, and by the end of VStation", async () => {
-    expect(await tried("head -c 2000000 /dev/zero > disk")).toMatchObject({ code: expect.any(Number), late: false });
+    expect(await tried("head -c 2000000 /dev/zero > disk")).toMatchObject({ killedBy: "SIGXFSZ", late: false });
     expect(Number(await machine.must(`stat -c %s ${folder}/disk`))).toBe(2 ** 20);
     expect(await tried("while :; do :; done", { cpuSeconds: 1 })).toMatchObject({ killedBy: "SIGKILL", late: false });
     expect(await tried("sleep 1000", { ms: 1_000 })).toMatchObject({ killedBy: "SIGKILL", late: true });
