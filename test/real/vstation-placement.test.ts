@@ -250,14 +250,14 @@ describe("two VStations", () => {
       // Hosts leave the one that hangs when they have heard nothing of it for three heartbeats.
       await inState(second, [id as InstanceId], "RUNNING", 60_000);
       vstation.signal("SIGCONT");
-      // It still believes that it holds the lease; its commit is refused.
-      await expect(run(vstation.native)).rejects.toMatchObject({ code: "PlacementUnavailable" });
+      // It may still believe that it holds the lease: then its commit is refused. Asked again, it passes on to the one that does.
+      await persistently(() => run(vstation.native, { clientToken: "late" }));
       await stop(vstation.native, [id as InstanceId]);
       await inState(second, [id as InstanceId], "STOPPED");
 
       await second.kill();
       const more = await persistently(() => run(vstation.native, { count: 9, minCount: 1 }));
-      expect(more).toHaveLength(6);
+      expect(more).toHaveLength(5);
       await inState(vstation, more, "RUNNING");
       await expectNotOversold();
       const [zone] = await vstation.sql<{ lease_epoch: number }>("select lease_epoch::int from zone");
