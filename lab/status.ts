@@ -29,14 +29,18 @@ export function writeStatusOff(home: Home): void {
   });
 }
 
-/** A host's services in its own words (see host/services.sh): `pid since restarts last-end
- * short-lives`; the pid is the host's own number. */
+/**
+ * A host's services in its own words (see host/services.sh): `pid since restarts last-end short-lives`; the pid is the host's own
+ * number. A host that boots takes its old words back, at any moment of this reading.
+ */
 export function servicesOf(hostDir: string): Record<string, ChildStatus> {
   const dir = join(hostDir, "status");
   const services: Record<string, ChildStatus> = {};
-  for (const name of namesIn(dir)) {
+  for (const name of unlessGone(() => readdirSync(dir)) ?? []) {
     if (name.startsWith(".")) continue;
-    const [pid, since, restarts, lastEnd, shortLives] = readFileSync(join(dir, name), "utf8").trim().split(" ");
+    const words = unlessGone(() => readFileSync(join(dir, name), "utf8"));
+    if (words === undefined) continue;
+    const [pid, since, restarts, lastEnd, shortLives] = words.trim().split(" ");
     services[name] = {
       state: pid !== "-" ? "running" : Number(shortLives) >= crashLoopAfter ? "crash loop" : "waiting",
       pid: pid === "-" ? null : Number(pid),
@@ -48,11 +52,11 @@ export function servicesOf(hostDir: string): Record<string, ChildStatus> {
   return services;
 }
 
-function namesIn(dir: string): string[] {
+function unlessGone<T>(read: () => T): T | undefined {
   try {
-    return readdirSync(dir);
+    return read();
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   }
 }
