@@ -2,11 +2,10 @@
 import { imageId, instanceType } from "../../../bench/delivery/guest.ts";
 import type { LabSession } from "../../../bench/lab-session.ts";
 import { followChanges } from "../../../src/api/native/follow.ts";
-import { isFailure } from "../../../src/lib/errors.ts";
 import type { InstanceId } from "../../../src/lib/ids.ts";
 import { patienceMs } from "../bed.ts";
 import { bootIdOf } from "../guest.ts";
-import { awaitOutcome, insist, resizedType } from "../requests.ts";
+import { ask, awaitOutcome, insist, resizedType } from "../requests.ts";
 import { expectThat, until } from "../until.ts";
 import { accountLife } from "./account-walk.ts";
 import { nativeNetwork } from "./native-network-walk.ts";
@@ -25,11 +24,9 @@ export async function nativeLife(lab: LabSession): Promise<void> {
   })();
   try {
     await accountLife(lab, tag);
-    await insist(() => unlessDone(native.call("keyCreate", { request: { name: `${tag}a` } })));
-    await insist(() =>
-      unlessDone(native.call("keyImport", { request: { name: `${tag}b`, publicKey: newPublicKey() } })),
-    );
-    await insist(() => unlessDone(native.call("groupCreate", { request: { name: tag, type: "HOST", affinity: 1 } })));
+    await ask(() => native.call("keyCreate", { request: { name: `${tag}a` } }));
+    await ask(() => native.call("keyImport", { request: { name: `${tag}b`, publicKey: newPublicKey() } }));
+    await ask(() => native.call("groupCreate", { request: { name: tag, type: "HOST", affinity: 1 } }));
     const { keys } = await insist(() => native.call("keyList", { query: {} }));
     const keyIds = keys.filter(({ name }) => name.startsWith(tag)).map(({ id }) => id);
     expectThat(keyIds.length === 2, `there are ${keyIds.length} keys of that name`);
@@ -56,11 +53,11 @@ export async function nativeLife(lab: LabSession): Promise<void> {
     await resizeAndBack(lab, id);
     await nativeStorage(lab, id, tag);
     await nativeNetwork(lab, id, tag);
-    await insist(() => unlessDone(native.call("instanceTerminate", { request: { ids: [id] } })));
+    await ask(() => native.call("instanceTerminate", { request: { ids: [id] } }));
     await awaitOutcome(lab, "terminate", id, undefined, false);
-    for (const key of keyIds) await insist(() => unlessDone(native.call("keyDelete", { params: { id: key } })));
+    for (const key of keyIds) await ask(() => native.call("keyDelete", { params: { id: key } }));
     for (const group of mine) {
-      await insist(() => unlessDone(native.call("groupDelete", { params: { id: group.id } })));
+      await ask(() => native.call("groupDelete", { params: { id: group.id } }));
     }
     await until("the stream of events has told of it", patienceMs, () => expectThat(told.has(id), "not a word"));
   } finally {
@@ -74,14 +71,14 @@ async function powerCycle(lab: LabSession, id: InstanceId): Promise<void> {
   const { ip } = await insist(() => lab.cloud.instance(id));
   const subject = async () => ({ id, ip, bootId: await until(`${id} answers`, patienceMs, () => bootIdOf(ip)) });
   let now = await subject();
-  await insist(() => unlessDone(native.call("instanceReboot", { request: { ids: [id], how: "hard" } })));
+  await ask(() => native.call("instanceReboot", { request: { ids: [id], how: "hard" } }));
   await settled(lab, id);
   await awaitOutcome(lab, "reboot", id, now, false);
   now = await subject();
-  await insist(() => unlessDone(native.call("instanceStop", { request: { ids: [id], how: "soft_first" } })));
+  await ask(() => native.call("instanceStop", { request: { ids: [id], how: "soft_first" } }));
   await settled(lab, id);
   await awaitOutcome(lab, "stop", id, now, false);
-  await insist(() => unlessDone(native.call("instanceStart", { request: { ids: [id] } })));
+  await ask(() => native.call("instanceStart", { request: { ids: [id] } }));
   await settled(lab, id);
   await awaitOutcome(lab, "start", id, undefined, false);
 }
@@ -90,7 +87,7 @@ async function powerCycle(lab: LabSession, id: InstanceId): Promise<void> {
 async function resizeAndBack(lab: LabSession, id: InstanceId): Promise<void> {
   for (const type of [resizedType, instanceType]) {
     const request = { id, instanceType: type, mayStop: true };
-    await insist(() => unlessDone(lab.cloud.native.call("instanceResize", { request })));
+    await ask(() => lab.cloud.native.call("instanceResize", { request }));
     await settled(lab, id);
     await until(`${id} is ${type}`, patienceMs, async () => {
       const now = await lab.cloud.instance(id);
@@ -102,13 +99,4 @@ async function resizeAndBack(lab: LabSession, id: InstanceId): Promise<void> {
 /** Waits for the newest operation by long polls. */
 async function settled(lab: LabSession, id: InstanceId): Promise<void> {
   await insist(async () => void (await lab.cloud.settled([id], patienceMs)));
-}
-
-/** A change that was made by an earlier try whose answer was lost is refused now; that it was made is looked at afterwards. */
-async function unlessDone(work: Promise<unknown>): Promise<void> {
-  try {
-    await work;
-  } catch (error) {
-    if (!isFailure(error, "conflict", "not_found")) throw error;
-  }
 }
