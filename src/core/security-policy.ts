@@ -33,6 +33,12 @@ export interface Policy {
   description: string;
 }
 
+/** Port 0 is nobody's: a rule for it would never match, and hide a mistake. */
+export const firstPort = 1;
+export const lastPort = 65_535;
+/** What {@link parsePorts} reads, for people. */
+export const portsForm = `such as 22, or 80,443, or 5000-5010, from ${firstPort} to ${lastPort}`;
+
 /** Ranges in one rule. */
 export const portRangeLimit = 15;
 
@@ -47,7 +53,7 @@ export const openPolicy: Policy = {
 
 const anyPorts = "all";
 
-/** `all`, `80`, `8000-8010`, or several with commas between them; undefined for anything else, also for a range that is upside down. */
+/** `all`, `80`, `8000-8010`, or several with commas between them; undefined for anything else, also for a range that is upside down or ends beyond what there is. */
 export function parsePorts(text: string): PortRange[] | null | undefined {
   if (text.toLowerCase() === anyPorts) return null;
   const parts = text.split(",");
@@ -58,7 +64,7 @@ export function parsePorts(text: string): PortRange[] | null | undefined {
     if (match === null) return undefined;
     const from = Number(match[1]);
     const to = Number(match[2] ?? match[1]);
-    if (from > to || to > 65_535) return undefined;
+    if (from < firstPort || from > to || to > lastPort) return undefined;
     ranges.push({ from, to });
   }
   return ranges;

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { isIp, parseBlock } from "../../core/addresses.ts";
 import { networkLimits } from "../../core/network-limits.ts";
-import { policyDirections, policyProtocols, portRangeLimit } from "../../core/security-policy.ts";
+import { firstPort, lastPort, policyDirections, policyProtocols, portRangeLimit } from "../../core/security-policy.ts";
 import { idSchema } from "../../lib/ids.ts";
 import { networkName, paramsOf, queryOf, shown } from "./network.ts";
 import { tags } from "./requests.ts";
@@ -13,7 +13,7 @@ const description = z
   .string()
   .max(100)
   .regex(/^\P{Cc}*$/u, "holds control characters");
-const port = z.int().min(0).max(65_535);
+const port = z.int().min(firstPort).max(lastPort);
 
 const peer = z
   .union([

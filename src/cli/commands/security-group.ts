@@ -8,6 +8,7 @@ import {
   findPolicies,
   parsePorts,
   policyProtocols,
+  portsForm,
   portsText,
   type Policy,
   type PolicyDirection,
@@ -142,7 +143,7 @@ function trafficOf(text: string): Traffic {
   if (rest.length === 0) return { protocol, ports: null };
   if (protocol !== "tcp" && protocol !== "udp") throw new InvalidArgumentError("only tcp and udp have ports");
   const ports = parsePorts(rest.join(":"));
-  if (ports === undefined) throw new InvalidArgumentError("ports are such as 22, or 80,443, or 5000-5010");
+  if (ports === undefined) throw new InvalidArgumentError(`ports are ${portsForm}`);
   return { protocol, ports };
 }
 

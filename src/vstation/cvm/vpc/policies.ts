@@ -13,6 +13,7 @@ import { blockText, isIp, looseBlock } from "../../../core/addresses.ts";
 import { networkLimits } from "../../../core/network-limits.ts";
 import {
   parsePorts,
+  portsForm,
   portsText,
   type Policy,
   type PolicyDirection,
@@ -184,7 +185,10 @@ function policyOf(given: GivenPolicy): Policy {
     throw new Refusal("InvalidParameterValue", "A policy's `Protocol` must be TCP, UDP, ICMP, GRE or ALL.");
   }
   const ports = parsePorts(given.Port || "ALL");
-  if (ports === undefined) throw malformed("Port");
+  if (ports === undefined) {
+    const must = `must be ALL, or ports ${portsForm}`;
+    throw new Refusal("InvalidParameterValue.Malformed", `The value of a policy's \`Port\` ${must}.`);
+  }
   if (ports !== null && protocol !== "tcp" && protocol !== "udp") {
     throw new Refusal("InvalidParameterValue.Combination", "Only TCP and UDP have ports.");
   }
