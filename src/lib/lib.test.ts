@@ -10,6 +10,7 @@ import { Failure, formatError, isFailure, wrap } from "./errors.ts";
 import { idSchema, newId, parseId } from "./ids.ts";
 import { backoff, sleep, within } from "./retry.ts";
 import { UndoStack } from "./undo.ts";
+import { firstOf } from "./words.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "vstation-lib-"));
 afterAll(() => rmSync(scratch, { recursive: true }));
@@ -32,6 +33,15 @@ describe("errors", () => {
     expect(formatError(loop).length).toBeLessThan(200);
     expect(formatError("text")).toBe("text");
     expect(formatError({ a: 1 })).toBe('{"a":1}');
+  });
+});
+
+describe("words", () => {
+  it("say how many are left unsaid", () => {
+    const texts = ["a", "b", "c", "d"];
+    expect(firstOf(texts, 2)).toBe("a, b and 2 more");
+    expect(firstOf(texts, 4)).toBe("a, b, c, d");
+    expect(firstOf(texts.slice(0, 1), 4)).toBe("a");
   });
 });
 

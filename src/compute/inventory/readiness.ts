@@ -6,6 +6,7 @@ import { formatError } from "../../lib/errors.ts";
 import type { CpuBaseline } from "../../core/machine.ts";
 import { dedicatedPlaces, type HostPlaces } from "../../core/cpu-plan.ts";
 import { parseId, type InstanceId } from "../../lib/ids.ts";
+import { firstOf } from "../../lib/words.ts";
 import type { ComputeConfig } from "../config.ts";
 import { isReal } from "../machine/places.ts";
 import { bridgeFilterMissing, canFilterBridges } from "../network/host.ts";
@@ -163,9 +164,7 @@ const checks: Readonly<Record<string, Check>> = {
   strangers: async ({ foreignDomains }) =>
     foreignDomains.length === 0
       ? ok("libvirt has no domain that is not ours")
-      : warning(
-          `left alone, but not counted in the capacity: ${foreignDomains.slice(0, 5).join(", ")} (${foreignDomains.length})`,
-        ),
+      : warning(`left alone, but not counted in the capacity: ${firstOf(foreignDomains, 5)}`),
   generation: async ({ wentBack }) =>
     wentBack === null
       ? ok("VStation's truth goes forward")

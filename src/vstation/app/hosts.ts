@@ -5,6 +5,7 @@ import { failure } from "../../core/failure-codes.ts";
 import { memoryOf } from "../../core/placement.ts";
 import { unreachable, type Failure } from "../../lib/errors.ts";
 import type { HostId } from "../../lib/ids.ts";
+import { firstOf } from "../../lib/words.ts";
 import { tokenHash } from "../agents/join.ts";
 import type { Hosts, HostView } from "../cloud.ts";
 import { hostCordon, hostNamed, hostRead, hostRemove, type HostRead } from "../store/hosts.ts";
@@ -61,10 +62,8 @@ export function hosts({ store, agents, config, caPem }: AppContext): Hosts {
           );
         case "occupied": {
           const { ids } = removal;
-          const some = ids.slice(0, 5).join(", ");
-          throw failure("HostInUse", `${ids.length} things lie on the host and nowhere else: ${some}; end them first`, {
-            detail: { ids },
-          });
+          const message = `${ids.length} things lie on the host and nowhere else: ${firstOf(ids, 5)}; end them first`;
+          throw failure("HostInUse", message, { detail: { ids } });
         }
         default:
           return unreachable(removal);
