@@ -209,6 +209,14 @@ describe("exit codes", () => {
     }
   });
 
+  it("come with what to say, where the request alone stands in the way", async () => {
+    await cli("instance run --name a");
+    cloud.failNext = failure("MustStop", "it runs");
+    const line = "instance resize a T1.MEDIUM2";
+    expect((await cli(line)).err).toContain("`--stop` stops it for that");
+    expect((await cli(`${line} --stop`)).code).toBe(0);
+  });
+
   it("tell unreachable, wrong credentials and none from each other", async () => {
     person.writeCredentials("http://127.0.0.1:1/v1", fakeToken);
     const away = await cli("host list");

@@ -72,6 +72,7 @@ const advice: Readonly<Record<string, string>> = {
   CredentialsNotYours: "they are its owner's alone; run this as the user who started VStation, or as root",
   TokenInvalid: "credentials.json does not belong to this VStation; point --home at the right folder",
   WrongState: "`./vstation instance show ID` tells the present state",
+  MustStop: "`--stop` stops it for that and starts it again",
   OperationInProgress: "`./vstation operation list --open` shows it; wait for its end and try again",
   Protected: "`./vstation instance set ID --no-protect` takes the protection off",
   InsufficientCapacity: "`./vstation type list` shows what fits; `./vstation host list` where the room is",

@@ -53,6 +53,8 @@ export const failureKinds = {
 
   /** detail.state: InstanceState, detail.action: InstanceAction, detail.instanceId */
   WrongState: "conflict",
+  /** It runs, and the request does not say that it may be stopped and started again for it. detail.instanceId */
+  MustStop: "conflict",
   /** detail.operation: OperationKind, detail.instanceId */
   OperationInProgress: "conflict",
   /** Termination protection is on. detail.instanceId */

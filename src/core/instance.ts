@@ -50,6 +50,8 @@ export type Verdict =
   /** The same thing is already wanted: answer success, do nothing. */
   | { is: "ignore" }
   | { is: "deny"; reason: "wrong_state"; state: InstanceState }
+  /** It runs, and nobody said that it may be stopped for that. */
+  | { is: "deny"; reason: "must_stop" }
   | { is: "deny"; reason: "operation_in_progress"; operation: OperationKind }
   | { is: "deny"; reason: "protected" };
 

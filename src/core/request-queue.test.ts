@@ -86,6 +86,9 @@ describe("the request queue", () => {
         const { state, open } = situation;
         const may = open === null && (state === "STOPPED" || (state === "RUNNING" && mayStop));
         expect(verdict.is).toBe(may ? "accept" : "deny");
+        // Whoever only has to say so is told so.
+        const onlyLeave = open === null && state === "RUNNING" && !mayStop;
+        expect("reason" in verdict && verdict.reason === "must_stop").toBe(onlyLeave);
       }),
     );
   });

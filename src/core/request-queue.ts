@@ -71,10 +71,8 @@ export function decideChange(
   }
   if (!ask.changes) return state === "TERMINATING" ? { is: "deny", reason: "wrong_state", state } : { is: "ignore" };
   if (own) return { is: "deny", reason: "operation_in_progress", operation: open.kind };
-  if (!isAllowed(action, state) || (state === "RUNNING" && !ask.mayStop)) {
-    return { is: "deny", reason: "wrong_state", state };
-  }
-  return { is: "accept" };
+  if (!isAllowed(action, state)) return { is: "deny", reason: "wrong_state", state };
+  return state === "RUNNING" && !ask.mayStop ? { is: "deny", reason: "must_stop" } : { is: "accept" };
 }
 
 /** Terminating is always accepted, over whatever is under way, unless the instance is protected. */

@@ -99,6 +99,12 @@ export function denied(
           detail: { state: verdict.state, action: request.action, instanceId },
         },
       );
+    case "must_stop":
+      return failure(
+        "MustStop",
+        `instance ${instanceId} runs: for ${request.action} it would have to be stopped and started again`,
+        { detail: { instanceId } },
+      );
     case "operation_in_progress":
       return failure("OperationInProgress", `instance ${instanceId} has ${verdict.operation} in progress`, {
         detail: { operation: verdict.operation, instanceId },

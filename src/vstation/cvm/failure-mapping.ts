@@ -93,6 +93,7 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   DiskNotFound: "InvalidDiskId.NotFound",
   SnapshotNotFound: "InvalidSnapshotId.NotFound",
 
+  MustStop: "UnsupportedOperation.InstanceStateRunning",
   WrongState: { by: "state", of: wrongState, otherwise: "UnsupportedOperation" },
   OperationInProgress: "OperationDenied.InstanceOperationInProgress",
   Protected: "UnsupportedOperation.InstancesProtected",
