@@ -185,6 +185,7 @@ describe("exit codes", () => {
       "instance run --data 10:slow": "it is one of LOCAL_BASIC",
       "instance run --data 10:CLOUD_SSD:x": "write GiB or GiB:TYPE",
       "instance list --state lost": "it is one of PENDING",
+      "host add Host_1": "body.name: lower-case letters, digits and inner hyphens",
     };
     for (const [line, says] of Object.entries(mistakes)) {
       expect(await cli(line)).toMatchObject({ code: 2, out: "", err: expect.stringContaining(says) as string });
@@ -278,6 +279,19 @@ describe("for programs", () => {
     expect(failed.out).toBe("");
     expect(JSON.parse(failed.err)).toMatchObject({ error: { kind: "not_found", code: "InstanceNotFound" } });
     expect(JSON.parse((await cli("instance terminate a --json")).out)).toHaveProperty("operationIds");
+  });
+
+  it("says in every list how many there are", async () => {
+    const lists = [...cliDocument().matchAll(/^### (.* list)$/gm)].map(([, path = ""]) => path);
+    expect(lists).toContain("type list");
+    for (const path of lists) {
+      const { code, out } = await cli(`${path} ${path === "account key list" ? "default" : ""} --json`);
+      expect({ path, code, total: typeof (JSON.parse(out) as { total?: unknown }).total }).toEqual({
+        path,
+        code: 0,
+        total: "number",
+      });
+    }
   });
 
   it("shows no progress", async () => {

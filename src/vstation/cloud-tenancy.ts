@@ -82,5 +82,6 @@ export interface AuditQuery {
 }
 
 export interface AuditTrail {
-  list(query: AuditQuery, limit: number): Promise<AuditView[]>;
+  /** `total`: how many there are in all, as far as they are counted. */
+  list(query: AuditQuery, limit: number): Promise<Listed<AuditView>>;
 }

@@ -231,6 +231,8 @@ describe("the log of calls", () => {
     for (let n = 0; n < 7; n++) await native.call("keyCreate", { request: { name: `k${n}` } });
     const all = await audit({ action: ["keyCreate"] });
     expect(all).toHaveLength(7);
+    const { total, records } = await native.call("auditList", { query: { action: ["keyCreate"], limit: 3 } });
+    expect([total, records.length]).toEqual([7, 3]);
     const pages: string[] = [];
     for (let before: string | undefined; ;) {
       const page = await audit({ action: ["keyCreate"], limit: 3, ...(before === undefined ? {} : { before }) });

@@ -165,7 +165,7 @@ export const changeEventSchema = z
   .object({
     id: z
       .string()
-      .regex(/^\d{1,19}$/)
+      .regex(/^\d{1,19}$/, "a number")
       .describe("Only grows and survives a restart: resume after it."),
     at: time,
     subject: z.enum(changeSubjects),
@@ -179,7 +179,11 @@ export const operationsAnswer = z.object({ total, operations: z.array(operationS
 export const imagesAnswer = z.object({ total, images: z.array(imageSchema) });
 export const keysAnswer = z.object({ total, keys: z.array(keySchema) });
 export const groupsAnswer = z.object({ total, groups: z.array(groupSchema) });
-export const instanceTypesAnswer = z.object({ zone: z.string(), instanceTypes: z.array(instanceTypeSchema) });
+export const instanceTypesAnswer = z.object({
+  zone: z.string(),
+  total,
+  instanceTypes: z.array(instanceTypeSchema),
+});
 
 /** In the order of the ids that were given. */
 export const startedAnswer = z.object({ operationIds: z.array(idSchema("operation")) });

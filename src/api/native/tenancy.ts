@@ -2,11 +2,12 @@
 import * as z from "zod";
 import { quotaNames, type QuotaName } from "../../core/quotas.ts";
 import { idSchema } from "../../lib/ids.ts";
+import { total } from "./resources.ts";
 import { route } from "./route.ts";
 
 const time = z.iso.datetime();
 const name = z.string().min(1).max(64);
-const secretId = z.string().regex(/^AKID[0-9a-f]{32}$/);
+const secretId = z.string().regex(/^AKID[0-9a-f]{32}$/, "a SecretId: AKID and 32 hexadecimal digits");
 const limit = z.int().min(0).max(1_000_000_000);
 
 const page = {
@@ -44,7 +45,7 @@ const accessKeySchema = z
 
 const auditSchema = z
   .object({
-    id: z.string().regex(/^\d{1,19}$/),
+    id: z.string().regex(/^\d{1,19}$/, "a number"),
     at: time,
     edge: z.enum(["cvm", "native"]),
     action: z.string(),
@@ -74,9 +75,12 @@ const quotaSettings = z
 
 const cursor = z
   .string()
-  .regex(/^\d{1,18}$/)
+  .regex(/^\d{1,18}$/, "the id of a record, which is a number")
   .optional();
 const flag = z.enum(["true", "false"]).optional();
+
+/** Calls are many, and how many exactly matters to nobody beyond this. */
+export const auditCounted = 10_000;
 
 export const auditQuery = z.strictObject({
   accountId: idSchema("account").optional(),
@@ -96,7 +100,10 @@ export const auditQuery = z.strictObject({
 /** A name may not look like an id: wherever one is taken, so is the other. */
 const accountName = z
   .string()
-  .regex(/^(?!acct-[a-z0-9]{8}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "letters, digits and inner hyphens, 63 at most");
+  .regex(
+    /^(?!acct-[a-z0-9]{8}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
+    "lower-case letters, digits and inner hyphens, from 1 to 63 of them, and no account's id",
+  );
 
 export const tenancyRoutes = {
   accountList: route({
@@ -105,7 +112,7 @@ export const tenancyRoutes = {
     tag: "accounts",
     summary: "Lists accounts with their quotas",
     query: z.strictObject(page),
-    response: z.object({ total: z.int().nonnegative(), accounts: z.array(accountSchema) }),
+    response: z.object({ total, accounts: z.array(accountSchema) }),
   }),
   accountCreate: route({
     method: "POST",
@@ -155,7 +162,7 @@ export const tenancyRoutes = {
     tag: "accounts",
     summary: "Lists an account's API keys",
     params: accountParams,
-    response: z.object({ total: z.int().nonnegative(), keys: z.array(accessKeySchema) }),
+    response: z.object({ total, keys: z.array(accessKeySchema) }),
     errors: ["not_found"],
   }),
   accessKeyCreate: route({
@@ -194,7 +201,10 @@ export const tenancyRoutes = {
     tag: "audit",
     summary: "Reads the log of calls",
     query: auditQuery,
-    response: z.object({ records: z.array(auditSchema) }),
+    response: z.object({
+      total: total.describe(`Of the whole selection, not of this page; counting ends at ${auditCounted}.`),
+      records: z.array(auditSchema),
+    }),
   }),
 };
 

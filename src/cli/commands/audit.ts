@@ -54,9 +54,9 @@ export function addAudit(program: Command, io: Io): void {
         changes: flags.changes === true ? "true" : undefined,
         failed: flags.failed === true ? "true" : undefined,
       };
-      const { records } = await context.client.call("auditList", { query: { ...query, limit: flags.limit } });
+      const { total, records } = await context.client.call("auditList", { query: { ...query, limit: flags.limit } });
       const shown = records.toReversed();
-      if (flags.follow !== true) return context.print({ records: shown }, () => text(io, shown));
+      if (flags.follow !== true) return context.print({ total, records: shown }, () => text(io, shown));
       tell(context, shown);
       await follow(context, query, shown.at(-1)?.id ?? "0");
     });

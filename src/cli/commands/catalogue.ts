@@ -30,7 +30,7 @@ function addType(program: Command, io: Io): void {
       const context = contextOf(io, command);
       const { zone, instanceTypes } = await context.client.call("instanceTypeList", {});
       const shown = flags.fits === true ? instanceTypes.filter(({ room }) => room > 0) : instanceTypes;
-      context.print({ zone, instanceTypes: shown }, () =>
+      context.print({ zone, total: shown.length, instanceTypes: shown }, () =>
         table(
           [
             { title: "TYPE", value: ({ name }) => name },

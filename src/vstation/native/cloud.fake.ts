@@ -384,7 +384,9 @@ export class FakeCloud implements use.Cloud {
   readonly accounts = fakeAccounts(fakeAccount, (call, args, work) => this.#act(call, args, work));
   readonly quotas: use.Cloud["quotas"] = (caller) =>
     this.#act("quotas", [caller], () => ({ limits: limitsOf({}), used: {} }));
-  readonly audit: use.Cloud["audit"] = { list: (query) => this.#act("audit.list", [query], () => []) };
+  readonly audit: use.Cloud["audit"] = {
+    list: (query) => this.#act("audit.list", [query], () => ({ total: 0, items: [] })),
+  };
 
   readonly images: Images = fakeImages((call, args, work) => this.#act(call, args, work));
 }

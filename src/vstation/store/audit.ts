@@ -3,6 +3,8 @@
  * visible in their order: whoever follows the log by the last id that was read misses nothing.
  */
 import { sql } from "kysely";
+import { auditCounted } from "../../api/native/tenancy.ts";
+import type { Listed } from "../cloud.ts";
 import type { AuditQuery, AuditView, Edge } from "../cloud-tenancy.ts";
 import type { Reader, Store } from "./database.ts";
 import { toJson } from "./json.ts";
@@ -61,9 +63,9 @@ export async function auditEnd(store: Store, ends: readonly AuditEnd[]): Promise
   );
 }
 
-type Raw = Omit<AuditRow, "at"> & { id: string; at: Date };
+type Raw = Omit<AuditRow, "at"> & { id: string; at: Date; total: number };
 
-export async function auditList(db: Reader, query: AuditQuery, limit: number): Promise<AuditView[]> {
+export async function auditList(db: Reader, query: AuditQuery, limit: number): Promise<Listed<AuditView>> {
   const conditions = [sql`true`];
   if (query.accountId !== undefined) conditions.push(sql`account_id = ${query.accountId}`);
   if (query.actions !== undefined) conditions.push(sql`action = any(${query.actions})`);
@@ -79,9 +81,11 @@ export async function auditList(db: Reader, query: AuditQuery, limit: number): P
   const order = query.after === undefined ? sql`desc` : sql`asc`;
   const { rows } = await sql<Raw>`
     select id::text, at, edge, action, changes, account_id, actor, resource_ids, source, agent, request_id, outcome,
-      duration_ms
-    from audit where ${sql.join(conditions, sql` and `)} order by audit.id ${order} limit ${limit}`.execute(db);
-  return rows.map((row) => ({
+      duration_ms, (count(*) over ())::int as total
+    from (
+      select * from audit where ${sql.join(conditions, sql` and `)} order by audit.id ${order} limit ${auditCounted}) found
+    order by found.id ${order} limit ${limit}`.execute(db);
+  const items = rows.map((row) => ({
     id: BigInt(row.id),
     at: row.at,
     edge: row.edge,
@@ -96,6 +100,7 @@ export async function auditList(db: Reader, query: AuditQuery, limit: number): P
     outcome: row.outcome,
     durationMs: row.duration_ms,
   }));
+  return { total: rows[0]?.total ?? 0, items };
 }
 
 const forgetRows = 5_000;

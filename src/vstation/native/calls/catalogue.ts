@@ -20,9 +20,11 @@ export const catalogueCalls: Calls<
 > = {
   async instanceTypeList({ cloud }) {
     const room = await cloud.catalogue.room();
+    const { zones, types } = cloud.catalogue;
     return {
-      zone: cloud.catalogue.zones[0] ?? "",
-      instanceTypes: cloud.catalogue.types.map((type) => instanceTypeAnswer(type, room.get(type.name) ?? 0)),
+      zone: zones[0] ?? "",
+      total: types.length,
+      instanceTypes: types.map((type) => instanceTypeAnswer(type, room.get(type.name) ?? 0)),
     };
   },
 

@@ -59,7 +59,7 @@ export const tenancyCalls: Calls<
 
   async auditList({ cloud }, { query, operator }) {
     const { limit, action, changes, failed, since, until, after, before, ...equal } = query;
-    const views = await cloud.audit.list(
+    const { total, items } = await cloud.audit.list(
       defined({
         ...equal,
         // Acting for one account, its calls are what there is to see.
@@ -74,7 +74,7 @@ export const tenancyCalls: Calls<
       }),
       limit,
     );
-    return { records: views.map(auditAnswer) };
+    return { total, records: items.map(auditAnswer) };
   },
 };
 
