@@ -12,6 +12,7 @@
  */
 import * as z from "zod";
 import { cpuBaselineSchema, machineSchema, plainPromise } from "../core/machine.ts";
+import { hostNameSchema } from "../core/names.ts";
 import { idSchema } from "../lib/ids.ts";
 import { dataDiskSchema, seenDiskSchema, seenJobSchema, systemDiskSchema, wantedJobSchema } from "./agent-storage.ts";
 
@@ -24,7 +25,7 @@ const text = (max: number): z.ZodString => z.string().max(max);
 /* ---------------------------------------------------------------- wanted: VStation -> Compute */
 
 export const nicSchema = z.strictObject({
-  mac: z.string().regex(/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/),
+  mac: z.string().regex(/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/, "a MAC address such as 02:00:00:00:00:01"),
   /** Address without prefix length. */
   ip: z.ipv4(),
   subnetId: idSchema("subnet"),
@@ -89,7 +90,12 @@ export const wantedVpcSchema = z.strictObject({
   id: idSchema("vpc"),
   cidrs: z.array(z.cidrv4()).max(16),
   /** Instances of the VPC are found by their name under this suffix. */
-  domain: z.string().regex(/^(?=.{1,190}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/),
+  domain: z
+    .string()
+    .regex(
+      /^(?=.{1,190}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/,
+      "a domain name of 190 characters at most",
+    ),
 });
 
 export const wantedSubnetSchema = z.strictObject({
@@ -351,7 +357,7 @@ export type FromCompute = z.infer<typeof fromComputeSchema>;
  */
 export const joinRequestSchema = z.strictObject({
   token: text(128),
-  name: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/),
+  name: hostNameSchema,
   csr: text(8192),
 });
 export const joinAnswerSchema = z.strictObject({

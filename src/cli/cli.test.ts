@@ -5,6 +5,7 @@ import { failure } from "../core/failure-codes.ts";
 import { fakeToken, type FakeCloud } from "../vstation/native/cloud.fake.ts";
 import { fakeImage } from "../vstation/native/images.fake.ts";
 import { served, type Served } from "../vstation/native/served.fake.ts";
+import { cliDocument } from "./docs.ts";
 import type { Io } from "./io.ts";
 import { Person, type Run } from "./person.fake.ts";
 

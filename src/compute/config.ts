@@ -1,9 +1,10 @@
 /** What one Compute process is told at its start (`--config FILE`); everything else it learns from VStation or the host. */
 import * as z from "zod";
+import { hostNameSchema } from "../core/names.ts";
 
 export const computeConfigSchema = z.strictObject({
   /** The host's name, unique in the zone. */
-  name: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/),
+  name: hostNameSchema,
   /** Durable state of this host: key, certificate, what was last wanted, instances' disks and logs. */
   stateDir: z.string(),
   /** Vanishes with the host's boot: sockets, the accelerator proof. */
@@ -19,7 +20,7 @@ export const computeConfigSchema = z.strictObject({
     /** Addresses `host:port` of the replicas' agent listener; any of them serves. */
     servers: z.array(z.string()).min(1),
     /** SHA-256 of the CA certificate, hex: pins the first contact. */
-    caFingerprint: z.string().regex(/^[0-9a-f]{64}$/),
+    caFingerprint: z.string().regex(/^[0-9a-f]{64}$/, "64 hexadecimal digits in lower case"),
     /** Holds the one-time join token; read only while there is no certificate. */
     joinTokenFile: z.string(),
   }),

@@ -36,7 +36,7 @@ export const imageManifestSchema = z.object({
   osName: z.string().min(1).max(100),
   platform: z.string().min(1).max(60),
   /** Hex digest of each file by its name. */
-  sha256: z.record(fileName, z.string().regex(/^[0-9a-f]{64}$/)),
+  sha256: z.record(fileName, z.string().regex(/^[0-9a-f]{64}$/, "64 hexadecimal digits in lower case")),
   /** Belongs to the account whose row in SQL names it; without a row it is nobody's. */
   private: z.literal(true).optional(),
   /** What it was built from, for an image that we build: the same key means the same content. */

@@ -7,7 +7,7 @@
  */
 import * as z from "zod";
 
-const cpuName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
+const cpuName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "the name of a processor model");
 
 /**
  * The processor that guests of a zone see: `host` is whatever the host has, a named model is the same on every host that has at

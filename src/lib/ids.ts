@@ -106,5 +106,8 @@ function pattern(kind: IdKind): RegExp {
 
 /** A schema that accepts only ids of this kind and types them so. */
 export function idSchema<K extends IdKind>(kind: K): z.ZodType<Id<K>, string> {
-  return z.string().regex(pattern(kind)) as unknown as z.ZodType<Id<K>, string>;
+  return z.string().regex(pattern(kind), `an id such as ${prefixes[kind]}-1a2b3c4d`) as unknown as z.ZodType<
+    Id<K>,
+    string
+  >;
 }

@@ -3,9 +3,11 @@ import * as z from "zod";
 import { cpuBaselineSchema } from "../core/machine.ts";
 import { idSchema } from "../lib/ids.ts";
 
+const placeName = z.string().regex(/^[a-z0-9-]{1,32}$/, "from 1 to 32 lower-case letters, digits and hyphens");
+
 export const vstationConfigSchema = z.strictObject({
-  region: z.string().regex(/^[a-z0-9-]{1,32}$/),
-  zone: z.string().regex(/^[a-z0-9-]{1,32}$/),
+  region: placeName,
+  zone: placeName,
   /** PostgreSQL connection string; a unix socket directory as `postgresql:///db?host=/dir&user=name`. */
   database: z.string(),
   /** Public APIs (CVM at /, native at /v1, /metrics). Off loopback `tls` is demanded and the program refuses to start without it. */
@@ -24,7 +26,7 @@ export const vstationConfigSchema = z.strictObject({
     names: z.array(z.string()).min(1),
     /** What hosts are told to dial, `address:port`, all replicas; when left out, this one's names. */
     servers: z
-      .array(z.string().regex(/^.+:\d{1,5}$/))
+      .array(z.string().regex(/^.+:\d{1,5}$/, "an address and a port, such as 192.0.2.1:8443"))
       .min(1)
       .optional(),
     /** How long a host's certificate is good; the host renews it by itself when two thirds of that are over. */

@@ -25,7 +25,7 @@ const fileSchema = z
   .strictObject({
     current: z.string(),
     keys: z.record(
-      z.string().regex(/^[a-z0-9-]{1,32}$/),
+      z.string().regex(/^[a-z0-9-]{1,32}$/, "from 1 to 32 lower-case letters, digits and hyphens"),
       z.base64().refine((text) => Buffer.from(text, "base64").length === keyBytes, `not ${keyBytes} bytes`),
     ),
   })

@@ -4,7 +4,10 @@
  */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { stripTypeScriptTypes } from "node:module";
 import { dirname, join, normalize } from "node:path";
+import { parse } from "acorn";
+import { simple } from "acorn-walk";
 import { describe, expect, it } from "vitest";
 
 /** It spells out what the others must not hold. */
@@ -88,6 +91,21 @@ describe("import direction", () => {
     );
     expect(wrong).toEqual([]);
   });
+});
+
+it("say in words what a text must look like: without them people are shown a regular expression", () => {
+  const wordless: string[] = [];
+  for (const name of sources.filter(
+    (source) => source.startsWith("src/") && (read(source) ?? "").includes(".regex("),
+  )) {
+    simple(parse(stripTypeScriptTypes(read(name) ?? ""), { ecmaVersion: "latest", sourceType: "module" }), {
+      CallExpression: ({ callee, arguments: given }) => {
+        if (callee.type !== "MemberExpression" || callee.property.type !== "Identifier") return;
+        if (callee.property.name === "regex" && given.length < 2) wordless.push(name);
+      },
+    });
+  }
+  expect(wordless).toEqual([]);
 });
 
 describe("the files", () => {

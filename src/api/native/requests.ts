@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { bootModes, diskFormats } from "../../core/image.ts";
 import { instanceStates, operationStates, restartPolicies, userDataBytes } from "../../core/instance.ts";
+import { hostNameSchema } from "../../core/names.ts";
 import { networkLimits } from "../../core/network-limits.ts";
 import { diskTypes } from "../../core/disk.ts";
 import { idSchema, type IdKind } from "../../lib/ids.ts";
@@ -69,7 +70,7 @@ const restartPolicy = z
 
 export const clientToken = z
   .string()
-  .regex(/^[\x21-\x7e]{1,64}$/)
+  .regex(/^[\x21-\x7e]{1,64}$/, "from 1 to 64 printable ASCII characters without a blank")
   .nullable()
   .default(null)
   .describe("The same token and request get the same answer, however often they are sent.");
@@ -258,10 +259,9 @@ export const groupCreateRequest = z
 
 export const changeSubjects = ["instance", "operation", "host", "disk", "snapshot"] as const;
 
-export const hostName = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/);
 export const hostInviteRequest = z
   .strictObject({
-    name: hostName,
+    name: hostNameSchema,
     again: z.boolean().default(false).describe("For a host that has joined before and lost its certificate."),
   })
   .meta({ id: "HostInviteRequest" });
@@ -277,5 +277,5 @@ export const hostRemoveQuery = z.strictObject({
 
 export const eventQuery = z.strictObject({
   subject: several(z.enum(changeSubjects)),
-  subjectId: several(z.string().regex(/^[a-z]{2,6}-[a-z0-9]{8}$/)),
+  subjectId: several(z.string().regex(/^[a-z]{2,6}-[a-z0-9]{8}$/, "an id such as ins-1a2b3c4d")),
 });
