@@ -121,7 +121,7 @@ export const failureKinds = {
   /** The host understood the question and refused it. detail.refusal: the host's own code */
   HostRefused: "conflict",
 
-  /** detail.reason: "type_too_large" | "no_room" | "group"; detail.available: how many would fit */
+  /** detail.reason: {@link CapacityReason}; detail.available: how many would fit; detail.away: hosts out of reach that may have room */
   InsufficientCapacity: "no_capacity",
   /** The subnet has no free address left. detail.available */
   AddressesExhausted: "no_capacity",
@@ -158,7 +158,8 @@ export function notFoundCode(kind: FindableKind): FailureCode {
   return `${kind.charAt(0).toUpperCase()}${kind.slice(1)}NotFound` as NotFoundOf<typeof kind>;
 }
 
-export type CapacityReason = "type_too_large" | "no_room" | "group";
+/** `no_host`: the zone has none; `type_too_large`: all of them have said what they offer, and it fits into none of them even empty. */
+export type CapacityReason = "no_host" | "type_too_large" | "no_room" | "group";
 
 /** What POST /join and POST /renew answer to a host that may not have a certificate, in `{code, message}`. */
 export const joinFailureKinds = {

@@ -28,11 +28,11 @@ describe("placement", () => {
     .map(([offered, overcommit]) => ({ ...offered, overcommit }));
   const hosts = fc.array(
     fc.record({
-      capacity: capacities,
+      capacity: fc.option(capacities, { freq: 8 }),
       used: room,
       open: fc.boolean(),
       members: fc.nat(3),
-      zone: fc.constantFrom("z", "z", "y"),
+      zone: fc.constantFrom("z", "z", "y", null),
     }),
     { maxLength: 12 },
   );
@@ -53,6 +53,7 @@ describe("placement", () => {
             host.open &&
             host.zone === "z" &&
             host.id !== "host-0" &&
+            host.capacity !== null &&
             hasRoom(host.capacity, host.used, ask) &&
             (!grouped || host.members(group.id) < group.affinity),
         );
@@ -63,12 +64,12 @@ describe("placement", () => {
     );
   });
 
-  it("tells apart what no host could ever take, what fits nowhere now, and what only its group forbids", () => {
-    const capacity: Capacity = { ...emptyRoom, vcpus: 4, memoryMiB: 4096, diskGiB: 100, overcommit: 1 };
-    const host = (used: Room, members = 0): PlacementHost => ({
+  it("tells apart no host, what no host could ever take, what fits nowhere now, and what only its group forbids", () => {
+    const offered: Capacity = { ...emptyRoom, vcpus: 4, memoryMiB: 4096, diskGiB: 100, overcommit: 1 };
+    const host = (used: Room, members = 0, capacity: Capacity | null = offered): PlacementHost => ({
       id: "host-a" as HostId,
       zone: "z",
-      open: true,
+      open: capacity !== null,
       capacity,
       used,
       members: () => members,
@@ -77,6 +78,9 @@ describe("placement", () => {
     const ask = { zone: "z", room: { ...emptyRoom, vcpus: 2, memoryMiB: 1024, diskGiB: 1 }, group: null, not: [] };
     const large = { ...ask, room: { ...ask.room, vcpus: 5 } };
     expect(choose([host(none)], large)).toEqual({ refused: "type_too_large" });
+    // Of a host that has not said what it has nobody can tell that it is too small.
+    expect(choose([host(none), host(none, 0, null)], large)).toEqual({ refused: "no_room" });
+    expect(choose([{ ...host(none), zone: null }], large)).toEqual({ refused: "no_host" });
     expect(choose([host({ ...none, vcpus: 3 })], ask)).toEqual({ refused: "no_room" });
     expect(choose([host(none, 2)], { ...ask, group })).toEqual({ refused: "group" });
     expect(choose([host(none)], ask)).toEqual({ host: "host-a" });

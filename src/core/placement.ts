@@ -63,11 +63,12 @@ export function addRoom(a: Readonly<Room>, b: Readonly<Room>, times = 1): Room {
 
 export interface PlacementHost {
   readonly id: HostId;
-  readonly zone: string;
+  /** null: it was taken out of its zone. */
+  readonly zone: string | null;
   /** Takes new instances: connected, ready, not cordoned. */
   readonly open: boolean;
-  /** With overcommit applied. */
-  readonly capacity: Readonly<Capacity>;
+  /** With overcommit applied; null: it has joined, and has not said yet what it has. */
+  readonly capacity: Readonly<Capacity> | null;
   readonly used: Readonly<Room>;
   /** How many members of a group it holds. */
   members(group: GroupId): number;
@@ -86,22 +87,27 @@ export type Choice = { readonly host: HostId } | { readonly refused: CapacityRea
 /** The host for one instance, or why there is none. */
 export function choose(hosts: Iterable<PlacementHost>, ask: PlacementAsk): Choice {
   let best: { id: HostId; score: number } | undefined;
-  let fitsEmpty = false;
+  let anyHost = false;
+  let mayFitEmpty = false;
   let fitsBarGroup = false;
   for (const host of hosts) {
     if (host.zone !== ask.zone) continue;
-    fitsEmpty ||= hasRoom(host.capacity, emptyRoom, ask.room);
-    if (!host.open || ask.not.includes(host.id) || !hasRoom(host.capacity, host.used, ask.room)) continue;
+    anyHost = true;
+    const { capacity } = host;
+    mayFitEmpty ||= capacity === null || hasRoom(capacity, emptyRoom, ask.room);
+    if (capacity === null || !host.open || ask.not.includes(host.id)) continue;
+    if (!hasRoom(capacity, host.used, ask.room)) continue;
     fitsBarGroup = true;
     if (ask.group !== null && host.members(ask.group.id) >= ask.group.affinity) continue;
-    const score = scoreOf(host, ask.room);
+    const score = scoreOf(capacity, host.used, ask.room);
     if (best === undefined || score < best.score || (score === best.score && host.id < best.id)) {
       best = { id: host.id, score };
     }
   }
   if (best !== undefined) return { host: best.id };
   if (fitsBarGroup) return { refused: "group" };
-  return { refused: fitsEmpty ? "no_room" : "type_too_large" };
+  if (!anyHost) return { refused: "no_host" };
+  return { refused: mayFitEmpty ? "no_room" : "type_too_large" };
 }
 
 export function hasRoom(capacity: Readonly<Capacity>, used: Readonly<Room>, ask: Readonly<Room>): boolean {
@@ -124,9 +130,8 @@ function demands(capacity: Readonly<Capacity>, used: Readonly<Room>, ask: Readon
 }
 
 /** Lower is better: the share that stays free, and how lopsided it would be (free memory without cores sells to nobody). */
-function scoreOf(host: PlacementHost, ask: Readonly<Room>): number {
-  const { capacity } = host;
-  const after = addRoom(host.used, ask);
+function scoreOf(capacity: Readonly<Capacity>, used: Readonly<Room>, ask: Readonly<Room>): number {
+  const after = addRoom(used, ask);
   const cpu = freeShare(capacity.vcpus, after.vcpus + capacity.overcommit * after.dedicated);
   const memory = freeShare(memoryOf(capacity), memoryOf(after));
   return cpu + memory + 2 * Math.abs(cpu - memory);

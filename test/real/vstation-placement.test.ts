@@ -22,6 +22,14 @@ afterEach(() => vstation.close());
 const small = { cores: 4, memoryMiB: 4096, diskGiB: 100 };
 const dry = (request: RunInput) => run(vstation.native, { ...request, dryRun: true });
 
+/** Resolves when so many requests for instances have come, answered or not. */
+async function isAsked(times: number): Promise<void> {
+  await eventually("the request to be there", async () => {
+    const asked = await vstation.sql("select id from audit where action = 'instanceRun'");
+    return asked.length === times;
+  });
+}
+
 /** What SQL says is taken on each host must fit into what the host offers. */
 async function expectNotOversold(): Promise<void> {
   const rows = await vstation.sql<{ vcpus: number; memory: number; cores: number; offered: number }>(`
@@ -66,10 +74,7 @@ describe("room", () => {
     await vstation.sql("update host set session = null");
     await vstation.start();
     const asked = run(vstation.native);
-    await eventually("the request to be there", async () => {
-      const waits = await vstation.sql("select id from audit where action = 'instanceRun'");
-      return waits.length > 0;
-    });
+    await isAsked(1);
     await host.connect();
     await inState(vstation, await asked, "RUNNING");
     await host.disconnect();
@@ -82,6 +87,25 @@ describe("room", () => {
       message: expect.stringMatching(/out of reach now: 1\./) as unknown,
     };
     await expect(run(vstation.native)).rejects.toMatchObject(refused);
+  });
+
+  it("is waited for when it is asked before the first host of a new zone has joined", async () => {
+    await vstation.start();
+    const asked = run(vstation.native);
+    await isAsked(1);
+    await vstation.addHost({ shape: small });
+    expect(await inState(vstation, await asked, "RUNNING")).toHaveLength(1);
+  });
+
+  it("is what a zone without hosts lacks, and is waited for from when its first host has joined", async () => {
+    await vstation.start();
+    const refused = { code: "InsufficientCapacity", message: expect.stringContaining("`vstation host add") as unknown };
+    await expect(run(vstation.native)).rejects.toMatchObject(refused);
+    const host = await vstation.joinHost({ shape: small });
+    const asked = run(vstation.native);
+    await isAsked(2);
+    await host.connect();
+    await inState(vstation, await asked, "RUNNING");
   });
 
   it("is never sold twice, however many ask at once", async () => {

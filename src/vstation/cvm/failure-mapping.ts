@@ -32,6 +32,7 @@ const wrongState: Readonly<Record<InstanceState, CvmCode>> = {
 };
 
 const noCapacity: Readonly<Record<CapacityReason, CvmCode>> = {
+  no_host: "ResourceInsufficient.SpecifiedInstanceType",
   no_room: "ResourceInsufficient.SpecifiedInstanceType",
   type_too_large: "ResourceInsufficient.SpecifiedInstanceType",
   group: "ResourceInsufficient.DisasterRecoverGroupCvmQuota",

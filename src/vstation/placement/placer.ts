@@ -27,7 +27,7 @@ import { AddressBook, type SubnetRange } from "./addresses.ts";
 import type { Lease } from "./lease.ts";
 import { digestOf, Projection, quotaOf } from "./projection.ts";
 import type { Placed, PlaceRequest } from "./place-request.ts";
-import { addressInUse, noRoom, type AddressReason } from "./refusals.ts";
+import { addressInUse, isForWantOfHosts, noRoom, type AddressReason } from "./refusals.ts";
 import { Serial } from "./serial.ts";
 
 interface Waiting {
@@ -52,7 +52,10 @@ export interface PlacerOptions {
 const batchInstances = 2_000;
 /** How long a request waits for a placement that is just starting or changing hands. */
 const readyMs = 5_000;
-/** How long hosts that a VStation which begins to place knows of may take to dial in before there is said to be no room. */
+/**
+ * How long hosts may take to dial in before there is said to be no room: all of them from when this VStation begins to place, and again
+ * from when one has joined. In a zone that has had none for longer everybody is told so at once.
+ */
 const hostsBackMs = 15_000;
 const idTries = 3;
 
@@ -92,7 +95,7 @@ export class Placer {
 
   /**
    * Places and commits; resolves with what was committed. Throws the failures of {@link PlaceRequest}'s checks; that there is no room only
-   * when hosts that would have some, and are still dialling in, have had a moment for it.
+   * when hosts that may have some, and are still joining or dialling in, have had a moment for it.
    */
   async place(request: PlaceRequest): Promise<Acceptance> {
     for (;;) {
@@ -101,7 +104,7 @@ export class Placer {
         return await this.#place(request);
       } catch (error) {
         const left = this.#hostsBackBy - performance.now();
-        if (left <= 0 || !isFailure(error) || !(Number(error.detail["away"]) > 0)) throw error;
+        if (left <= 0 || !isForWantOfHosts(error)) throw error;
         await Promise.race([changed, sleep(left)]);
       }
     }
@@ -282,7 +285,7 @@ export class Placer {
   /** Hosts changed: reads what they offer again. */
   async refreshHosts(): Promise<void> {
     const hosts = await this.#options.store.read((db) => hostRead(db, { zone: this.#options.zone }));
-    this.#projection?.updateHosts(hosts);
+    if (this.#projection?.updateHosts(hosts) === true) this.#hostsBackBy = performance.now() + hostsBackMs;
     this.#hostsChanged.resolve();
     this.#hostsChanged = Promise.withResolvers();
   }

@@ -42,11 +42,13 @@ interface Holding {
 
 class Host implements PlacementHost {
   readonly id: HostId;
-  zone = "";
+  zone: string | null = null;
+  /** The joining that its certificates are of. */
+  joining: string | null = null;
   open = false;
-  /** It would take instances, but is not connected. */
+  /** It would take instances, as far as is known, but is not connected. */
   away = false;
-  capacity: Capacity = { ...emptyRoom, overcommit: 1 };
+  capacity: Capacity | null = null;
   used: Room = emptyRoom;
   /** What claims took of `capacity` for data disks since SQL was last asked for those. */
   readonly #claimedDataGiB = new Map<InstanceId, number>();
@@ -70,7 +72,7 @@ class Host implements PlacementHost {
   claimData(id: InstanceId, diskGiB: number): void {
     if (diskGiB === 0) return;
     this.#claimedDataGiB.set(id, diskGiB);
-    this.capacity = { ...this.capacity, diskGiB: this.capacity.diskGiB - diskGiB };
+    this.#offerDisk(-diskGiB);
   }
 
   /** A claim that came to nothing; what was read from SQL since knows nothing of it. */
@@ -78,13 +80,17 @@ class Host implements PlacementHost {
     const diskGiB = this.#claimedDataGiB.get(id);
     if (diskGiB === undefined) return;
     this.#claimedDataGiB.delete(id);
-    this.capacity = { ...this.capacity, diskGiB: this.capacity.diskGiB + diskGiB };
+    this.#offerDisk(diskGiB);
   }
 
   /** Capacity as SQL has it, all data disks that are committed taken off. */
   offer(capacity: Capacity): void {
     this.capacity = capacity;
     this.#claimedDataGiB.clear();
+  }
+
+  #offerDisk(moreGiB: number): void {
+    if (this.capacity !== null) this.capacity = { ...this.capacity, diskGiB: this.capacity.diskGiB + moreGiB };
   }
 }
 
@@ -102,13 +108,19 @@ export class Projection {
     }
   }
 
-  /** Hosts joined, came, went, or offer something else; what is taken on them stays as it is known here. */
-  updateHosts(hosts: readonly HostRead[]): void {
+  /**
+   * Hosts joined, came, went, or offer something else; what is taken on them stays as it is known here. True if one has joined since
+   * the last time: it is about to connect.
+   */
+  updateHosts(hosts: readonly HostRead[]): boolean {
+    let joined = false;
     for (const { row, connected, dataDiskGiB } of hosts) {
       const host = this.#host(row.id);
-      host.zone = row.zone;
-      const isReady = row.readiness?.checks.every(({ level }) => level !== "error") ?? false;
-      const takes = isReady && !row.cordoned && row.removed_at === null;
+      host.zone = row.removed_at === null ? row.zone : null;
+      joined ||= host.zone !== null && host.joining !== row.certificate_serial;
+      host.joining = row.certificate_serial;
+      const isBroken = row.readiness?.checks.some(({ level }) => level === "error") ?? false;
+      const takes = !isBroken && !row.cordoned && row.removed_at === null;
       host.open = takes && connected;
       host.away = takes && !connected;
       if (row.inventory === null) continue;
@@ -122,12 +134,13 @@ export class Projection {
         diskGiB: row.inventory.diskGiB - dataDiskGiB,
       });
     }
+    return joined;
   }
 
-  /** How many hosts that are out of reach have room for one of these. */
+  /** How many hosts that are out of reach have room for one of these, or have not said yet what they have. */
   away(zone: string, room: Room): number {
-    const hosts = [...this.#hosts.values()];
-    return hosts.filter((host) => host.away && host.zone === zone && hasRoom(host.capacity, host.used, room)).length;
+    const away = [...this.#hosts.values()].filter((host) => host.away && host.zone === zone);
+    return away.filter(({ capacity, used }) => capacity === null || hasRoom(capacity, used, room)).length;
   }
 
   /** Finds a host and takes the room there at once, or says why there is none. */
@@ -203,7 +216,7 @@ export class Projection {
     const room = { ...type, diskGiB: holding.room.diskGiB };
     if (hostId !== null) {
       const { capacity, used } = this.#host(hostId);
-      if (!hasRoom(capacity, addRoom(used, holding.room, -1), room)) return false;
+      if (capacity === null || !hasRoom(capacity, addRoom(used, holding.room, -1), room)) return false;
     }
     this.#take(id, { ...holding, room });
     return true;
@@ -227,11 +240,14 @@ export class Projection {
 
   /** How many more of each type would fit now, each alone. */
   room(zone: string, diskGiB: number): Map<string, number> {
-    const open = [...this.#hosts.values()].filter((host) => host.open && host.zone === zone);
+    const open = [...this.#hosts.values()].flatMap((host) => {
+      const { capacity, used } = host;
+      return host.open && host.zone === zone && capacity !== null ? [{ capacity, used }] : [];
+    });
     return new Map(
       instanceTypes.map(({ name, vcpus, memoryGiB, promised }) => {
         const ask = roomOf({ vcpus, memoryMiB: memoryGiB * 1024, diskGiB }, promised);
-        return [name, open.reduce((sum, host) => sum + fits(host.capacity, host.used, ask), 0)];
+        return [name, open.reduce((sum, { capacity, used }) => sum + fits(capacity, used, ask), 0)];
       }),
     );
   }

@@ -1,5 +1,6 @@
 /** What is said to a request for which there is no room or no address. */
 import { failure, type CapacityReason } from "../../core/failure-codes.ts";
+import { isFailure } from "../../lib/errors.ts";
 
 /** The subnet has none left, or a certain one is somebody's. */
 export type AddressReason = "addresses" | "address_in_use";
@@ -8,7 +9,7 @@ export function addressInUse(ip = "that was asked for"): Error {
   return failure("AddressInUse", `the address ${ip} is in use`, { detail: { ip } });
 }
 
-/** `away`: hosts out of reach that have room for one. Which they are is for operators to know. */
+/** `away`: hosts out of reach that may have room for one. Which they are is for operators to know. */
 export function noRoom(refused: CapacityReason | "addresses", available: number, minCount: number, away = 0): Error {
   if (refused === "addresses") {
     return failure("AddressesExhausted", `the subnet has ${available} free addresses left, ${minCount} are asked for`, {
@@ -16,6 +17,8 @@ export function noRoom(refused: CapacityReason | "addresses", available: number,
     });
   }
   const why: Record<CapacityReason, string> = {
+    no_host:
+      "the zone has no host: the operator's `vstation host add NAME` makes a machine one. Ask again when it has joined",
     type_too_large:
       "no host of the zone is large enough for this instance type, or none has set aside the processors or hugepages it owns",
     no_room: `the zone has room for ${available} more of these at present, ${minCount} are asked for${awayText(away)}`,
@@ -28,5 +31,11 @@ export function noRoom(refused: CapacityReason | "addresses", available: number,
 
 function awayText(away: number): string {
   if (away === 0) return "";
-  return `; hosts that have room and are out of reach now: ${away}. Ask again when they are back; the operator's \`vstation host list\` names them`;
+  return `; hosts that may have room and are out of reach now: ${away}. Ask again when they are back; the operator's \`vstation host list\` names them`;
+}
+
+/** There is no room only because hosts are not there that may have some, or because the first one has not joined yet. */
+export function isForWantOfHosts(error: unknown): boolean {
+  if (!isFailure(error, "no_capacity")) return false;
+  return error.detail["reason"] === ("no_host" satisfies CapacityReason) || Number(error.detail["away"]) > 0;
 }

@@ -64,6 +64,8 @@ export async function joinTokenUse(tx: Tx, use: JoinUse): Promise<{ hostId: Host
     .set({ used_at: new Date(), used_by_key: use.keyHash, host_id: host.id })
     .where("hash", "=", use.hash)
     .execute();
+  // Whoever asks for room knows from now on that this host is about to dial in.
+  tx.wake.capacity = true;
   tx.wake.event("host", host.id);
   return { hostId: host.id };
 }

@@ -183,6 +183,13 @@ export class TestVstation {
   }
 
   async addHost(options: Partial<SimHostOptions> = {}): Promise<SimHost> {
+    const host = await this.joinHost(options);
+    await host.connect();
+    return host;
+  }
+
+  /** It has its certificate, and has not dialled in yet. */
+  async joinHost(options: Partial<SimHostOptions> = {}): Promise<SimHost> {
     const index = this.hosts.length;
     const name = `host${index}`;
     const ticket = { server: this.server, caFingerprint: this.caFingerprint, token: this.token(index), name };
@@ -197,7 +204,6 @@ export class TestVstation {
       ...options,
     });
     this.hosts.push(host);
-    await host.connect();
     return host;
   }
 
