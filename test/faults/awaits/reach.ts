@@ -83,9 +83,12 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ["vstation/app/event-tail.ts#EventTail.#run", "the wait before events are read again"],
   ["vstation/engine.ts#whenDatabaseIsThere", "the wait for a database at the very start"],
   ["vstation/placement/lease.ts#Lease.#timeLoop", "the wait between two renewals"],
-  ["vstation/placement/placer.ts#Placer.rebuild", "the wait before the projection is read again"],
-  ["vstation/placement/placer.ts#Placer.place/2", "the wait for hosts that are still dialling in"],
-  ["vstation/placement/placer.ts#Placer.#whenReady", "the wait for a placement that is just starting"],
+  ["vstation/placement/projection-keeper.ts#ProjectionKeeper.#rebuild", "the wait before the projection is read again"],
+  ["vstation/placement/host-patience.ts#HostPatience.during/2", "the wait for hosts that are on their way"],
+  [
+    "vstation/placement/projection-keeper.ts#ProjectionKeeper.whenReady",
+    "the wait for a placement that is just starting",
+  ],
   ["vstation/reconciler/reconciler.ts#Reconciler.#inBackground", "the wait before background work is done again"],
   ["vstation/reconciler/reconciler.ts#Reconciler.#loop", "the wait before a batch is decided again"],
 
@@ -166,9 +169,9 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ["vstation/http.ts#create", "only with TLS"],
   ["vstation/native/console.ts#", "only where a client reads slowly, or the log of the past is being read"],
   ["vstation/native/handler.ts#createNativeHandler", "GET /healthz and /openapi.json: reads only"],
-  ["vstation/placement/placer.ts#Placer.verify", "by the clock, once a minute; reads only"],
+  ["vstation/placement/projection-keeper.ts#ProjectionKeeper.verify", "by the clock, once a minute; reads only"],
   [
-    "vstation/placement/placer.ts#Placer.#commit",
+    "vstation/placement/group-commit.ts#GroupCommit.#commit",
     "only where a key or group goes during the request: vstation-placement.test.ts",
   ],
   ["vstation/reconciler/reconciler.ts#Reconciler.#oneByOne", "only where one instance cannot be written at all"],
