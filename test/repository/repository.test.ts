@@ -3,7 +3,7 @@
  * rule here, with its reason.
  */
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { stripTypeScriptTypes } from "node:module";
 import { dirname, join, normalize } from "node:path";
 import { parse } from "acorn";
@@ -165,5 +165,30 @@ describe("dependencies", () => {
       (name) => !decision.includes(`\`${name}\``),
     );
     expect(unexplained).toEqual([]);
+  });
+});
+
+describe("documents", () => {
+  const links = files
+    .filter((name) => name.endsWith(".md"))
+    .flatMap((name) =>
+      [...(read(name) ?? "").matchAll(/\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)/g)].map(([, words = "", to = ""]) => ({
+        from: name,
+        words: words.replaceAll(/\s+/g, " "),
+        to: normalize(join(dirname(name), to)),
+      })),
+    );
+
+  it("link to what is there", () => {
+    expect(links.length).toBeGreaterThan(20);
+    expect(links.filter(({ to }) => !existsSync(join(root, to)))).toEqual([]);
+  });
+
+  it("call a decision by its number", () => {
+    const wrong = links.filter(({ words, to }) => {
+      const called = /^decision (\d+)$/.exec(words)?.[1];
+      return called !== undefined && Number(/decisions\/(\d+)/.exec(to)?.[1]) !== Number(called);
+    });
+    expect(wrong).toEqual([]);
   });
 });
