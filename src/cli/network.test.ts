@@ -1,21 +1,9 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { failure } from "../core/failure-codes.ts";
-import { fakeToken } from "../vstation/native/cloud.fake.ts";
-import { served, type Served } from "../vstation/native/served.fake.ts";
-import { Person, type Run } from "./person.fake.ts";
+import { personEach } from "./person.fake.ts";
 
-let api: Served;
-let person: Person;
-beforeEach(async () => {
-  api = await served();
-  person = new Person(api.endpoint, fakeToken);
-});
-afterEach(async () => {
-  await api[Symbol.asyncDispose]();
-  person.leave();
-});
-
-const cli = (line: string): Promise<Run> => person.cli(line);
+const here = personEach();
+const { cli } = here;
 
 /** What is printed, with every id that is made anew put as `kind-*`. */
 async function said(line: string): Promise<string> {
@@ -57,7 +45,7 @@ describe("VPCs, subnets and ways out", () => {
     for (const thing of ["subnet delete web", "route-table rm open", "nat-gateway delete out", "vpc delete w"]) {
       expect(await said(`${thing} --yes`)).toMatch(/^deleted /);
     }
-    const { vpcs } = api.cloud.network;
+    const { vpcs } = here.cloud.network;
     expect((await vpcs.list({ accountId: "any", requestId: "r" }, {}, { offset: 0, limit: 1 })).total).toBe(0);
   });
 
@@ -71,7 +59,7 @@ describe("VPCs, subnets and ways out", () => {
   });
 
   it("say what to do where something does not go", async () => {
-    api.cloud.failNext = failure("NetworkInUse", "VPC vpc-00000001 has subnets still");
+    here.cloud.failNext = failure("NetworkInUse", "VPC vpc-00000001 has subnets still");
     const { code, err } = await cli("vpc delete vpc-00000001 --yes");
     expect([code, err]).toEqual([4, expect.stringContaining("next: ")]);
     expect(await cli("subnet create s --vpc nobody --cidr 10.1.1.0/24")).toMatchObject({
@@ -168,7 +156,7 @@ describe("an instance's network", () => {
     const subnetId = await idOf("subnet list");
     const groupId = await idOf("security-group list");
     await cli("instance run --name a --subnet s --ip 10.1.1.9 --security-group one --security-group one --public");
-    const { cloud } = api;
+    const { cloud } = here;
     expect(cloud.seen.findLast(({ call }) => call === "instances.run")?.args[1]).toMatchObject({
       network: { subnetId },
       addresses: ["10.1.1.9"],

@@ -31,6 +31,9 @@ function read(name: string): string | undefined {
 
 const sources = files.filter((name) => /\.(ts|mjs)$/.test(name));
 
+/** What only tests use: themselves, and what stands in for something in them. */
+const isOfTests = (name: string): boolean => /\.(test|fake)\.ts$/.test(name);
+
 /** Left may be imported by right. `test` folders and files may import anything. */
 const mayImport: Record<string, readonly string[]> = {
   "src/lib": [],
@@ -61,7 +64,7 @@ function importsOf(name: string): string[] {
 describe("import direction", () => {
   it("follows the folders", () => {
     const wrong: string[] = [];
-    for (const name of sources.filter((source) => !source.endsWith(".test.ts"))) {
+    for (const name of sources.filter((source) => !isOfTests(source))) {
       const part = partOf(name);
       if (part === undefined) continue;
       for (const target of importsOf(name)) {
@@ -71,6 +74,11 @@ describe("import direction", () => {
       }
     }
     expect(wrong).toEqual([]);
+  });
+
+  it("leads to what only tests use from tests alone", () => {
+    const programs = sources.filter((name) => partOf(name)?.startsWith("src/") === true && !isOfTests(name));
+    expect(programs.filter((name) => importsOf(name).some(isOfTests))).toEqual([]);
   });
 
   it("keeps src/core pure: no I/O, no clock, no randomness", () => {

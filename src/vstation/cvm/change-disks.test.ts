@@ -1,7 +1,7 @@
 /** Which type of a disk may be named where it grows or is replaced: the one that it has. The `Cloud` is a fake: wire rules only. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { fakeCloud, testImage } from "./cloud.fake.ts";
-import { call, serveFake, type TestServer } from "./testing.ts";
+import { call, serveFake, type TestServer } from "./served.fake.ts";
 
 const { cloud, calls } = fakeCloud();
 let server: TestServer;

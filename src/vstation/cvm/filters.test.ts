@@ -4,7 +4,7 @@ import { diskUsages } from "../../core/disk.ts";
 import type { DiskQuery } from "../cloud-storage.ts";
 import { byIds, byWords, listed, queryOf, type Narrows } from "./filters.ts";
 import { fakeCloud } from "./cloud.fake.ts";
-import { call, serveFake, type TestServer } from "./testing.ts";
+import { call, serveFake, type TestServer } from "./served.fake.ts";
 
 const narrows: Narrows<DiskQuery> = {
   "disk-id": byIds("disk", (ids) => ({ ids })),

@@ -5,7 +5,7 @@ import { cvmErrorCodes } from "./error-codes.ts";
 import { services } from "./known-actions/known-actions.ts";
 import { actions } from "./actions.ts";
 import { fakeCloud, testImage } from "./cloud.fake.ts";
-import { call, send, serveFake, signedHeaders, type RawAnswer, type TestServer } from "./testing.ts";
+import { call, send, serveFake, signedHeaders, type RawAnswer, type TestServer } from "./served.fake.ts";
 
 let server: TestServer;
 beforeAll(async () => {

@@ -4,7 +4,7 @@ import { connect, type Socket } from "node:net";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { maximumBody } from "./body.ts";
 import { fakeCloud, testKey } from "./cloud.fake.ts";
-import { call, send, serveFake, signedHeaders, type RawAnswer, type TestServer } from "./testing.ts";
+import { call, send, serveFake, signedHeaders, type RawAnswer, type TestServer } from "./served.fake.ts";
 
 const { cloud, calls } = fakeCloud();
 const observed: unknown[][] = [];

@@ -1,7 +1,7 @@
 /** What each kind of bad parameter is told, and that no use case is called for it. The `Cloud` is a fake: wire rules only. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { fakeCloud, testImage } from "./cloud.fake.ts";
-import { call, serveFake, type TestServer } from "./testing.ts";
+import { call, serveFake, type TestServer } from "./served.fake.ts";
 
 const { cloud, calls } = fakeCloud();
 let server: TestServer;

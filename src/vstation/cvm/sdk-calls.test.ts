@@ -5,7 +5,7 @@ import { actions } from "./actions.ts";
 import { fakeCloud } from "./cloud.fake.ts";
 import { services, type Service } from "./known-actions/known-actions.ts";
 import { commonClient, cvmClient, minimal, type CvmClient } from "./sdk.fake.ts";
-import { serveFake, type TestServer } from "./testing.ts";
+import { serveFake, type TestServer } from "./served.fake.ts";
 
 const { cloud, calls, state } = fakeCloud();
 let server: TestServer;

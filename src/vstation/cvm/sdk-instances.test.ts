@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { fakeCloud, testImage, testKey, testSubnet } from "./cloud.fake.ts";
 import { cvmClient, minimal, type CvmClient } from "./sdk.fake.ts";
-import { serveFake, type TestServer } from "./testing.ts";
+import { serveFake, type TestServer } from "./served.fake.ts";
 
 const { cloud, calls } = fakeCloud();
 let server: TestServer;

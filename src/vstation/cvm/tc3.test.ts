@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { Refusal } from "./error-codes.ts";
 import { readAuthorization, signatureValid, type SignedRequest } from "./tc3.ts";
 import { testKey } from "./cloud.fake.ts";
-import { signedHeaders, type Signing } from "./testing.ts";
+import { signedHeaders, type Signing } from "./served.fake.ts";
 
 const now = 1_767_225_600 + 12 * 3600;
 
