@@ -72,8 +72,26 @@ describe("an instance that should run", () => {
     const one = { operation: operation("instance.reboot"), resets: 2 };
     expect(reconcile(instance(one, running(3, 1)), "connected", now).end).toBeNull();
     expect(reconcile(instance(one, running(3, 2)), "connected", now).end).toEqual({ as: "SUCCEEDED" });
-    expect(reconcile(instance(one, exited("guest_shutdown")), "connected", now).end).toMatchObject({
-      code: "GuestEnded",
+  });
+
+  it("starts the guest that ended under a hard reboot, whatever ended it and whoever would start it otherwise", () => {
+    const one = { operation: operation("instance.reboot"), resets: 1 };
+    for (const restartPolicy of ["always", "never"] as const) {
+      for (const reason of ["guest_shutdown", "guest_crashed", "host_restarted", "start_failed"] as const) {
+        const decision = reconcile(instance({ ...one, restartPolicy }, exited(reason)), "connected", now);
+        expect(decision).toMatchObject({ end: null, patch: { power: { is: "running" }, incarnation: 4, resets: 0 } });
+        expect(decision.deadline).toBe(now + operationLimit("instance.start", null));
+      }
+    }
+    // What it said of the start before is no word on this one; that it runs is.
+    const again = { operation: operation("instance.reboot"), incarnation: 4 };
+    expect(reconcile(instance(again, exited("guest_crashed", 3)), "connected", now).patch).toEqual({});
+    expect(reconcile(instance(again, running(4)), "connected", now).end).toEqual({ as: "SUCCEEDED" });
+    // A stop that came after it is the last word.
+    const stop = { power: { is: "stopped", how: "hard" } as const, operation: operation("instance.stop"), resets: 1 };
+    expect(reconcile(instance(stop, exited("guest_crashed")), "connected", now)).toMatchObject({
+      patch: {},
+      end: { as: "SUCCEEDED" },
     });
   });
 

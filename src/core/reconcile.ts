@@ -12,6 +12,8 @@
  *      ▼
  *   gone/launch_failed
  *
+ * A hard reboot is a reset of the guest of k; one that ends under it is started as k+1, and the operation is over when that runs.
+ *
  * The rules it serves. **Once**: a new start is ordered only when the host has said that the present one is over (`exited`), a
  * new placement only when the old host has confirmed that nothing is left (`gone`, for this very order: by its generation).
  * **Kept**: each operation has a deadline; past it, it ends FAILED with a reason, unless only a silent host or an unfinished
@@ -169,12 +171,10 @@ function hasEnded(context: Context, phase: SeenPhase & { is: "exited" }): Decisi
   if (i.notBefore !== null) return startNext(context, phase.incarnation);
   const ran = ownEnds.includes(phase.reason);
   const note = `start ${phase.incarnation} ended: ${phase.message}`;
+  // It was to begin anew, and to be up after that: a guest that ended on the way (its reset brought its machine down, its host lost
+  // power) is started, whoever would start it otherwise. Once: the start that this orders has no reset to wait for.
   if (operation.kind === "instance.reboot" && i.resets > 0) {
-    return {
-      ...nothing,
-      end: failedAs("GuestEnded", `the guest ended instead of rebooting: ${phase.message}`),
-      dueAt: now,
-    };
+    return startAnew(context, phase.incarnation + 1, step(i, "guest.ended", note));
   }
   if (ran) {
     return {
@@ -206,6 +206,12 @@ function startNext(context: Context, ended: number): Decision {
     steps: step(i, "start.ordered", `start ${ended + 1}`),
     dueAt: i.operation?.deadline ?? null,
   };
+}
+
+/** The start that the open operation asked for all along, now that no guest of it runs. */
+function startAnew({ now }: Context, incarnation: number, steps: Step[]): Decision {
+  const deadline = now + operationLimit("instance.start", null);
+  return { ...nothing, patch: orderStart(incarnation), deadline, steps, dueAt: deadline };
 }
 
 function orderStart(incarnation: number): Patch {
@@ -290,9 +296,7 @@ function reconcileStopped(context: Context, how: "soft" | "soft_first" | "hard")
   if (isOff(i)) {
     const address = operation.kind === "instance.renumber" && i.otherAddress === "next" ? "enter" : null;
     if (startsAgain(operation)) {
-      const deadline = now + operationLimit("instance.start", null);
-      const patch = orderStart(lastIncarnation(i) + 1);
-      return { ...nothing, patch, address, deadline, steps: step(i, "guest.stopped", null), dueAt: deadline };
+      return { ...startAnew(context, lastIncarnation(i) + 1, step(i, "guest.stopped", null)), address };
     }
     if (address === null) return { ...nothing, end: { as: "SUCCEEDED" } };
     // Its host is told, and answers; then it is done.

@@ -61,6 +61,7 @@ export async function sendRequest(
     stop: () => cloud.stop("HARD", id),
     shutdown: () => cloud.stop("SOFT", id),
     reboot: () => cloud.reboot("HARD", id),
+    "soft-reboot": () => cloud.reboot("SOFT", id),
     resize: () => cloud.resize(resizedType, id),
     renumber: () => cloud.renumber(neighbourOf(subject.ip), id),
     terminate: () => cloud.terminate(id),
@@ -90,6 +91,7 @@ const kinds: Record<Request, OperationKind> = {
   stop: "instance.stop",
   shutdown: "instance.stop",
   reboot: "instance.reboot",
+  "soft-reboot": "instance.reboot",
   resize: "instance.resize",
   renumber: "instance.renumber",
   terminate: "instance.terminate",
@@ -173,6 +175,7 @@ export async function awaitOutcome(
       });
       return;
     case "reboot":
+    case "soft-reboot":
       await until(`${id} has booted again`, patienceMs, async () => {
         const bootId = await bootIdOf((await inState(lab, id, "RUNNING")).ip);
         expectThat(bootId !== subject?.bootId, "it is the same boot");

@@ -59,6 +59,7 @@ async function crashCase(lab: LabSession, point: CrashPoint, scenario: Scenario)
     case "stop":
     case "shutdown":
     case "reboot":
+    case "soft-reboot":
     case "resize":
     case "renumber":
     case "terminate":
@@ -200,7 +201,8 @@ async function randomCase(lab: LabSession, it: Exclude<FaultCase, { kind: "crash
   const hasQemu = (): boolean => qemusOf(lab).some(({ guest }) => guest === victim());
   const [id] = await Promise.all([
     sendRequest(lab, it.scenario, subject).then(async (sent): Promise<InstanceId> => {
-      await awaitOutcome(lab, it.scenario, sent, subject, it.victim === "qemu");
+      const mayFail = it.victim === "qemu" && it.scenario !== "reboot" && it.scenario !== "soft-reboot";
+      await awaitOutcome(lab, it.scenario, sent, subject, mayFail);
       return sent;
     }),
     hurt(),

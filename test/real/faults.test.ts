@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Bed } from "../faults/bed.ts";
-import { caseName, crashCases, victims, type FaultCase } from "../faults/cases.ts";
+import { caseName, crashCases, victims, type FaultCase, type Request, type Victim } from "../faults/cases.ts";
 import { crashPoints } from "../faults/points.ts";
 import { sourceHash } from "../faults/rows.ts";
 import { runCase } from "../faults/run-case.ts";
@@ -13,7 +13,12 @@ import { pick, seeded } from "../faults/seeded.ts";
 const seed = Number.parseInt(sourceHash().slice(0, 8), 16);
 const random = seeded(seed);
 
-const kills = victims.map((victim): FaultCase => ({ kind: "kill", victim, scenario: "run", seed: seed % 1000 }));
+const kill = (victim: Victim, scenario: Request): FaultCase => ({ kind: "kill", victim, scenario, seed: seed % 1000 });
+const kills = [
+  ...victims.map((victim) => kill(victim, "run")),
+  // What goes down with its guest under a reboot.
+  ...(["libvirtd", "qemu"] as const).flatMap((victim) => [kill(victim, "reboot"), kill(victim, "soft-reboot")]),
+];
 /** A join has a lab of its own and takes as long as three others: that is for the long loops. */
 const crashes = crashCases(crashPoints()).filter((each) => each.kind === "crash" && each.scenario !== "join");
 const drawn = Array.from({ length: 3 }, () => pick(random, crashes));

@@ -170,6 +170,35 @@ describe("a guest that does not hear", () => {
   });
 });
 
+describe("a guest that ends while it is being rebooted", () => {
+  it.each(["always", "never"] as const)("is started by that reboot, under `%s`", async (restartPolicy) => {
+    const id = await one({ restartPolicy });
+    for (const [incarnation, how] of [
+      [2, "hard"],
+      [3, "soft"],
+    ] as const) {
+      host.setFaults(id, { frozen: true });
+      await reboot(vstation.native, [id], how);
+      host.machines.get(id)?.endGuest("crashed");
+      host.setFaults(id, { frozen: false });
+      const [again] = await inState(vstation, [id], "RUNNING");
+      expect(again).toMatchObject({ incarnation, latestOperation: { kind: "instance.reboot", state: "SUCCEEDED" } });
+    }
+    expect([...(host.machines.get(id)?.starts.values() ?? [])]).toEqual([1, 1, 1]);
+  });
+
+  it("stays off when its owner has said so meanwhile", async () => {
+    const id = await one();
+    host.setFaults(id, { frozen: true });
+    await reboot(vstation.native, [id], "hard");
+    await stop(vstation.native, [id], "hard");
+    host.machines.get(id)?.endGuest("crashed");
+    host.setFaults(id, { frozen: false });
+    const [off] = await inState(vstation, [id], "STOPPED");
+    expect(off?.incarnation).toBe(1);
+  });
+});
+
 describe("an instance whose host has no room on its disks", () => {
   it("says so, and goes on when there is room again", async () => {
     const id = await one();
