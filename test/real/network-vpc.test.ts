@@ -2,6 +2,8 @@
  * Two hosts, two VPCs with the same range, guests that are network stacks of their own: who gets an address and a name, who sees
  * whom, what a security group lets through, what nobody may say. All on the real kernel, with Compute's network as it is.
  */
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Peer, SecurityRule, WantedSecurityGroup, WantedSubnet, WantedVpc } from "../../src/api/agent.ts";
 import { newId, type InstanceId, type SecurityGroupId, type SubnetId, type VpcId } from "../../src/lib/ids.ts";
@@ -148,12 +150,12 @@ test("finds an instance by its name, also on another host, and no other VPC's", 
   expect(await ask(f, `client-c.${red.domain}`)).not.toContain(c.nic.ip);
 });
 
+/** What the metadata service says to a guest. */
+const ask = (from: Guest, path: string, at = "169.254.0.23"): Promise<string> =>
+  say(from, String.raw`printf 'GET /latest/meta-data/${path} HTTP/1.0\r\n\r\n' | busybox nc -w 5 ${at} 80 | tail -n 1`);
+const knowsItself = async (one: Guest): Promise<boolean> => (await ask(one, "instance-id")) === one.id;
+
 test("tells each guest about itself at both addresses, and one VPC nothing of another", async () => {
-  const ask = (from: Guest, path: string, at = "169.254.0.23"): Promise<string> =>
-    say(
-      from,
-      String.raw`printf 'GET /latest/meta-data/${path} HTTP/1.0\r\n\r\n' | busybox nc -w 5 ${at} 80 | tail -n 1`,
-    );
   for (const at of ["169.254.0.23", "169.254.169.254"]) {
     await until(async () => (await ask(a, "instance-id", at)) === a.id, "the red guest to learn its id", 30_000);
     await until(async () => (await ask(e, "instance-id", at)) === e.id, "the blue one to learn its own", 30_000);
@@ -239,6 +241,21 @@ test("Compute may be killed anywhere, and comes back without touching what is ri
   await host.order(order(0, "check"));
   expect(host.sh("ip -o link | cut -d: -f1,2; pgrep dnsmasq; ls -i /run/netns")).toBe(before);
   expect(await reaches(d, a, 80)).toBe(true);
+});
+
+test("a metadata service that is slow to come is waited for, and no other VPC's with it", async () => {
+  const host = on(a);
+  await host.killCompute();
+  const folder = "/run/slow";
+  host.sh(`mkdir ${folder}`);
+  const slowly = pathToFileURL(join(import.meta.dirname, "support/slow-listener.ts")).href;
+  host.startCompute({ NODE_OPTIONS: `--import=${slowly}`, SLOW_LISTENER: folder });
+  await host.order(order(0, "check"));
+  await until(async () => (await knowsItself(a)) || (await knowsItself(f)), "one VPC's service to be there", 60_000);
+  const slow = (await knowsItself(a)) ? f : a;
+  expect(await knowsItself(slow)).toBe(false);
+  host.sh(`ls ${folder}/held; touch ${folder}/go`);
+  await until(() => knowsItself(slow), "the slow one to be there too", 60_000);
 });
 
 test("what somebody changed is put right by a check", async () => {
