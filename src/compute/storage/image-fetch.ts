@@ -9,13 +9,12 @@
  * What was fetched carries a marker, and only that is ever evicted: longest unused first, when the cache is over its bound, and never
  * an image of an instance that this host knows of: overlays stand on its disk. Images that an operator put here stay.
  */
-import { createHash } from "node:crypto";
 import { open, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 import { request } from "node:https";
 import { join } from "node:path";
-import { createReadStream } from "node:fs";
 import { imageFiles, imageManifestSchema, type ImageManifest } from "../../core/image-manifest.ts";
+import { fileDigest } from "../../lib/digest.ts";
 import { makeDurableDirectory, syncDirectory, writeDurably } from "../../lib/durable.ts";
 import { Failure, formatError, isFailure } from "../../lib/errors.ts";
 import { parseId, type ImageId } from "../../lib/ids.ts";
@@ -105,7 +104,7 @@ export class ImageFetch {
       const file = join(partial, name);
       const report = name === manifest.disk.file ? tell : () => undefined;
       await this.#file(server, id, name, file, report);
-      if ((await digestOf(file)) === manifest.sha256[name]) continue;
+      if ((await fileDigest(file)) === manifest.sha256[name]) continue;
       await rm(file, { force: true });
       throw damaged(id, `${name} is not what its digest says`);
     }
@@ -237,12 +236,6 @@ function jsonOf(content: Buffer): unknown {
   } catch {
     return undefined; // refused by the schema that comes next
   }
-}
-
-async function digestOf(file: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const part of createReadStream(file)) hash.update(part as Buffer);
-  return hash.digest("hex");
 }
 
 /** Bytes on the disk of a folder's files. */

@@ -9,12 +9,12 @@
  * after a crash in between, it is what the row then says. A runner that lost its lease and did not notice works beside the next one
  * on files of its own names; its last word changes nothing, because the row has ended.
  */
-import { createHash, randomBytes } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { randomBytes } from "node:crypto";
 import { copyFile, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { ImageManifest } from "../../core/image-manifest.ts";
 import { importProgress, ImportRefusal, plainMachine, type ImportStep } from "../../core/image.ts";
+import { fileDigest } from "../../lib/digest.ts";
 import { makeDurableDirectory, syncDirectory, writeDurably } from "../../lib/durable.ts";
 import { formatError, isFailure, isNoSpace, unreachable } from "../../lib/errors.ts";
 import { parseId, type ImageId } from "../../lib/ids.ts";
@@ -226,7 +226,7 @@ export class Importer {
       const image = join(work, attempt);
       await mkdir(image, { mode: 0o755 });
       await rename(join(work, diskName), join(image, "disk.qcow2"));
-      const digest = await digestOf(join(image, "disk.qcow2"));
+      const digest = await fileDigest(join(image, "disk.qcow2"), watch.signal);
       const manifest = await withKernel(folder, image, manifestOf(row, virtualBytes, digest), kernelOf);
       await writeDurably(join(image, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`, 0o644);
       // Deleted meanwhile: then it is not put where only a sweep would find it.
@@ -360,7 +360,7 @@ async function withKernel(
   const sha256 = { ...manifest.sha256 };
   for (const name of [kernel, initrd]) {
     await copyFile(join(folder.directory, kernelOf, name), join(image, name));
-    sha256[name] = base.sha256[name] ?? (await digestOf(join(image, name)));
+    sha256[name] = base.sha256[name] ?? (await fileDigest(join(image, name)));
   }
   return { ...manifest, boot: base.boot, sha256 };
 }
@@ -388,12 +388,6 @@ function tookTooLong(what: string): ImportRefusal {
     "TookTooLong",
     `${what} took longer than it may: see imports.maxMinutes in the configuration`,
   );
-}
-
-async function digestOf(file: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const part of createReadStream(file)) hash.update(part as Buffer);
-  return hash.digest("hex");
 }
 
 function ignoreMissing(error: NodeJS.ErrnoException): string[] {
