@@ -9,12 +9,14 @@
  *
  * Reads, and calls of those who could not prove who they are, are written after the fact, in batches. They wait in a bounded queue
  * while the database is away; what does not fit is lost and counted (`vstation_audit_lost_total`). Strangers get a share of their
- * own, so that a flood of them pushes nobody else's lines out and does not fill the database.
+ * own, so that a flood of them pushes nobody else's lines out and does not fill the database. A read that is repeated, as by whoever
+ * waits, is told once (audit-repeats.ts).
  */
 import type { Counter } from "prom-client";
 import { failure } from "../core/failure-codes.ts";
 import type { Log } from "../lib/log.ts";
 import { backoff, sleep } from "../lib/retry.ts";
+import { AuditRepeats } from "./audit-repeats.ts";
 import type { Edge } from "./cloud-tenancy.ts";
 import { accessKeysUsed } from "./store/access-keys.ts";
 import { auditEnd, auditInsert, type AuditEnd, type AuditRow } from "./store/audit.ts";
@@ -65,6 +67,7 @@ export class Audit implements AuditWriter {
   readonly #store: Store;
   readonly #log: Log;
   readonly #lost: Counter<"kind">;
+  readonly #repeats = new AuditRepeats();
   #begins: Begin[] = [];
   #beginning = false;
   #rows: AuditRow[] = [];
@@ -99,6 +102,9 @@ export class Audit implements AuditWriter {
 
   end(entry: AuditEntry, outcome: string): void {
     if (entry.edge === "cvm" && entry.actor !== null) this.#used.set(entry.actor, entry.at);
+    const now = Date.now();
+    const isKnownRead = !entry.changes && entry.actor !== null;
+    if (isKnownRead && this.#repeats.has(entry, outcome, now)) return;
     const row = rowOf(entry, outcome);
     if (entry.line !== undefined) {
       const { resource_ids, duration_ms } = row;
@@ -108,8 +114,9 @@ export class Audit implements AuditWriter {
       return;
     }
     if (entry.actor === null && !this.#strangerFits()) return this.#lost.inc({ kind: "stranger" });
-    if (this.#rows.length < queueRows) this.#rows.push(row);
-    else this.#lost.inc({ kind: "read" });
+    if (this.#rows.length >= queueRows) return this.#lost.inc({ kind: "read" });
+    this.#rows.push(row);
+    if (isKnownRead) this.#repeats.add(entry, outcome, now);
   }
 
   /** Writes what waits, for a moment; what cannot be written by then is lost and counted. */

@@ -185,7 +185,8 @@ describe("the log of calls", () => {
       InstanceType: "T1.SMALL1",
       UserData: Buffer.from("top secret").toString("base64"),
     });
-    await client.DescribeInstances({ InstanceIds: [instance] });
+    // As whoever waits for it does: one line says that it was seen.
+    for (let n = 0; n < 5; n++) await client.DescribeInstances({ InstanceIds: [instance] });
     await client.StopInstances({ InstanceIds: ["ins-zzzzzzzz"] }).catch(() => undefined);
     await sdk({ ...key, secretKey: "wrong" })
       .DescribeInstances({})
