@@ -23,6 +23,7 @@ import { nestedGraceMs, nestedSpec, prepareNested } from "./nested/nested.ts";
 import { hostKindOf, hostPlanOf, nestedPlanOf, type HostPlan, type Plan } from "./plan.ts";
 import { postgresReady, postgresSpec } from "./postgres.ts";
 import { gone, handlesOf, initOf, isAlive, processesOf, signal } from "./processes.ts";
+import { inviteAgain, takenOut } from "./rejoin.ts";
 import { servicesOf, watchServices, writeStatus, type LabState } from "./status.ts";
 import { caFingerprint, freePort, hostStates, readCredentials, vstationSpec, writeVStationConfig } from "./vstation.ts";
 
@@ -51,6 +52,8 @@ export class Supervisor {
   readonly #watchers = new Set<() => void>();
   /** Parts whose crash loop has been told. */
   readonly #looping = new Set<string>();
+  /** Hosts that were taken out and have a new token. */
+  readonly #invited = new Set<string>();
 
   constructor(home: Home, progress: (line: string) => void) {
     this.#home = home;
@@ -236,6 +239,7 @@ export class Supervisor {
       const states = existsSync(this.#home.credentialsFile)
         ? await hostStates(readCredentials(this.#home.credentialsFile))
         : undefined;
+      await this.#inviteTakenOut(states);
       const isReady = ({ name }: HostPlan): boolean => {
         const host = states?.get(name);
         return host?.state === "ready" && host.seenAt >= since;
@@ -246,6 +250,16 @@ export class Supervisor {
       if (line !== told) this.#progress(line);
       told = line;
       await sleep(100, this.#stopping.signal);
+    }
+  }
+
+  async #inviteTakenOut(states: ReadonlyMap<string, unknown> | undefined): Promise<void> {
+    if (states === undefined) return;
+    for (const { name } of this.#hosts) {
+      if (!takenOut(this.#home, name, states.has(name)) || this.#invited.has(name)) continue;
+      if (!(await inviteAgain(this.#home, readCredentials(this.#home.credentialsFile), name))) continue;
+      this.#invited.add(name);
+      this.#progress(`${name} was taken out of VStation and joins again: --hosts and --nested say how many there are`);
     }
   }
 

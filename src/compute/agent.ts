@@ -276,7 +276,10 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
         );
       },
       onLost: () => desk.consoles.closeAll(),
-      onRemoved: () => membership.removed(),
+      onRefused: (isRemoved) => {
+        if (isRemoved && membership.removed()) return;
+        void keeper.joinAgain(vstation.joinTokenFile);
+      },
     });
     await Promise.all([link.run(), keeper.run(ending.signal)]);
   })();

@@ -36,17 +36,18 @@ export class Membership {
     renameSync(temporary, this.#file);
   }
 
-  removed(): void {
+  /** True while this host clears itself away. */
+  removed(): boolean {
     rmSync(this.#file, { force: true });
-    if (this.#leaving) return;
+    if (this.#leaving) return true;
     if (!this.#isEmpty()) {
       this.#log.error("VStation has taken this host out, but instances are on it: they are left as they are");
-      return;
+      return false;
     }
     const [program, ...args] = this.#uninstall ?? [];
     if (program === undefined) {
       this.#log.warn("VStation has taken this host out; what is left here is whoever's who set it up");
-      return;
+      return false;
     }
     this.#leaving = true;
     this.#log.warn("VStation has taken this host out: clearing it away");
@@ -58,5 +59,6 @@ export class Membership {
     });
     child.once("exit", () => (this.#leaving = false));
     child.unref();
+    return true;
   }
 }

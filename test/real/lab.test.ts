@@ -3,7 +3,7 @@
  * trace. What runs is the real thing throughout; processes are found and compared by the kernel's own numbers.
  */
 import { execFile } from "node:child_process";
-import { copyFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
@@ -60,11 +60,14 @@ function others(pids: ReadonlyMap<string, number>, killed: string): Map<string, 
   return new Map([...pids].filter(([part]) => part !== killed && !part.startsWith(`${killed}/`)));
 }
 
+async function vstation(lab: TestLab, ...words: string[]): Promise<string> {
+  const program = join(import.meta.dirname, "../../vstation");
+  return (await promisify(execFile)(program, ["--home", lab.home.path, "--json", ...words])).stdout;
+}
+
 /** Creates an instance by the command line and returns its id when it runs. */
 async function runInstance(lab: TestLab): Promise<string> {
-  const { stdout } = await promisify(execFile)(join(import.meta.dirname, "../../vstation"), [
-    ...["--home", lab.home.path, "--json", "instance", "run", "--image", "tiny", "--wait"],
-  ]);
+  const stdout = await vstation(lab, "instance", "run", "--image", "tiny", "--wait");
   const id = /ins-[a-z0-9]{8}/.exec(stdout)?.[0];
   if (id === undefined) throw new Error(`no instance in ${stdout}`);
   return id;
@@ -145,6 +148,41 @@ describe("a lab", () => {
     const now = await whole(lab, pids, ["vstation", "host2"]);
     expect(now.get("postgres")).toBe(pids.get("postgres"));
     expect(now.get("host1/compute")).toBe(pids.get("host1/compute"));
+  });
+
+  it.each([
+    ["was off meanwhile", () => lab.stop()],
+    ["ran on", () => lab.kill("supervisor")],
+  ])("has a host again that was taken out and %s", async (_, pause) => {
+    await whole(lab, undefined, [], instance);
+    const other = lab.hostOf(instance) === "host1" ? "host2" : "host1";
+    await vstation(lab, "host", "remove", other, "--yes");
+    expect([...(await lab.hosts()).keys()]).not.toContain(other);
+    await pause();
+    const { stdout } = await lab.start();
+    expect(stdout).toContain(`${other} was taken out of VStation and joins again`);
+    await whole(lab, undefined, [], instance);
+  });
+
+  it("does not have a host again that nobody invites", async () => {
+    const pids = await whole(lab, undefined, [], instance);
+    const other = lab.hostOf(instance) === "host1" ? "host2" : "host1";
+    await vstation(lab, "host", "remove", other, "--yes");
+    // What it joined by lies there still, and is tried, and is no good.
+    const refusals = (): number =>
+      [
+        ...readFileSync(join(lab.home.hostDir(other), "log/compute.log"), "utf8").matchAll(
+          /could not join VStation again/g,
+        ),
+      ].length;
+    const refused = refusals();
+    await lab.kill(`${other}/compute`);
+    await vi.waitFor(() => expect(refusals()).toBeGreaterThan(refused), 60_000);
+    expect([...(await lab.hosts()).keys()]).not.toContain(other);
+    await lab.kill("supervisor");
+    await lab.start();
+    const now = await whole(lab, pids, [`${other}/compute`], instance);
+    expect(others(now, `${other}/compute`)).toEqual(others(pids, `${other}/compute`));
   });
 
   it("shares the machine with another lab", async () => {

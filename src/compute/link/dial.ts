@@ -33,6 +33,8 @@ export interface Connection {
 const connectDeadlineMs = 8_000;
 /** What a host that was taken out is answered, and nothing else. */
 const removedStatus = 410;
+/** What a certificate is answered that is of no joining which counts. */
+const unknownStatus = 403;
 const firstHeartbeatMs = 5_000;
 /** Longest message: a whole host's wanted documents with user data. */
 const maxPayload = 64 * 2 ** 20;
@@ -114,11 +116,11 @@ export function dial(options: DialOptions): Promise<Connection> {
       request.destroy();
       const { statusCode } = response;
       reason ||= `refused with ${statusCode}`;
-      reject(
-        statusCode === removedStatus
-          ? new Failure("forbidden", "HostRemoved", "VStation has taken this host out")
-          : new Failure("unavailable", "ServerRefused", `${server} refused the connection with ${statusCode}`),
-      );
+      const refused = `${server} refused the connection with ${statusCode}`;
+      if (statusCode === removedStatus)
+        reject(new Failure("forbidden", "HostRemoved", "VStation has taken this host out"));
+      else if (statusCode === unknownStatus) reject(new Failure("forbidden", "CertificateUnknown", refused));
+      else reject(new Failure("unavailable", "ServerRefused", refused));
     });
     socket.on("open", () => {
       beat();

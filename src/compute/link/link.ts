@@ -45,8 +45,8 @@ export interface LinkOptions {
   readonly welcomed: (welcome: { cpuBaseline: CpuBaseline; place: Place }) => void;
   /** The connection went: what belonged to it ends. */
   readonly onLost: () => void;
-  /** This host was taken out; called again at each try to connect. */
-  readonly onRemoved: () => void;
+  /** VStation does not take this host's certificate, perhaps because the host was taken out; called again at each try to connect. */
+  readonly onRefused: (isRemoved: boolean) => void;
 }
 
 /** Where the answers to a question that goes on (a console) are sent: the connection that asked. */
@@ -97,10 +97,11 @@ export class Link {
         log.warn({ server, reason }, "the connection to VStation was lost");
       } catch (error) {
         // Away is the common case and says no more than its message; anything else deserves the whole chain.
-        if (isFailure(error, "forbidden") && error.code === "HostRemoved") this.#options.onRemoved();
-        else if (isFailure(error, "unavailable"))
+        const isRemoved = isFailure(error) && error.code === "HostRemoved";
+        if (!isRemoved && isFailure(error, "unavailable", "forbidden"))
           log.warn({ server, reason: formatError(error) }, "VStation is not reachable");
-        else log.error({ err: error, server }, "the connection to VStation failed");
+        else if (!isRemoved) log.error({ err: error, server }, "the connection to VStation failed");
+        if (isFailure(error, "forbidden")) this.#options.onRefused(isRemoved);
       }
       failures = performance.now() - since > longestRetryMs ? 0 : failures + 1;
       await sleep(backoff(failures, firstRetryMs, longestRetryMs), this.#end.signal).catch(() => undefined);

@@ -7,12 +7,16 @@
  *
  * It is due when two thirds of the certificate's time are over, a little earlier by chance, so that hosts that joined together do not come
  * together. One that fails is told in the readiness and tried again, ever more often as the end comes near.
+ *
+ * Where VStation takes the certificate no more, because the host was taken out or the certificate has ended, only a new token helps: one
+ * that a person has put into the token's file is tried once, and what it brings is the host's certificate from then on.
  */
 import { X509Certificate } from "node:crypto";
-import { formatError } from "../../lib/errors.ts";
+import { readFile } from "node:fs/promises";
+import { formatError, isFailure } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { sleep } from "../../lib/retry.ts";
-import { renewIdentity, type Identity } from "./identity.ts";
+import { joinVstation, renewIdentity, type Identity } from "./identity.ts";
 
 export interface CertificateState {
   readonly ends: Date;
@@ -41,6 +45,9 @@ export class Renewal {
   readonly #early = Math.random() * earlyShare;
   #identity: Identity;
   #trouble: string | null = null;
+  #joining = false;
+  /** A token that does not help. */
+  #refused: string | null = null;
 
   constructor(options: RenewalOptions) {
     this.#options = options;
@@ -60,6 +67,29 @@ export class Renewal {
     while (!signal.aborted) {
       await sleep(waitMs(lifeOf(this.#identity), this.#early, Date.now()), signal).catch(() => undefined);
       if (!signal.aborted && isDue(lifeOf(this.#identity), this.#early, Date.now())) await this.#renew();
+    }
+  }
+
+  async joinAgain(joinTokenFile: string): Promise<void> {
+    const { log, onChange } = this.#options;
+    if (this.#joining) return;
+    this.#joining = true;
+    try {
+      const token = await readFile(joinTokenFile, "utf8");
+      if (token === this.#refused) return;
+      try {
+        this.#identity = await joinVstation({ ...this.#options, joinTokenFile });
+        this.#trouble = null;
+        log.info("joined VStation again, by a new token");
+        onChange();
+      } catch (error) {
+        if (!isFailure(error, "unavailable", "timeout")) this.#refused = token;
+        throw error;
+      }
+    } catch (error) {
+      log.warn({ reason: formatError(error) }, "could not join VStation again");
+    } finally {
+      this.#joining = false;
     }
   }
 

@@ -24,7 +24,7 @@ const messages: Record<JoinFailureCode, string> = {
   JoinRequestInvalid: "the join request is not well formed",
   JoinTokenUnknown: "this join token is not known here",
   JoinTokenExpired: "this join token has expired; make a new one",
-  JoinTokenUsed: "this join token was used before by another key; make a new one",
+  JoinTokenUsed: "this join token was used before; make a new one",
   JoinNameMismatch: "this join token was made for a host of another name",
   CertificateUnknown: "this certificate is none of a host here: join again by a new token",
   HostRemoved: "this host was taken out",

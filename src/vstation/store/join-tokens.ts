@@ -39,11 +39,20 @@ export interface JoinUse {
   joining: string;
 }
 
-/** Uses a token up for this key; a host of this name that joined before keeps its id and gets a new certificate. */
+/**
+ * Uses a token up for this key; a host of this name that joined before keeps its id and gets a new certificate. A token that
+ * was used says no more once the host was taken out, or has joined by another since: whoever still has it does not come back by it, nor
+ * takes the name from the machine that has it now.
+ */
 export async function joinTokenUse(tx: Tx, use: JoinUse): Promise<{ hostId: HostId } | { refused: JoinFailureCode }> {
   const token = await tx.db
     .selectFrom("join_token")
     .selectAll()
+    .select([
+      sql<boolean>`exists (select from host where id = join_token.host_id and removed_at is not null)`.as("removed"),
+      sql<boolean>`exists (select from join_token other
+        where other.host_id = join_token.host_id and other.used_at > join_token.used_at)`.as("followed"),
+    ])
     .where("hash", "=", use.hash)
     .forUpdate()
     .executeTakeFirst();
@@ -51,6 +60,8 @@ export async function joinTokenUse(tx: Tx, use: JoinUse): Promise<{ hostId: Host
   if (token.used_by_key !== null && token.used_by_key !== use.keyHash) return { refused: "JoinTokenUsed" };
   if (token.expires_at.getTime() < Date.now()) return { refused: "JoinTokenExpired" };
   if (token.name !== use.name) return { refused: "JoinNameMismatch" };
+  if (token.removed) return { refused: "HostRemoved" };
+  if (token.followed) return { refused: "JoinTokenUsed" };
   const host = await tx.db
     .insertInto("host")
     .values({ id: newId("host"), zone: use.zone, name: use.name, certificate_serial: use.joining })
