@@ -11,15 +11,14 @@
  * Rows go to test/results/faults.jsonl; what passed with the present source is not run again. A failed case keeps its lab's home for
  * a look (its path is in the row), and the next case gets a new lab.
  */
-import { cpSync } from "node:fs";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { formatError } from "../../src/lib/errors.ts";
 import { readReach } from "./awaits/reach.ts";
 import { AwaitBed, awaitName, batchesOf, record, runBatch, type Batch } from "./awaits/run.ts";
 import { Bed } from "./bed.ts";
 import { caseName, crashCases, randomCases, seedOf, uncovered, type FaultCase } from "./cases.ts";
-import { crashPoints, root } from "./points.ts";
+import { keepLogs } from "./keep-logs.ts";
+import { crashPoints } from "./points.ts";
 import { appendRow, readRows, sourceHash } from "./rows.ts";
 import { runCase } from "./run-case.ts";
 
@@ -158,18 +157,6 @@ async function main(): Promise<number> {
   if (loop.isOver) say("stopped before the end; a rerun goes on from here");
   say(loop.failed === 0 ? "no case failed" : `${loop.failed} cases failed`);
   return loop.failed === 0 ? 0 : 1;
-}
-
-/** Copies the lab's logs out of a home that is about to be removed. */
-function keepLogs(bed: Bed, name: string): string {
-  const to = join(root, "test/results/faults", name.replaceAll("/", "_"));
-  const { home } = bed.lab.lab;
-  cpSync(join(home.path, "log"), join(to, "log"), { recursive: true });
-  for (const host of bed.lab.hosts) {
-    cpSync(join(host.dir, "log"), join(to, host.name), { recursive: true });
-    cpSync(join(host.dir, "var/log"), join(to, host.name, "libvirt"), { recursive: true });
-  }
-  return to;
 }
 
 process.exitCode = await main();
