@@ -11,7 +11,7 @@ import type { InstanceId } from "../../src/lib/ids.ts";
 import { ComputeBed } from "../../test/real/support/compute-bed.ts";
 import type { ComputeHost } from "../../test/real/support/compute-host.ts";
 import type { FakeHostSession } from "../../test/real/support/fake-vstation.ts";
-import { until } from "../../test/real/support/until.ts";
+import { until } from "../../test/until.ts";
 import { tinyInstance } from "../../test/real/support/wanted-documents.ts";
 import { buildYardstick, Yard, type Agent } from "./yardstick.ts";
 
@@ -87,7 +87,7 @@ async function layOutWith(
     configure(host, (config) => ({ ...config, diskIo: io }));
     session.hello = null;
     host.startCompute();
-    await until(() => session.hello !== null, "Compute", patienceMs);
+    await until("Compute", () => session.hello !== null, patienceMs);
     for (const [name, variant] of Object.entries(variants) as [Variant, (typeof variants)[Variant]][]) {
       if (variant.io === io) ids.set(await startGuest(session, yard, name, variant.machine), name);
     }

@@ -11,8 +11,8 @@ import { run } from "../../lab/run.ts";
 import { leftBehind, traces, type Traces } from "../../lab/traces.ts";
 import { formatError } from "../../src/lib/errors.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
+import { expectThat, until } from "../until.ts";
 import { bootIdOf } from "./guest.ts";
-import { expectThat, until } from "./until.ts";
 
 /** A guest is up in some five seconds under TCG on an idle core; a fault in between costs restarts and back-offs. */
 export const patienceMs = 180_000;
@@ -74,7 +74,7 @@ export class Bed {
     for (const { id, ip, qemu, bootId } of this.#witnesses) {
       expectThat(identityOf(this.lab, id) === qemu, `witness ${id} does not run in the process it ran in`);
       // The network may be on its way back after a kill; the boot id says whether the guest has gone on meanwhile.
-      const now = await until(`witness ${id} answers`, 30_000, () => bootIdOf(ip));
+      const now = await until(`witness ${id} answers`, () => bootIdOf(ip), 30_000);
       expectThat(now === bootId, `witness ${id} was started again`);
     }
   }
@@ -94,7 +94,7 @@ export class Bed {
     return Promise.all(
       ids.map(async (id) => {
         const { ip } = await cloud.instance(id);
-        const bootId = await until(`witness ${id} answers`, patienceMs, () => bootIdOf(ip));
+        const bootId = await until(`witness ${id} answers`, () => bootIdOf(ip), patienceMs);
         const qemu = identityOf(this.lab, id);
         expectThat(qemu !== undefined, `witness ${id} has no QEMU`);
         return { id, ip, qemu, bootId };

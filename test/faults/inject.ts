@@ -4,10 +4,10 @@ import { join } from "node:path";
 import type { LabSession } from "../../bench/lab-session.ts";
 import { gone, signal } from "../../lab/processes.ts";
 import { sleep } from "../../src/lib/retry.ts";
+import { expectThat, until } from "../until.ts";
 import { qemusOf } from "./bed.ts";
 import type { Victim } from "./cases.ts";
 import type { CrashPoint } from "./points.ts";
-import { expectThat, until } from "./until.ts";
 
 /** A crash that waits for its moment. */
 export interface ArmedCrash {
@@ -46,24 +46,34 @@ export async function restart(lab: LabSession, program: CrashPoint["program"]): 
   const killed = new Date();
   await allBack(lab);
   // Of a host that was heard a moment ago VStation still thinks well: it is back when it was heard since.
-  await until("every host was heard again", 60_000, async () => {
-    for (const { name, seenAt } of await lab.cloud.hosts()) {
-      expectThat(new Date(seenAt) > killed, `${name} was heard last at ${seenAt}`);
-    }
-  });
+  await until(
+    "every host was heard again",
+    async () => {
+      for (const { name, seenAt } of await lab.cloud.hosts()) {
+        expectThat(new Date(seenAt) > killed, `${name} was heard last at ${seenAt}`);
+      }
+      return true;
+    },
+    60_000,
+  );
 }
 
 /** Every part runs, and VStation has heard from every host since. */
 export async function allBack(lab: LabSession): Promise<void> {
-  await until("every part is back", 120_000, async () => {
-    for (const victim of ["vstation", "postgres", "libvirtd", "compute"] as const) {
-      for (const part of partsOf(lab, victim)) expectThat(lab.lab.pidOf(part) !== undefined, `${part} is away`);
-    }
-    const states = await lab.lab.hosts();
-    for (const host of lab.hosts) {
-      expectThat(states.get(host.name) === "ready", `${host.name} is ${states.get(host.name) ?? "not known"}`);
-    }
-  });
+  await until(
+    "every part is back",
+    async () => {
+      for (const victim of ["vstation", "postgres", "libvirtd", "compute"] as const) {
+        for (const part of partsOf(lab, victim)) expectThat(lab.lab.pidOf(part) !== undefined, `${part} is away`);
+      }
+      const states = await lab.lab.hosts();
+      for (const host of lab.hosts) {
+        expectThat(states.get(host.name) === "ready", `${host.name} is ${states.get(host.name) ?? "not known"}`);
+      }
+      return true;
+    },
+    120_000,
+  );
 }
 
 function partsOf(lab: LabSession, what: Exclude<Victim, "qemu">): string[] {

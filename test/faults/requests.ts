@@ -10,10 +10,10 @@ import type { OperationKind } from "../../src/core/instance.ts";
 import { isFailure } from "../../src/lib/errors.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { sleep } from "../../src/lib/retry.ts";
+import { expectThat, until } from "../until.ts";
 import { patienceMs } from "./bed.ts";
 import type { Request } from "./cases.ts";
 import { bootIdOf } from "./guest.ts";
-import { expectThat, until } from "./until.ts";
 
 /** An instance that a case works on, and what its guest was before. */
 export interface Subject {
@@ -37,7 +37,7 @@ export async function runSubject(lab: LabSession): Promise<Subject> {
   if (id === undefined) throw new Error("RunInstances returned no id");
   await lab.cloud.succeeded([id], patienceMs);
   const { ip } = await lab.cloud.instance(id);
-  return { id, ip, bootId: await until(`${id} answers`, patienceMs, () => bootIdOf(ip)) };
+  return { id, ip, bootId: await until(`${id} answers`, () => bootIdOf(ip), patienceMs) };
 }
 
 /** Sends the request until it is accepted; returns the instance it is about. */
@@ -158,49 +158,73 @@ export async function awaitOutcome(
   switch (request) {
     case "run":
     case "start":
-      await until(`${id} answers`, patienceMs, async () => bootIdOf((await inState(lab, id, "RUNNING")).ip));
+      await until(`${id} answers`, async () => bootIdOf((await inState(lab, id, "RUNNING")).ip), patienceMs);
       return;
     case "resize":
-      await until(`${id} has another type`, patienceMs, async () => {
-        const now = await inState(lab, id, "RUNNING");
-        expectThat(now.instanceType === resizedType, `it is ${now.instanceType}`);
-        expectThat((await bootIdOf(now.ip)) !== subject?.bootId, "it is the same boot");
-      });
+      await until(
+        `${id} has another type`,
+        async () => {
+          const now = await inState(lab, id, "RUNNING");
+          expectThat(now.instanceType === resizedType, `it is ${now.instanceType}`);
+          expectThat((await bootIdOf(now.ip)) !== subject?.bootId, "it is the same boot");
+          return true;
+        },
+        patienceMs,
+      );
       return;
     case "renumber":
-      await until(`${id} answers elsewhere`, patienceMs, async () => {
-        const { ip } = await inState(lab, id, "RUNNING");
-        expectThat(ip === neighbourOf(subject?.ip ?? ""), `it has ${ip}`);
-        expectThat((await bootIdOf(ip)) !== subject?.bootId, "it is the same boot");
-      });
+      await until(
+        `${id} answers elsewhere`,
+        async () => {
+          const { ip } = await inState(lab, id, "RUNNING");
+          expectThat(ip === neighbourOf(subject?.ip ?? ""), `it has ${ip}`);
+          expectThat((await bootIdOf(ip)) !== subject?.bootId, "it is the same boot");
+          return true;
+        },
+        patienceMs,
+      );
       return;
     case "reboot":
     case "soft-reboot":
-      await until(`${id} has booted again`, patienceMs, async () => {
-        const bootId = await bootIdOf((await inState(lab, id, "RUNNING")).ip);
-        expectThat(bootId !== subject?.bootId, "it is the same boot");
-      });
+      await until(
+        `${id} has booted again`,
+        async () => {
+          const bootId = await bootIdOf((await inState(lab, id, "RUNNING")).ip);
+          expectThat(bootId !== subject?.bootId, "it is the same boot");
+          return true;
+        },
+        patienceMs,
+      );
       return;
     case "stop":
     case "shutdown":
-      await until(`${id} is off`, patienceMs, () => inState(lab, id, "STOPPED"));
+      await until(`${id} is off`, () => inState(lab, id, "STOPPED"), patienceMs);
       return;
     case "terminate":
-      await until(`${id} is gone`, patienceMs, async () => {
-        const listed = (await lab.cloud.instances()).some((instance) => instance.id === id);
-        expectThat(!listed, "it is still listed");
-      });
+      await until(
+        `${id} is gone`,
+        async () => {
+          const listed = (await lab.cloud.instances()).some((instance) => instance.id === id);
+          expectThat(!listed, "it is still listed");
+          return true;
+        },
+        patienceMs,
+      );
       return;
   }
 }
 
 async function operationOf(lab: LabSession, request: Request, id: InstanceId): Promise<OperationWire> {
-  return until(`the end of ${kinds[request]} of ${id}`, patienceMs, async () => {
-    const operation = (await lab.cloud.operations(id)).find((each) => each.kind === kinds[request]);
-    if (operation === undefined) throw new Error("there is no such operation");
-    expectThat(operation.endedAt !== null, `it is ${operation.state}: ${JSON.stringify(operation.steps)}`);
-    return operation;
-  });
+  return until(
+    `the end of ${kinds[request]} of ${id}`,
+    async () => {
+      const operation = (await lab.cloud.operations(id)).find((each) => each.kind === kinds[request]);
+      if (operation === undefined) throw new Error("there is no such operation");
+      expectThat(operation.endedAt !== null, `it is ${operation.state}: ${JSON.stringify(operation.steps)}`);
+      return operation;
+    },
+    patienceMs,
+  );
 }
 
 async function inState(lab: LabSession, id: InstanceId, state: InstanceWire["state"]): Promise<InstanceWire> {

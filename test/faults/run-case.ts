@@ -12,6 +12,7 @@ import { leftBehind, traces } from "../../lab/traces.ts";
 import { TestLab } from "../../lab/testing.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { sleep } from "../../src/lib/retry.ts";
+import { expectThat, until } from "../until.ts";
 import { identityOf, patienceMs, qemusOf, watchForTwins, type Bed } from "./bed.ts";
 import { seedOf, type FaultCase, type Request, type Scenario } from "./cases.ts";
 import { bootIdOf } from "./guest.ts";
@@ -22,7 +23,6 @@ import { awaitOutcome, prepareSubject, removeSubject, runSubject, sendRequest } 
 import { pick, seeded } from "./seeded.ts";
 import { differencesOf, snapshot } from "./snapshot.ts";
 import { storageLife } from "./storage.ts";
-import { expectThat, until } from "./until.ts";
 
 /** Moments are drawn from so many ms: a start lasts about as long before its guest is alone. */
 const momentsMs = 2500;
@@ -43,10 +43,15 @@ export async function runCase(bed: Bed, it: FaultCase): Promise<void> {
     else await crashCase(lab, it.point, it.scenario);
     await allBack(lab);
     await bed.checkWitnesses();
-    await until("nothing is left", 60_000, async () => {
-      const left = differencesOf(before, await snapshot(lab));
-      expectThat(left.length === 0, left.join("\n"));
-    });
+    await until(
+      "nothing is left",
+      async () => {
+        const left = differencesOf(before, await snapshot(lab));
+        expectThat(left.length === 0, left.join("\n"));
+        return true;
+      },
+      60_000,
+    );
   } finally {
     stopWatching();
   }
@@ -130,9 +135,14 @@ async function recoverCrash(lab: LabSession, point: CrashPoint): Promise<void> {
   try {
     crash.release();
     await strike(lab, "qemu", () => subject.id);
-    await until(`${subject.id} was started again`, patienceMs, async () => {
-      expectThat((await bootIdOf(subject.ip)) !== subject.bootId, "it is the same boot");
-    });
+    await until(
+      `${subject.id} was started again`,
+      async () => {
+        expectThat((await bootIdOf(subject.ip)) !== subject.bootId, "it is the same boot");
+        return true;
+      },
+      patienceMs,
+    );
     crash.check();
   } finally {
     crash.disarm();
@@ -188,8 +198,7 @@ async function randomCase(lab: LabSession, it: Exclude<FaultCase, { kind: "crash
   // Of a request that makes an instance, its QEMU is the one that was not there before.
   const victim = (): string | undefined => subject?.id ?? qemusOf(lab).find(({ guest }) => !known.has(guest))?.guest;
   const hurt = async (): Promise<void> => {
-    if (it.victim === "qemu")
-      await until("the guest's QEMU is there", patienceMs, () => expectThat(hasQemu(), "not yet"));
+    if (it.victim === "qemu") await until("the guest's QEMU is there", hasQemu, patienceMs);
     await sleep(random() * momentsMs);
     const hits =
       it.kind === "kill"

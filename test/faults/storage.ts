@@ -6,9 +6,9 @@
 import { randomUUID } from "node:crypto";
 import type { LabSession } from "../../bench/lab-session.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
+import { expectThat, until } from "../until.ts";
 import { patienceMs } from "./bed.ts";
 import { insist } from "./requests.ts";
-import { expectThat, until } from "./until.ts";
 
 export async function storageLife(lab: LabSession, instanceId: InstanceId): Promise<void> {
   const { cbs, zone } = lab.cloud;
@@ -23,12 +23,17 @@ export async function storageLife(lab: LabSession, instanceId: InstanceId): Prom
   const { DiskIdSet } = await insist(() => cbs.CreateDisks(created));
   const id = DiskIdSet?.[0] ?? "";
   const disk = async () => (await insist(() => cbs.DescribeDisks({ DiskIds: [id] }))).DiskSet?.[0];
-  const untilDisk = (state: string, size: number): Promise<void> =>
-    until(`${id} is ${state} with ${size} GiB`, patienceMs, async () => {
-      const now = await disk();
-      const is = `${now?.DiskState} with ${now?.DiskSize}: ${now?.ErrorPrompt}`;
-      expectThat(now?.DiskState === state && now.DiskSize === size, is);
-    });
+  const untilDisk = (state: string, size: number): Promise<true> =>
+    until(
+      `${id} is ${state} with ${size} GiB`,
+      async () => {
+        const now = await disk();
+        const is = `${now?.DiskState} with ${now?.DiskSize}: ${now?.ErrorPrompt}`;
+        expectThat(now?.DiskState === state && now.DiskSize === size, is);
+        return true;
+      },
+      patienceMs,
+    );
   const attach = (): Promise<void> =>
     ask(() => cbs.AttachDisks({ DiskIds: [id], InstanceId: instanceId }), /InvalidDisk.Attached/);
   const detach = (): Promise<void> => ask(() => cbs.DetachDisks({ DiskIds: [id] }), /StateError/);
@@ -52,11 +57,15 @@ export async function storageLife(lab: LabSession, instanceId: InstanceId): Prom
   await insist(async () => {
     if ((await made()) === undefined) await cbs.CreateSnapshot({ DiskId: id, SnapshotName: name });
   });
-  const snapshotId = await until(`the snapshot of ${id} is there`, patienceMs, async () => {
-    const snapshot = await made();
-    expectThat(snapshot?.SnapshotState === "NORMAL", `it is ${snapshot?.SnapshotState} at ${snapshot?.Percent} %`);
-    return snapshot?.SnapshotId ?? "";
-  });
+  const snapshotId = await until(
+    `the snapshot of ${id} is there`,
+    async () => {
+      const snapshot = await made();
+      expectThat(snapshot?.SnapshotState === "NORMAL", `it is ${snapshot?.SnapshotState} at ${snapshot?.Percent} %`);
+      return snapshot?.SnapshotId ?? "";
+    },
+    patienceMs,
+  );
 
   await detach();
   await untilDisk("UNATTACHED", 20);

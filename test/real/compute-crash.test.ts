@@ -6,10 +6,10 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { crashPoints } from "../faults/points.ts";
+import { until } from "../until.ts";
 import { ComputeBed } from "./support/compute-bed.ts";
 import type { ComputeHost } from "./support/compute-host.ts";
 import type { FakeHostSession } from "./support/fake-vstation.ts";
-import { until } from "./support/until.ts";
 import { testSubnet, tinyInstance } from "./support/wanted-documents.ts";
 
 let bed: ComputeBed;
@@ -67,8 +67,8 @@ test.each(points)("dies at %s", async (name) => {
     await liveThrough(session, host);
     session.setPeers([]);
     session.peers = [];
-    await until(() => existsSync(marker), `${name} to be passed`);
-    await until(() => session.socket !== null, "Compute to be back");
+    await until(`${name} to be passed`, () => existsSync(marker));
+    await until("Compute to be back", () => session.socket !== null);
     expect(session.seen.size).toBe(0);
   } finally {
     await supervised.stop();
@@ -91,12 +91,12 @@ async function liveThrough(to: FakeHostSession, on: ComputeHost): Promise<void> 
   to.want(wanted);
   await to.untilPhase(id, "running");
   to.want({ ...wanted, power: { state: "running", incarnation: 1, resets: 1 } });
-  await until(() => JSON.stringify(to.phase(id)).includes('"resets":1'), "the reset to be reported");
+  await until("the reset to be reported", () => JSON.stringify(to.phase(id)).includes('"resets":1'));
   to.want({ ...wanted, power: { state: "stopped", how: "soft" } });
   await to.untilPhase(id, "stopping");
   const pressed = (): boolean =>
     on.computeLog().includes(`"instance":"${id}","step":"press"`) || to.phase(id)?.is === "stopped";
-  await until(() => pressed(), "the button to be pressed");
+  await until("the button to be pressed", () => pressed());
   to.want({ ...wanted, power: { state: "stopped", how: "hard" } });
   await to.untilPhase(id, "stopped");
   const [nic] = wanted.spec.nics;
@@ -111,7 +111,7 @@ async function liveThrough(to: FakeHostSession, on: ComputeHost): Promise<void> 
   await to.untilPhase(id, "gone");
   const left = `ls ${on.stateDir}/instances; ls /etc/libvirt/qemu/*.xml 2>/dev/null; ip -o link | grep t0- || true`;
   expect(on.sh(left).trim()).toBe("");
-  await until(() => on.sh("ls /run/vstation/network/*/hosts").trim() === "", "the lease to be gone");
+  await until("the lease to be gone", () => on.sh("ls /run/vstation/network/*/hosts").trim() === "");
   to.forget(id);
-  await until(() => !to.seen.has(id), "the instance to be forgotten");
+  await until("the instance to be forgotten", () => !to.seen.has(id));
 }

@@ -8,11 +8,11 @@ import type { WantedInstance } from "../../src/api/agent.ts";
 import { sharedMark } from "../../src/compute/storage/disk-files.ts";
 import { newId } from "../../src/lib/ids.ts";
 import { UndoStack } from "../../src/lib/undo.ts";
+import { until } from "../until.ts";
 import { ComputeBed } from "./support/compute-bed.ts";
 import type { ComputeHost } from "./support/compute-host.ts";
 import type { FakeHostSession } from "./support/fake-vstation.ts";
 import { GuestShell } from "./support/guest-shell.ts";
-import { until } from "./support/until.ts";
 import { tinyInstance } from "./support/wanted-documents.ts";
 
 const patience = 120_000;
@@ -33,7 +33,7 @@ beforeAll(async () => {
     hosts.push(host);
     sessions.push(session);
   }
-  for (const session of sessions) await until(() => session.check("libvirt") === "ok", "libvirt to answer", patience);
+  for (const session of sessions) await until("libvirt to answer", () => session.check("libvirt") === "ok", patience);
 }, 240_000);
 
 afterAll(async () => {
@@ -62,7 +62,7 @@ async function shellOf(
   start: number,
 ): Promise<GuestShell> {
   const log = `${host.stateDir}/instances/${wanted.id}/console-${start}.log`;
-  await until(() => readFileSync(log, "latin1").includes("tiny: ready"), "the guest to have booted", patience);
+  await until("the guest to have booted", () => readFileSync(log, "latin1").includes("tiny: ready"), patience);
   return await GuestShell.open(session, wanted.id, `shell-${++shells}`);
 }
 
@@ -83,7 +83,7 @@ async function seenDisk(
 ) {
   const look = (): SeenDisk | undefined => session.seen.get(wanted.id)?.disks?.find(({ id }) => id === disk.id);
   const isTold = (): boolean => session.seen.get(wanted.id)?.generation === session.generation;
-  await until(() => isTold() && passes(look()), `${disk.id} to be seen so`, patience).catch((error: unknown) => {
+  await until(`${disk.id} to be seen so`, () => isTold() && passes(look()), patience).catch((error: unknown) => {
     throw new Error(`seen: ${JSON.stringify(session.seen.get(wanted.id))}`, { cause: error });
   });
 }
@@ -104,7 +104,7 @@ async function job(at: number, ...order: Parameters<FakeHostSession["wantJob"]>)
   const id = session.wantJob(...order);
   await session.untilJob(id, "done", patience);
   session.endJob(id);
-  await until(() => !existsSync(`${hosts[at]!.stateDir}/jobs/${id}.json`), "the job to be forgotten", patience);
+  await until("the job to be forgotten", () => !existsSync(`${hosts[at]!.stateDir}/jobs/${id}.json`), patience);
 }
 
 /** The device that a guest has given a disk, found as udev finds it: by the serial number. */
@@ -141,7 +141,7 @@ test("a running guest sees a disk come, with its id, grow, be limited, and go", 
   await seenDisk(session, wanted, disk, (seen) => seen?.sizeGiB === 3);
   await shell.until(blocks, (printed) => printed.trim() === sectors(3), patience);
   const tuned = (): string => hosts[0]!.sh(`virsh blkdeviotune ${wanted.id} vdc`);
-  await until(() => /total_bytes_sec\s*: 20000000/.test(tuned()) && /total_iops_sec\s*: 500/.test(tuned()), "limits");
+  await until("limits", () => /total_bytes_sec\s*: 20000000/.test(tuned()) && /total_iops_sec\s*: 500/.test(tuned()));
 
   session.want(withDisks(wanted, []));
   await seenDisk(session, wanted, disk, (seen) => seen === undefined);
@@ -254,7 +254,7 @@ test("a snapshot of a disk at rest holds its guest off until it is made, and one
   await job(0, { kind: "snapshot.delete", snapshot: dropped });
   const folder = join(host.stateDir, "snapshots");
   const left = (): string[] => readdirSync(folder).filter((name) => !name.startsWith(kept.id));
-  await until(() => left().length === 0, "nothing of the snapshot that was called off", patience);
+  await until("nothing of the snapshot that was called off", () => left().length === 0, patience);
   expect(readdirSync(folder)).toEqual([`${kept.id}.qcow2`]);
   expect(host.sh(`qemu-img check ${join(folder, `${kept.id}.qcow2`)}`)).toContain("No errors");
   await job(0, { kind: "snapshot.delete", snapshot: kept });

@@ -1,10 +1,10 @@
 /** What Compute leans on goes away and comes back: libvirtd killed or frozen, VStation gone, an answer lost, a host that loses power. */
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { WantedInstance } from "../../src/api/agent.ts";
+import { until } from "../until.ts";
 import { ComputeBed } from "./support/compute-bed.ts";
 import type { ComputeHost } from "./support/compute-host.ts";
 import type { FakeHostSession } from "./support/fake-vstation.ts";
-import { until } from "./support/until.ts";
 import { tinyInstance } from "./support/wanted-documents.ts";
 
 let bed: ComputeBed;
@@ -20,8 +20,8 @@ beforeAll(async () => {
 
 beforeEach(async () => {
   await until(
-    () => session.socket !== null && session.check("libvirt") === "ok",
     "Compute and libvirt to be well",
+    () => session.socket !== null && session.check("libvirt") === "ok",
     90_000,
   );
 });
@@ -47,11 +47,11 @@ test("a libvirtd that is killed takes no guest along, and is told of when it is 
   const wanted = await startGuest();
   const pid = host.qemuPid(wanted.id);
   await host.signalLibvirtd("SIGKILL");
-  await until(() => session.check("libvirt") === "error", "the report that libvirt is away");
+  await until("the report that libvirt is away", () => session.check("libvirt") === "error");
   expect(session.phase(wanted.id)?.is).toBe("running");
   const later = tinyInstance();
   session.want(later);
-  await until(() => session.phase(later.id)?.is === "preparing", "the new one to wait for libvirt");
+  await until("the new one to wait for libvirt", () => session.phase(later.id)?.is === "preparing");
   await host.startLibvirtd();
   await session.untilPhase(later.id, "running", 90_000);
   expect(host.qemuPid(wanted.id)).toBe(pid);
@@ -78,7 +78,7 @@ test("a libvirtd that is frozen under a start delays it; the start happens once"
   await host.signalLibvirtd("SIGSTOP");
   const wanted = tinyInstance();
   session.want(wanted);
-  await until(() => session.check("libvirt") === "error", "the report that libvirt does not answer", 120_000);
+  await until("the report that libvirt does not answer", () => session.check("libvirt") === "error", 120_000);
   await host.signalLibvirtd("SIGCONT");
   await session.untilPhase(wanted.id, "running", 120_000);
   expect(launches(wanted)).toBe(1);
@@ -93,7 +93,7 @@ test("without VStation a Compute that starts anew looks after its guests by what
   await host.killCompute();
   host.startCompute();
   host.sh(`kill -9 ${host.qemuPid(ending.id)}`);
-  await until(() => host.computeLog().includes("VStation is not reachable"), "Compute to look for VStation");
+  await until("Compute to look for VStation", () => host.computeLog().includes("VStation is not reachable"));
   session.seen.clear();
   bed.vstation.accepting = true;
   await session.untilPhase(wanted.id, "running");
@@ -109,15 +109,15 @@ test("a report whose answer is lost is made again; VStation's silence ends the c
   const wanted = tinyInstance();
   session.want(wanted);
   const told = (): number => session.history.filter((one) => one.id === wanted.id).length;
-  await until(() => told() >= 3, "the report to be repeated", 60_000);
+  await until("the report to be repeated", () => told() >= 3, 60_000);
   session.acknowledge = true;
   await session.untilPhase(wanted.id, "running");
   const { hellos } = session;
   // The cable is cut: no packet says that the connection is over.
   host.sh("ip link set eth0 down");
-  await until(() => /nothing heard for/.test(host.computeLog()), "the silence to be noticed", 60_000);
+  await until("the silence to be noticed", () => /nothing heard for/.test(host.computeLog()), 60_000);
   host.sh(`ip link set eth0 up; ip route replace default via ${bed.underlay.address}`);
-  await until(() => session.hellos > hellos, "a new connection", 60_000);
+  await until("a new connection", () => session.hellos > hellos, 60_000);
   expect(launches(wanted)).toBe(1);
   await endGuest(wanted);
 });

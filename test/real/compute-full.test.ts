@@ -5,10 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { UndoStack } from "../../src/lib/undo.ts";
+import { until } from "../until.ts";
 import { ComputeBed } from "./support/compute-bed.ts";
 import type { ComputeHost } from "./support/compute-host.ts";
 import type { FakeHostSession } from "./support/fake-vstation.ts";
-import { until } from "./support/until.ts";
 import { tinyInstance } from "./support/wanted-documents.ts";
 
 const undo = new UndoStack();
@@ -30,8 +30,8 @@ beforeAll(async () => {
   ({ host, session } = await bed.host({ stateDir: disk }));
   host.startCompute();
   await until(
-    () => session.socket !== null && session.check("libvirt") === "ok",
     "Compute and libvirt to be well",
+    () => session.socket !== null && session.check("libvirt") === "ok",
     90_000,
   );
 });
@@ -78,10 +78,10 @@ test("stops, ends and begins instances on a full disk as far as that needs no ro
   const third = tinyInstance();
   session.want(third);
   // Whether its files still fit hangs on some blocks; either way it says what it lacks.
-  await until(() => {
+  await until("the new one to say that there is no room", () => {
     const phase = session.phase(third.id);
     return (phase?.is === "failed" || phase?.is === "paused") && phase.reason === "out_of_space";
-  }, "the new one to say that there is no room");
+  });
   session.want({ ...victim, power: { state: "gone" } });
   await session.untilPhase(victim.id, "gone");
   expect(host.qemuPid(neighbour.id)).toBe(pid);

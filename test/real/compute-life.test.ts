@@ -2,10 +2,10 @@
 import { readFileSync, renameSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { WantedInstance } from "../../src/api/agent.ts";
+import { until } from "../until.ts";
 import { ComputeBed } from "./support/compute-bed.ts";
 import type { ComputeHost } from "./support/compute-host.ts";
 import type { FakeHostSession } from "./support/fake-vstation.ts";
-import { until } from "./support/until.ts";
 import { tinyInstance } from "./support/wanted-documents.ts";
 
 let bed: ComputeBed;
@@ -16,7 +16,7 @@ beforeAll(async () => {
   bed = await ComputeBed.begin();
   ({ host, session } = await bed.host());
   host.startCompute();
-  await until(() => session.hello !== null, "hello");
+  await until("hello", () => session.hello !== null);
 });
 
 afterAll(() => bed?.end());
@@ -32,13 +32,13 @@ async function startGuest(changes: Partial<Wanted["spec"]> = {}): Promise<Wanted
 
 async function untilReady(wanted: Wanted, incarnation = 1): Promise<void> {
   const file = `${host.stateDir}/instances/${wanted.id}/console-${incarnation}.log`;
-  await until(() => readFileSync(file, "latin1").includes("tiny: ready"), "the guest's ready line", 60_000);
+  await until("the guest's ready line", () => readFileSync(file, "latin1").includes("tiny: ready"), 60_000);
 }
 
 /** From its gateway: the host itself is no neighbour of its guests. */
 async function answers(ip: string | undefined): Promise<void> {
   const ping = `nsenter --net=/run/netns/vstation-test0001 busybox ping -c1 -W1 ${ip} >/dev/null && echo up || true`;
-  await until(() => host.sh(ping).trim() === "up", `an answer to ping from ${ip}`, 90_000);
+  await until(`an answer to ping from ${ip}`, () => host.sh(ping).trim() === "up", 90_000);
 }
 
 const bootIds = (wanted: Wanted): string[] =>
@@ -56,8 +56,8 @@ test("says hello with what it is, and reports what it is ready for", async () =>
   expect(session.hello?.inventory).toMatchObject({ hostname: "h1", cores: 8, memoryMiB: 8192, diskGiB: 100 });
   expect(session.check("images")).toBe("ok");
   // A libvirtd that has just been started asks QEMU what it can do before it answers.
-  await until(() => session.check("libvirt") === "ok", "libvirt to answer");
-  await until(() => session.fulls > 0, "a whole report");
+  await until("libvirt to answer", () => session.check("libvirt") === "ok");
+  await until("a whole report", () => session.fulls > 0);
 });
 
 test("the key stays on the host, readable by root alone, and a second start joins no second time", async () => {
@@ -65,7 +65,7 @@ test("the key stays on the host, readable by root alone, and a second start join
   await host.killCompute("SIGTERM");
   session.hello = null;
   host.startCompute();
-  await until(() => session.hello !== null, "hello");
+  await until("hello", () => session.hello !== null);
   expect(bed.vstation.joins).toBe(1);
 });
 
@@ -103,11 +103,11 @@ test("a reset starts the guest over in the same process, once for each time it i
   await untilReady(wanted);
   const pid = host.qemuPid(wanted.id);
   session.want({ ...wanted, power: { state: "running", incarnation: 1, resets: 1 } });
-  await until(() => JSON.stringify(session.phase(wanted.id)).includes('"resets":1'), "the reset to be reported");
-  await until(() => bootIds(wanted).length === 2, "the second boot", 60_000);
+  await until("the reset to be reported", () => JSON.stringify(session.phase(wanted.id)).includes('"resets":1'));
+  await until("the second boot", () => bootIds(wanted).length === 2, 60_000);
   session.sendWhole();
   session.want({ ...wanted, power: { state: "running", incarnation: 1, resets: 1 } });
-  await until(() => session.seenGeneration === session.generation, "the repeated message to be taken");
+  await until("the repeated message to be taken", () => session.seenGeneration === session.generation);
   expect(host.qemuPid(wanted.id)).toBe(pid);
   expect(new Set(bootIds(wanted)).size).toBe(2);
   await endGuest(wanted);
@@ -138,7 +138,7 @@ test("a guest whose address changes while it is off has the new one, and the for
   const elsewhere = { ...wanted.spec, nics: [{ ...nic, ip: "10.77.0.200" }] };
   session.want({ ...off, spec: elsewhere });
   const leases = () => host.sh("cat /run/vstation/network/vpc-test0001/hosts/* 2>/dev/null || true");
-  await until(() => session.seen.get(wanted.id)?.generation === session.generation, "an answer to the change");
+  await until("an answer to the change", () => session.seen.get(wanted.id)?.generation === session.generation);
   // What it has answered to, it has done.
   expect(leases()).toBe("");
   const other = await startGuest({ nics: [{ ...nic, mac: "52:54:00:77:00:fe" }] });
@@ -182,12 +182,12 @@ test("a guest that VStation does not know any more is a stranger and runs on; so
   const wanted = await startGuest();
   const pid = host.qemuPid(wanted.id);
   session.forget(wanted.id);
-  await until(() => session.phase(wanted.id)?.is === "stranger", "it to be a stranger");
+  await until("it to be a stranger", () => session.phase(wanted.id)?.is === "stranger");
   expect(session.seen.get(wanted.id)).toMatchObject({ generation: 0, phase: { is: "stranger", running: true } });
   session.want({ ...wanted, epoch: 3 });
   await session.untilPhase(wanted.id, "running");
   session.want({ ...wanted, epoch: 2, power: { state: "gone" } });
-  await until(() => session.phase(wanted.id)?.is === "stranger", "the older placement to be refused");
+  await until("the older placement to be refused", () => session.phase(wanted.id)?.is === "stranger");
   expect(host.qemuPid(wanted.id)).toBe(pid);
   session.want({ ...wanted, epoch: 3, power: { state: "gone" } });
   await session.untilPhase(wanted.id, "gone");
@@ -203,10 +203,10 @@ test("the console is read from its log and shared by those who open it", async (
   }
   session.type("one", "echo $((6*7))-typed\n");
   for (const name of ["one", "two"]) {
-    await until(() => session.output.get(name)?.includes("42-typed") ?? false, `session ${name} to see the answer`);
+    await until(`session ${name} to see the answer`, () => session.output.get(name)?.includes("42-typed") ?? false);
   }
   await endGuest(wanted);
-  await until(() => session.closedConsoles.size === 2, "both sessions to be closed with the guest");
+  await until("both sessions to be closed with the guest", () => session.closedConsoles.size === 2);
   const late = session.ask({ kind: "console.open", instanceId: wanted.id, session: "late" });
   await expect(late).rejects.toThrow(/InstanceNotRunning/);
 });

@@ -7,10 +7,10 @@ import { cpus } from "node:os";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { WantedInstance } from "../../src/api/agent.ts";
 import { plainPromise, type Machine } from "../../src/core/machine.ts";
+import { until } from "../until.ts";
 import { ComputeBed } from "./support/compute-bed.ts";
 import type { ComputeHost } from "./support/compute-host.ts";
 import type { FakeHostSession } from "./support/fake-vstation.ts";
-import { until } from "./support/until.ts";
 import { tinyInstance } from "./support/wanted-documents.ts";
 
 type Wanted = Omit<WantedInstance, "generation">;
@@ -33,7 +33,7 @@ beforeAll(async () => {
   const shape = { cores: 8, memoryMiB: 8192, diskGiB: 100, numaNodes: 4, hugepagesMiB };
   ({ host, session } = await bed.host({ shape }));
   host.startCompute();
-  await until(() => session.hello !== null, "hello", patienceMs);
+  await until("hello", () => session.hello !== null, patienceMs);
 });
 
 afterAll(async () => {
@@ -95,7 +95,7 @@ function held(wanted: Wanted): number[] {
 async function said(wanted: Wanted): Promise<string> {
   const file = `${host.stateDir}/instances/${wanted.id}/console-1.log`;
   const line = (): string | undefined => /machine: (.*) end/.exec(readFileSync(file, "latin1"))?.[1];
-  await until(() => line() !== undefined, "the guest to describe its machine", patienceMs);
+  await until("the guest to describe its machine", () => line() !== undefined, patienceMs);
   return line() ?? "";
 }
 
@@ -178,8 +178,8 @@ test("running guests that share make way for a dedicated one, and get everything
   const emulator = (wanted: Wanted): string | undefined =>
     threads(wanted).find(({ name }) => name.startsWith("qemu"))?.cpus;
   await until(
-    () => vcpusOf(threads(shared))[0] === "0" && emulator(shared) === "0",
     "the shared guest to make way",
+    () => vcpusOf(threads(shared))[0] === "0" && emulator(shared) === "0",
     patienceMs,
   );
   expect(emulator(large)).toBe("0");
@@ -194,11 +194,11 @@ test("running guests that share make way for a dedicated one, and get everything
   host.sh(`virsh -c qemu:///system vcpupin ${shared.id} 0 ${everything} --live`);
   await host.killCompute();
   host.startCompute();
-  await until(() => vcpusOf(threads(shared))[0] === "0", "the shared guest to be put back", patienceMs);
+  await until("the shared guest to be put back", () => vcpusOf(threads(shared))[0] === "0", patienceMs);
   await end(large);
   await until(
-    () => vcpusOf(threads(later))[0] === everything,
     "the shared guests to have everything again",
+    () => vcpusOf(threads(later))[0] === everything,
     patienceMs,
   );
   await end(shared, later);
@@ -211,7 +211,7 @@ test("what cannot be read hides what is taken: nothing more is given, and guests
   await host.killCompute();
   session.hello = null;
   host.startCompute();
-  await until(() => session.hello !== null, "hello", patienceMs);
+  await until("hello", () => session.hello !== null, patienceMs);
   expect(session.check("machine")).toBe("warning");
   const other = tinyInstance({ vcpus: 2, memoryMiB: 128, machine: dedicated });
   session.want(other);
@@ -251,12 +251,12 @@ test("a host that cannot give the zone's processor says so, with the features th
   session.cpuBaseline = { model: "Nehalem", features: [{ name: "avx512f", policy: "require" }] };
   await host.killCompute();
   host.startCompute();
-  await until(() => session.check("processor") === "error", "the host to be not ready", patienceMs);
+  await until("the host to be not ready", () => session.check("processor") === "error", patienceMs);
   const check = session.hello?.readiness.checks.find(({ name }) => name === "processor");
   expect(check?.message).toMatch(/^guests cannot have the zone's processor, Nehalem: .*avx512f/);
   session.cpuBaseline = { model: "Nehalem", features: [] };
   await host.killCompute();
   host.startCompute();
-  await until(() => session.check("processor") === "ok", "the host to be ready again", patienceMs);
+  await until("the host to be ready again", () => session.check("processor") === "ok", patienceMs);
   session.cpuBaseline = "host";
 });

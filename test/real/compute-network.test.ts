@@ -3,10 +3,10 @@ import { execFile, execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Peer, WantedInstance } from "../../src/api/agent.ts";
+import { until } from "../until.ts";
 import { ComputeBed } from "./support/compute-bed.ts";
 import type { ComputeHost } from "./support/compute-host.ts";
 import type { FakeHostSession } from "./support/fake-vstation.ts";
-import { until } from "./support/until.ts";
 import { testGroup, testSubnet, tinyInstance } from "./support/wanted-documents.ts";
 
 let bed: ComputeBed;
@@ -27,13 +27,13 @@ beforeAll(async () => {
     host.startCompute();
   }
   for (const [index, session] of sessions.entries()) {
-    await until(() => session.hello !== null, "hello");
+    await until("hello", () => session.hello !== null);
     const guest = tinyInstance();
     guests.push(guest);
     session.want(guest);
     await session.untilPhase(guest.id, "running");
     const log = `${hosts[index]?.stateDir}/instances/${guest.id}/console-1.log`;
-    await until(() => readFileSync(log, "latin1").includes("tiny: ready"), "the guest's ready line", 90_000);
+    await until("the guest's ready line", () => readFileSync(log, "latin1").includes("tiny: ready"), 90_000);
   }
   const add = `link add ${outside.device} address ${outside.mac} mtu 1500 type vxlan id ${testSubnet.vni} local ${underlay.address} dev ${underlay.bridge} dstport 4789 nolearning`;
   ip(add);
@@ -96,7 +96,7 @@ async function inGuest(index: number, line: string, awaited: RegExp): Promise<st
   const name = `shell-${index}-${session.output.size}`;
   await session.ask({ kind: "console.open", instanceId: guest.id, session: name });
   session.type(name, `${line}\n`);
-  await until(() => awaited.test(session.output.get(name) ?? ""), `${awaited} from the guest`, 60_000);
+  await until(`${awaited} from the guest`, () => awaited.test(session.output.get(name) ?? ""), 60_000);
   return session.output.get(name) ?? "";
 }
 
@@ -106,7 +106,7 @@ test("what answers a tenant's DHCP and DNS is nobody on the host", () => {
 
 test("the machine outside reaches guests on both hosts by their own addresses", async () => {
   for (const index of [0, 1]) {
-    await until(async () => (await pings(addressOf(index), 1)) === 1, `guest ${index} to answer`, 60_000);
+    await until(`guest ${index} to answer`, async () => (await pings(addressOf(index), 1)) === 1, 60_000);
     expect(await pings(addressOf(index), 20)).toBe(20);
   }
 });
@@ -137,7 +137,7 @@ test("a Compute that is killed and comes back takes no packet from its guests", 
   const session = sessions[0];
   if (session) session.hello = null;
   host.startCompute();
-  await until(() => session?.hello !== null, "hello");
+  await until("hello", () => session?.hello !== null);
   expect(await counting).toBe(100);
   expect(host.sh(same)).toBe(before);
 });
@@ -148,7 +148,7 @@ test("what an operator broke is repaired by the next change", async () => {
   host.sh("ip link del vx-test0001; ip netns del vstation-test0001; nft flush ruleset; kill $(pgrep dnsmasq)");
   expect(await pings(addressOf(1), 1)).toBe(0);
   session.setPeers(members());
-  await until(async () => (await pings(addressOf(1), 1)) === 1, "the guest to answer again", 60_000);
+  await until("the guest to answer again", async () => (await pings(addressOf(1), 1)) === 1, 60_000);
   expect(host.sh("nft list table inet vstation")).toContain("masquerade");
   const gate = host.sh("nsenter --net=/run/netns/vstation-test0001 ip -4 addr show dev gw-test0001");
   expect(gate).toContain(`${testSubnet.gateway}/16`);

@@ -17,7 +17,7 @@ import { formatError, isFailure } from "../../src/lib/errors.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { identityOf } from "../faults/bed.ts";
 import { bootIdOf } from "../faults/guest.ts";
-import { expectThat, until } from "../faults/until.ts";
+import { expectThat, until } from "../until.ts";
 
 const sizeMiB = 1536;
 const ballastMiB = 256;
@@ -54,7 +54,7 @@ async function launch(name: string): Promise<{ id: InstanceId; ip: string; bootI
   if (id === undefined) throw new Error("RunInstances returned no id");
   await lab.cloud.succeeded([id], patienceMs);
   const { ip } = await lab.cloud.instance(id);
-  return { id, ip, bootId: await until(`${id} answers`, patienceMs, () => bootIdOf(ip)) };
+  return { id, ip, bootId: await until(`${id} answers`, () => bootIdOf(ip), patienceMs) };
 }
 
 function freeMiB(): number {
@@ -83,19 +83,23 @@ it(
 
     // Every answer meanwhile is an answer or a failure that says why; silence is none.
     const refusals = new Set<string>();
-    const isPaused = until("the instance says that there is no room", 10 * 60_000, async () => {
-      try {
-        const instance = await lab.cloud.instance(writer.id);
-        expectThat(
-          instance.attention?.includes("storage is full") === true,
-          `attention: ${instance.attention ?? "none"}`,
-        );
-        return instance;
-      } catch (error) {
-        if (isFailure(error)) refusals.add(`${error.kind}: ${error.message}`);
-        throw error;
-      }
-    });
+    const isPaused = until(
+      "the instance says that there is no room",
+      async () => {
+        try {
+          const instance = await lab.cloud.instance(writer.id);
+          expectThat(
+            instance.attention?.includes("storage is full") === true,
+            `attention: ${instance.attention ?? "none"}`,
+          );
+          return instance;
+        } catch (error) {
+          if (isFailure(error)) refusals.add(`${error.kind}: ${error.message}`);
+          throw error;
+        }
+      },
+      10 * 60_000,
+    );
     const paused = await Promise.race([isPaused, ended]);
     expect(paused.state).toBe("RUNNING");
     for (const refusal of refusals) expect(refusal).toMatch(/^(unavailable|internal): .{10,}/);
@@ -104,7 +108,7 @@ it(
     expect(await bootIdOf(neighbour.ip)).toBe(neighbour.bootId);
 
     rmSync(ballast);
-    expect(await until("the guest goes on", patienceMs, () => bootIdOf(writer.ip))).toBe(writer.bootId);
+    expect(await until("the guest goes on", () => bootIdOf(writer.ip), patienceMs)).toBe(writer.bootId);
     expect(await bulk).toMatchObject({ writtenMiB: wishMiB });
     const status = await records.recordsStop(60_000);
     expect(status).toMatchObject({ failed: 0, error: "" });
@@ -114,10 +118,15 @@ it(
     bulkWriter.close();
     expect([writer, neighbour].map(({ id }) => identityOf(lab, id))).toEqual(processes);
 
-    await until("the instance has nothing to say any more", patienceMs, async () => {
-      const { attention } = await lab.cloud.instance(writer.id);
-      expectThat(attention === null, `attention: ${attention ?? ""}`);
-    });
+    await until(
+      "the instance has nothing to say any more",
+      async () => {
+        const { attention } = await lab.cloud.instance(writer.id);
+        expectThat(attention === null, `attention: ${attention ?? ""}`);
+        return true;
+      },
+      patienceMs,
+    );
     await lab.cloud.terminate(writer.id, neighbour.id);
     await lab.cloud.succeeded([writer.id, neighbour.id], patienceMs);
     const third = await launch("third");

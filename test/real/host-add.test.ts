@@ -9,8 +9,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ProbeClient } from "../../guest/probe-client.ts";
 import { TestLab } from "../../lab/testing.ts";
 import { NativeClient } from "../../src/api/native/client.ts";
+import { until } from "../until.ts";
 import { Machine, traces } from "./support/machine.ts";
-import { until } from "./support/until.ts";
 
 const program = join(import.meta.dirname, "../../vstation");
 const patienceMs = 120_000;
@@ -91,8 +91,8 @@ describe("a machine", () => {
   it("has used the token up for every other machine", async () => {
     const refused = other.run(line);
     await until(
-      async () => (await other.run("journalctl -u vstation-compute")).text.includes("JoinTokenUsed"),
       "the refusal",
+      async () => (await other.run("journalctl -u vstation-compute")).text.includes("JoinTokenUsed"),
       patienceMs,
     );
     await other.run("pkill -f '[-]-name machine-a'; sh /opt/vstation/current/packaging/host/uninstall.sh");
@@ -108,17 +108,17 @@ describe("a machine", () => {
     const [id] = instanceIds;
     if (id === undefined) throw new Error("nothing was made");
     const look = async () => native.call("instanceGet", { params: { id } });
-    await until(async () => (await look()).state === "RUNNING", "the instance to run", patienceMs);
+    await until("the instance to run", async () => (await look()).state === "RUNNING", patienceMs);
     const { ip } = await look();
     let answered = "";
     await until(
+      "the guest's answer",
       async () => {
         const probe = await ProbeClient.connect(ip).catch(() => undefined);
         answered = (await probe?.info().catch(() => undefined))?.instanceId ?? "";
         probe?.close();
         return answered !== "";
       },
-      "the guest's answer",
       patienceMs,
     );
     expect(answered).toBe(id);
@@ -135,19 +135,19 @@ describe("a machine", () => {
     const guest = await pidOf("pgrep qemu-system");
     await machine.run(`kill -STOP ${compute}`);
     await until(
-      async () => !["0", compute].includes(await pidOf("systemctl show -P MainPID vstation-compute")),
       "another Compute",
+      async () => !["0", compute].includes(await pidOf("systemctl show -P MainPID vstation-compute")),
       patienceMs,
     );
-    await until(async () => (await hosts())[0]?.state === "ready", "the host to be ready again", patienceMs);
+    await until("the host to be ready again", async () => (await hosts())[0]?.state === "ready", patienceMs);
     expect(await pidOf("pgrep qemu-system")).toBe(guest);
     await machine.run(`rm -r ${dropIn}; systemctl daemon-reload`);
 
     await expect(vstation("host", "remove", "machine-a", "-y")).rejects.toThrow(id);
     await native.call("instanceTerminate", { request: { ids: [id] } });
     await until(
-      async () => (await native.call("instanceList", { query: {} })).instances.length === 0,
       "the instance to be gone",
+      async () => (await native.call("instanceList", { query: {} })).instances.length === 0,
       patienceMs,
     );
   });
@@ -161,13 +161,11 @@ describe("a machine", () => {
       });
     await expect(run()).rejects.toMatchObject({ code: "InsufficientCapacity" });
     await vstation("host", "uncordon", "machine-a");
-    await until(
-      async () =>
-        run().then(
-          () => true,
-          () => false,
-        ),
-      "room again",
+    await until("room again", async () =>
+      run().then(
+        () => true,
+        () => false,
+      ),
     );
   });
 
@@ -175,8 +173,8 @@ describe("a machine", () => {
     expect((await machine.run(traces)).text).toContain("/opt/vstation");
     expect(await vstation("host", "remove", "machine-a", "-y")).toContain("clears itself away");
     await until(
-      async () => (await machine.run("test -e /opt/vstation")).code !== 0,
       "it to clear itself away",
+      async () => (await machine.run("test -e /opt/vstation")).code !== 0,
       patienceMs,
     );
     expect((await machine.run(traces)).text).toBe("");
@@ -192,11 +190,11 @@ describe("a machine without curl that dies", () => {
     expect((await other.run(traces)).text).toBe("");
     const { text } = await other.run(await lineFor("machine-b"));
     expect(text).toContain("This machine is a host");
-    await until(async () => (await hosts()).some(({ state }) => state === "ready"), "the host to be ready", patienceMs);
+    await until("the host to be ready", async () => (await hosts()).some(({ state }) => state === "ready"), patienceMs);
     await other.destroy();
     await until(
-      async () => (await hosts()).some(({ state }) => state === "unreachable"),
       "it to be missed",
+      async () => (await hosts()).some(({ state }) => state === "unreachable"),
       patienceMs,
     );
     await expect(vstation("host", "remove", "machine-b", "-y")).rejects.toThrow(/out of reach/);

@@ -16,10 +16,11 @@ import type { ImageId } from "../../src/lib/ids.ts";
 import { sleep } from "../../src/lib/retry.ts";
 import { confinedId } from "../../src/vstation/images/confined.ts";
 import { convertDisk, honestGrowth } from "../../src/vstation/images/convert.ts";
+import { until } from "../until.ts";
 import { inState, run, terminate } from "./support/cloud.ts";
 import { badDisks, rawDisk } from "./support/disks.ts";
 import { TestPostgres } from "./support/postgres.ts";
-import { eventually, persistently, TestVstation } from "./support/vstation.ts";
+import { persistently, TestVstation } from "./support/vstation.ts";
 
 const root = join(import.meta.dirname, "../..");
 const postgres = new TestPostgres();
@@ -88,7 +89,7 @@ const get = (id: ImageId): Promise<ImageWire> =>
   persistently(() => vstation.native.call("imageGet", { params: { id } }));
 
 async function ended(id: ImageId, ms = 120_000): Promise<ImageWire> {
-  return eventually(
+  return until(
     `the end of ${id}`,
     async () => {
       const image = await get(id);
@@ -230,7 +231,7 @@ describe("an import that is killed", () => {
     });
     const steps = async (): Promise<(string | null)[]> =>
       (await persistently(() => vstation.native.call("imageList", {}))).images.map(({ step }) => step);
-    await eventually("both are under way", async () => {
+    await until("both are under way", async () => {
       const now = await steps();
       return now.includes("receive") && now.includes("fetch") ? true : undefined;
     });
@@ -249,7 +250,7 @@ describe("an import that is killed", () => {
       execFileSync("qemu-img", ["compare", "-f", "raw", "-F", "qcow2", file, join(imageFolder(id), "disk.qcow2")]);
     }
     expect(vstation.pid).not.toBe(before);
-    await eventually("nothing is left", () => (remains().length === 0 ? true : undefined));
+    await until("nothing is left", () => (remains().length === 0 ? true : undefined));
     const confined = spawnSync("pgrep", ["-u", String(confinedId)], { encoding: "utf8" });
     expect(confined.stdout).toBe("");
     webPace = Infinity;
@@ -299,11 +300,11 @@ describe("an account's image", () => {
     await sleep(3_000);
     expect(existsSync(join(imageFolder(id), "disk.qcow2"))).toBe(true);
     await persistently(() => terminate(vstation.native, ids));
-    await eventually("the instances are gone", async () => {
+    await until("the instances are gone", async () => {
       const { total } = await vstation.native.call("instanceList", { query: { imageId: [id] } });
       return total === 0 ? true : undefined;
     });
     await sweeps();
-    await eventually("its files are gone", () => (existsSync(imageFolder(id)) ? undefined : true), 30_000);
+    await until("its files are gone", () => (existsSync(imageFolder(id)) ? undefined : true), 30_000);
   });
 });

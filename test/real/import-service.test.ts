@@ -8,11 +8,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { edgeDown, edgeUp } from "../../lab/edge.ts";
+import { until } from "../until.ts";
 import { rawDisk } from "./support/disks.ts";
 import { exampleConfig, installVStation, newCluster, put } from "./support/install.ts";
 import { Machine } from "./support/machine.ts";
 import type { Outcome } from "../../src/vstation/images/confined.ts";
-import { until } from "./support/until.ts";
 
 vi.setConfig({ testTimeout: 400_000 });
 const patienceMs = 120_000;
@@ -153,9 +153,9 @@ describe("a program in its confinement", () => {
     expect(await tried("sleep 1000", { ms: 1_000 })).toMatchObject({ killedBy: "SIGKILL", late: true });
     const running = machine.run(`${order("sleep 1001", {}, true)} & sleep 1000`);
     const alive = async (): Promise<boolean> => (await machine.run("pgrep -f 'sleep 100[1]$'")).code === 0;
-    await until(alive, "it to run", patienceMs);
+    await until("it to run", alive, patienceMs);
     await machine.must("pkill -KILL -u vstation -f confined.ts");
-    await until(async () => !(await alive()), "its end", patienceMs);
+    await until("its end", async () => !(await alive()), patienceMs);
     await machine.run("pkill -f 'sleep 100[0]'");
     await running;
   });

@@ -11,9 +11,9 @@ import { createLog } from "../../src/lib/log.ts";
 import type { DomainRef, Libvirt } from "../../src/libvirt/contract.ts";
 import type { MigrationOptions } from "../../src/libvirt/migration-contract.ts";
 import { openLibvirt } from "../../src/libvirt/open.ts";
+import { until } from "../until.ts";
 import { echoDomainXml, writeEchoDisk } from "./support/echo-guest.ts";
 import { PrivateLibvirtd } from "./support/private-libvirtd.ts";
-import { until } from "./support/until.ts";
 
 const log = createLog("test", { part: "libvirt-migration" });
 let shared: string;
@@ -90,8 +90,8 @@ test("a running guest moves, phase by phase, and goes on where it was", async ()
   if (!moved) return;
   expect(await there.domainState(moved)).toEqual({ state: "running", reason: "migrated" });
   expect(await echoes(there, moved)).toBe(true);
-  await until(() => iterations.length > 0, "an iteration");
-  await until(() => jobs.length > 0, "the end of the job");
+  await until("an iteration", () => iterations.length > 0);
+  await until("the end of the job", () => jobs.length > 0);
   await there.domainDestroy(moved);
   await there.domainUndefine(moved);
 });
@@ -101,7 +101,7 @@ test("a perform that fails leaves the guest running where it was", async () => {
   const plan = options(49_322, { bandwidth: 1n });
   const prepared = await there.migratePrepare(await here.migrateBegin(domain, plan), plan);
   const performing = here.migratePerform(domain, prepared, plan);
-  await until(async () => (await here.jobStats(domain)).type === "unbounded", "the job to run");
+  await until("the job to run", async () => (await here.jobStats(domain)).type === "unbounded");
   // The main connection stays free while the copy runs.
   expect(await here.domainState(domain)).toMatchObject({ state: "running" });
   await here.jobAbort(domain);
@@ -121,9 +121,9 @@ test("a target whose libvirtd dies while it receives costs nothing but the attem
   const plan = options(49_323, { bandwidth: 1n });
   const prepared = await there.migratePrepare(await here.migrateBegin(domain, plan), plan);
   const performing = here.migratePerform(domain, prepared, plan);
-  await until(async () => (await here.jobStats(domain)).type === "unbounded", "the job to run");
+  await until("the job to run", async () => (await here.jobStats(domain)).type === "unbounded");
   await target.killDaemon();
-  await until(() => there.link !== "connected", "the loss to be seen");
+  await until("the loss to be seen", () => there.link !== "connected");
   await expect(there.migrateFinish(domain, new Uint8Array(0), true, plan)).rejects.toMatchObject({
     code: "LibvirtNotConnected",
   });
@@ -135,7 +135,7 @@ test("a target whose libvirtd dies while it receives costs nothing but the attem
 
   await target.startDaemon();
   await there.ready();
-  await until(async () => (await there.domainLookupByUuid(domain.uuid)) === undefined, "the half-made guest to go");
+  await until("the half-made guest to go", async () => (await there.domainLookupByUuid(domain.uuid)) === undefined);
   await here.domainDestroy(domain);
   await here.domainUndefine(domain);
 });

@@ -12,9 +12,9 @@ import { Failure, formatError } from "../../src/lib/errors.ts";
 import { createLog } from "../../src/lib/log.ts";
 import type { DomainRef, Libvirt } from "../../src/libvirt/contract.ts";
 import { openLibvirt } from "../../src/libvirt/open.ts";
+import { until } from "../until.ts";
 import { echoDomainXml, writeEchoDisk } from "./support/echo-guest.ts";
 import { PrivateLibvirtd } from "./support/private-libvirtd.ts";
-import { until } from "./support/until.ts";
 
 const wantedCalls = Number(process.env["VSTATION_MONKEY_CALLS"] ?? 10_000);
 const users = 24;
@@ -154,24 +154,24 @@ test(
     await daemon.killDaemon();
     await daemon.startDaemon();
     await libvirt.ready();
-    await until(() => libvirt.outstanding.abandoned === 0, "late replies to come in");
-    await until(() => libvirt.outstanding.streams === 0, "streams to be gone");
+    await until("late replies to come in", () => libvirt.outstanding.abandoned === 0);
+    await until("streams to be gone", () => libvirt.outstanding.streams === 0);
     expect(settled).toBe(issued);
     expect(libvirt.outstanding).toEqual({ waiting: 0, abandoned: 0, streams: 0, topics: 1 });
     expect(libvirt.counters).toMatchObject({ strayReplies: 0, malformed: 0, listenerFailures: 0 });
     expect(outcomes.get("answered")).toBeGreaterThan(0);
     expect([...outcomes.keys()].filter((key) => /Protocol|Arguments|Clogged/.test(key))).toEqual([]);
     expect(kills).toBeGreaterThan(0);
-    await until(() => resyncs === libvirt.counters.connects, "a resync for every connect");
+    await until("a resync for every connect", () => resyncs === libvirt.counters.connects);
     // The guest never noticed, and what is subscribed still arrives.
     expect(await daemon.qemuPid("guest")).toBe(qemu);
     changes.length = 0;
     await libvirt.domainSuspend(guest);
-    await until(() => changes.includes("guest suspended"), "an event at the end");
+    await until("an event at the end", () => changes.includes("guest suspended"));
     await libvirt.domainDestroy(guest);
     process.stderr.write(`monkey: seed ${seed}, ${kills} kills, ${JSON.stringify(Object.fromEntries(outcomes))}\n`);
     process.stderr.write(`monkey: ${JSON.stringify(libvirt.counters)}\n`);
     await libvirt.close();
-    await until(() => openFiles() <= filesBefore, `open files to be ${filesBefore} again`);
+    await until(`open files to be ${filesBefore} again`, () => openFiles() <= filesBefore);
   },
 );

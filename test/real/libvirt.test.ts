@@ -7,9 +7,9 @@ import type { ByteStream, DomainRef, Libvirt, LinkState, ResyncReason } from "..
 import type { DomainEventOf, MonitorEvent } from "../../src/libvirt/events.ts";
 import { openLibvirt } from "../../src/libvirt/open.ts";
 import { domains } from "../../src/libvirt/protocol/domain.ts";
+import { until } from "../until.ts";
 import { echoDomainXml, greeting, writeEchoDisk } from "./support/echo-guest.ts";
 import { PrivateLibvirtd } from "./support/private-libvirtd.ts";
-import { until } from "./support/until.ts";
 
 const log = createLog("test", { part: "libvirt" });
 let daemon: PrivateLibvirtd;
@@ -112,7 +112,7 @@ test("a guest is defined, started, talked to, examined and destroyed, and every 
   await libvirt.domainReset(domain);
   await endGuest(libvirt, domain);
   expect(await libvirt.domainLookupByName("life")).toBeUndefined();
-  await until(() => changes.some(({ change }) => change === "undefined"), "the last event");
+  await until("the last event", () => changes.some(({ change }) => change === "undefined"));
   expect(changes.map(({ change, detail }) => `${change}/${detail}`)).toEqual([
     "defined/added",
     "started/booted",
@@ -149,7 +149,7 @@ test("what the daemon and QEMU refuse comes as typed errors", async () => {
   });
   await endGuest(libvirt, domain);
   await expect(libvirt.domainDestroy(domain)).rejects.toMatchObject({ reason: "NoDomain" });
-  await until(() => libvirt.outstanding.streams === 0, "the refused stream's connection to be gone");
+  await until("the refused stream's connection to be gone", () => libvirt.outstanding.streams === 0);
 });
 
 test("a killed daemon settles the waiter, and the new one is found, subscribed to again and asked again; the guest never stops", async () => {
@@ -185,7 +185,7 @@ test("a killed daemon settles the waiter, and the new one is found, subscribed t
   await libvirt.ready();
   expect(await libvirt.domainState(domain)).toMatchObject({ state: "running" });
   await libvirt.domainSuspend(domain);
-  await until(() => changes.includes("survivor suspended"), "an event through the renewed subscription");
+  await until("an event through the renewed subscription", () => changes.includes("survivor suspended"));
   expect(await daemon.qemuPid("survivor")).toBe(qemu);
   expect(links).toEqual(["connected", "lost", "connected"]);
   expect(resyncs).toEqual(["connected", "reconnected"]);
@@ -222,7 +222,7 @@ test("a guest whose QEMU hangs keeps neither its neighbour nor the end of itself
   expect(await libvirt.domainState(hung)).toMatchObject({ state: "running" });
   expect(await libvirt.qmp(neighbour, "query-status")).toMatchObject({ status: "running" });
   await libvirt.domainDestroy(hung, { graceful: false });
-  await until(() => libvirt.outstanding.abandoned === 0, "the hung calls to come back");
+  await until("the hung calls to come back", () => libvirt.outstanding.abandoned === 0);
   expect(libvirt.counters).toMatchObject({ losses: 0, lateReplies: 2 });
   await libvirt.domainUndefine(hung);
   await endGuest(libvirt, neighbour);
@@ -245,7 +245,7 @@ test("a call past its deadline says that the outcome is unknown, and its late an
     daemon.signal("SIGCONT");
   }
   expect(await libvirt.hostname()).toBe(daemon.hostname);
-  await until(() => libvirt.outstanding.abandoned === 0, "the late replies");
+  await until("the late replies", () => libvirt.outstanding.abandoned === 0);
   expect(libvirt.counters).toMatchObject({ lateReplies: 2, strayReplies: 0, timeouts: 1 });
 });
 

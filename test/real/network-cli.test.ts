@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { TestLab } from "../../lab/testing.ts";
 import { bootIdOf } from "../faults/guest.ts";
-import { until } from "./support/until.ts";
+import { until } from "../until.ts";
 
 const program = join(import.meta.dirname, "../../vstation");
 const lab = new TestLab();
@@ -108,15 +108,15 @@ test("a VPC, a subnet and a group with rules are made, and an instance is run in
 });
 
 test("it gets out when its subnet has a way out, and no longer", async () => {
-  await until(() => getsOut().then((out) => out === false), "the guest's shell to find no way out", 60_000);
+  await until("the guest's shell to find no way out", () => getsOut().then((out) => out === false), 60_000);
   await cli("nat-gateway create out --vpc shop");
   const { routeTables } = await json<{ routeTables: { id: string }[] }>("route-table list --vpc shop");
   const table = routeTables[0]?.id ?? "";
   await cli(`route-table set ${table} --nat-gateway out`);
-  await until(() => getsOut().then((out) => out === true), "the guest to get out", 60_000);
+  await until("the guest to get out", () => getsOut().then((out) => out === true), 60_000);
   expect(await refused("nat-gateway delete out --yes")).toContain("next: ");
   await cli(`route-table set ${table} --no-nat-gateway`);
-  await until(() => getsOut().then((out) => out === false), "the guest to get out no more", 60_000);
+  await until("the guest to get out no more", () => getsOut().then((out) => out === false), 60_000);
   await cli("nat-gateway delete out --yes");
 });
 
@@ -125,18 +125,18 @@ test("it is reached from outside by an address of its own, as far as its rules g
   outside = ip;
   await cli(`address attach ${ip} --to web`);
   expect((await json<Shown>("instance show web")).elastic?.ip).toBe(ip);
-  await until(() => pings(ip), "the elastic address to answer", 60_000);
-  await until(() => answers(ip), "the port to answer", 60_000);
-  await until(() => getsOut().then((out) => out === true), "the guest to get out by its own address", 60_000);
+  await until("the elastic address to answer", () => pings(ip), 60_000);
+  await until("the port to answer", () => answers(ip), 60_000);
+  await until("the guest to get out by its own address", () => getsOut().then((out) => out === true), 60_000);
 
   await cli("security-group remove web tcp:7777 --from anywhere");
-  await until(async () => !(await answers(ip)), "the port to be closed", 60_000);
+  await until("the port to be closed", async () => !(await answers(ip)), 60_000);
   expect(await pings(ip)).toBe(true);
   await cli("instance set web --security-group default");
-  await until(() => answers(ip), "the port to answer by another group's rules", 60_000);
+  await until("the port to answer by another group's rules", () => answers(ip), 60_000);
   await cli("instance set web --security-group web --security-group default");
   await cli("security-group refuse web tcp:7777 --from anywhere");
-  await until(async () => !(await answers(ip)), "the port to be refused by the first group", 60_000);
+  await until("the port to be refused by the first group", async () => !(await answers(ip)), 60_000);
 });
 
 test("nothing is taken away that is in use, and then all of it is", async () => {
@@ -149,7 +149,7 @@ test("nothing is taken away that is in use, and then all of it is", async () => 
     expect(await refused(line)).toContain("next: ");
   }
   await cli("address detach front");
-  await until(async () => !(await pings(outside)), "the address to be nobody's", 60_000);
+  await until("the address to be nobody's", async () => !(await pings(outside)), 60_000);
   await cli(`address release ${outside} --yes`);
   await cli("instance terminate web --yes --wait");
   await cli("subnet delete front --yes");

@@ -6,10 +6,10 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { WantedSubnet, WantedVpc } from "../../src/api/agent.ts";
 import { newId, type SubnetId, type VpcId } from "../../src/lib/ids.ts";
 import { crashPoints } from "../faults/points.ts";
+import { until } from "../until.ts";
 import { TestUnderlay } from "./support/compute-host.ts";
 import type { NetworkOrder } from "./support/network-driver.ts";
 import { guestSpec, NetworkHost, type Nic } from "./support/network-host.ts";
-import { until } from "./support/until.ts";
 import { testGroup } from "./support/wanted-documents.ts";
 
 const points = crashPoints()
@@ -83,7 +83,7 @@ function state(host: NetworkHost): string {
 }
 
 async function settled(host: NetworkHost, order: NetworkOrder): Promise<void> {
-  await until(async () => (await host.tryOrder(order)) === null, "the network to be as wanted", 30_000);
+  await until("the network to be as wanted", async () => (await host.tryOrder(order)) === null, 30_000);
 }
 
 test.each(points)("a death at %s, coming and going", async (point) => {
@@ -108,7 +108,7 @@ test.each(points)("a death at %s, coming and going", async (point) => {
       host.startCompute();
       await settled(host, order);
       // A namespace's end is the kernel's to finish.
-      await until(() => state(host) === as, "the same as without a death", 30_000).catch(() => undefined);
+      await until("the same as without a death", () => state(host) === as, 30_000).catch(() => undefined);
       expect(state(host)).toBe(as);
     }
   } finally {

@@ -7,10 +7,10 @@ import { createServer, type AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { SecurityRule, WantedSecurityGroup, WantedSubnet, WantedVpc } from "../../src/api/agent.ts";
 import { newId, type InstanceId, type SecurityGroupId, type SubnetId, type VpcId } from "../../src/lib/ids.ts";
+import { until } from "../until.ts";
 import { TestUnderlay } from "./support/compute-host.ts";
 import type { NetworkOrder } from "./support/network-driver.ts";
 import { guestSpec, NetworkHost, type Nic } from "./support/network-host.ts";
-import { until } from "./support/until.ts";
 
 const vpc: WantedVpc = { id: "vpc-elastic1" as VpcId, cidrs: ["10.1.0.0/16"], domain: "z.internal" };
 const subnet: WantedSubnet = {
@@ -106,7 +106,7 @@ afterAll(async () => {
 });
 
 test("an instance is reached by its elastic address, and goes out by it from a subnet that has no other way out", async () => {
-  await until(() => answers(elastic), "the elastic address to answer", 30_000);
+  await until("the elastic address to answer", () => answers(elastic), 30_000);
   expect(await getsOut(known, "known")).toBe(true);
   expect(await getsOut(unknown, "unknown")).toBe(false);
   const callers: (string | undefined)[] = [];
@@ -145,10 +145,10 @@ test("the address goes with the instance to another host, and the underlay is to
   await everywhere("changed");
   await everywhere("guests");
   // Before anybody asks: a gratuitous ARP came.
-  await until(() => entry().includes(macOf(hostOf(known))), "the machine to know the new host", 10_000);
+  await until("the machine to know the new host", () => entry().includes(macOf(hostOf(known))), 10_000);
   hostOf(known).plug("known", known.id, known.nic);
   await hostOf(known).lease("known");
-  await until(() => answers(elastic), "the elastic address to answer from the other host", 30_000);
+  await until("the elastic address to answer from the other host", () => answers(elastic), 30_000);
   expect(hosts[0]?.sh("ip neigh show proxy; ip route")).not.toContain(elastic);
 });
 

@@ -7,10 +7,10 @@ import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Peer, SecurityRule, WantedSecurityGroup, WantedSubnet, WantedVpc } from "../../src/api/agent.ts";
 import { newId, type InstanceId, type SecurityGroupId, type SubnetId, type VpcId } from "../../src/lib/ids.ts";
+import { until } from "../until.ts";
 import { TestUnderlay } from "./support/compute-host.ts";
 import type { NetworkOrder } from "./support/network-driver.ts";
 import { guestSpec, NetworkHost, type Nic } from "./support/network-host.ts";
-import { until } from "./support/until.ts";
 
 const vpc = (name: string): WantedVpc => ({
   id: `vpc-${name}` as VpcId,
@@ -132,8 +132,8 @@ test("each guest gets its own address by DHCP, and the same address in two VPCs 
   expect(await pings(d, a.nic.ip)).toBe(false);
   for (const port of [80, 443]) serve(a, port);
   for (const port of [80, 443]) serve(e, port);
-  await until(() => reaches(d, a, 80), "the red web server to answer", 30_000);
-  await until(() => reaches(f, e, 80), "the blue web server to answer", 30_000);
+  await until("the red web server to answer", () => reaches(d, a, 80), 30_000);
+  await until("the blue web server to answer", () => reaches(f, e, 80), 30_000);
 });
 
 test("routes between a VPC's subnets, over hosts, and not into another VPC", async () => {
@@ -157,8 +157,8 @@ const knowsItself = async (one: Guest): Promise<boolean> => (await ask(one, "ins
 
 test("tells each guest about itself at both addresses, and one VPC nothing of another", async () => {
   for (const at of ["169.254.0.23", "169.254.169.254"]) {
-    await until(async () => (await ask(a, "instance-id", at)) === a.id, "the red guest to learn its id", 30_000);
-    await until(async () => (await ask(e, "instance-id", at)) === e.id, "the blue one to learn its own", 30_000);
+    await until("the red guest to learn its id", async () => (await ask(a, "instance-id", at)) === a.id, 30_000);
+    await until("the blue one to learn its own", async () => (await ask(e, "instance-id", at)) === e.id, 30_000);
   }
   expect(await ask(b, "local-ipv4")).toBe(b.nic.ip);
   expect(await ask(c, "placement/zone")).toBe("test-1");
@@ -186,7 +186,7 @@ test("a rule that closes a port closes it at once, and an admitted connection li
   let heard = "";
   listener.stdout?.on("data", (part: Buffer) => (heard += part.toString()));
   talker.stdin?.write("before\n");
-  await until(() => heard.includes("before"), "the first line to arrive", 30_000);
+  await until("the first line to arrive", () => heard.includes("before"), 30_000);
   expect(await reaches(d, a, 80)).toBe(true);
   // Port 80 is not named any more.
   groups = [open, { ...web, ingress: [accept({ protocol: "tcp", ports: [{ from: 8080, to: 8080 }] })] }, clients];
@@ -194,7 +194,7 @@ test("a rule that closes a port closes it at once, and an admitted connection li
   // Nothing is waited for: when Compute has taken the change over, the port is closed.
   expect(await reaches(d, a, 80)).toBe(false);
   talker.stdin?.write("after\n");
-  await until(() => heard.includes("after"), "the second line to arrive", 30_000);
+  await until("the second line to arrive", () => heard.includes("after"), 30_000);
   // And one that is not admitted any more ends, although it is there.
   groups = [open, { ...web, ingress: [] }, clients];
   await everywhere("changed");
@@ -215,7 +215,7 @@ test("nobody speaks as somebody else", async () => {
   await say(d, `ip link set eth0 address 02:56:00:00:00:77`);
   expect(await pings(d, c.nic.ip)).toBe(false);
   await say(d, `ip link set eth0 address ${d.nic.mac}`);
-  await until(() => pings(d, c.nic.ip), "the honest guest to be heard again", 30_000);
+  await until("the honest guest to be heard again", () => pings(d, c.nic.ip), 30_000);
   // An ARP answer for the gateway's address reaches nobody.
   await say(b, `ip addr add 10.1.1.1/32 dev eth0`);
   await say(b, `busybox arping -U -c 3 -I eth0 -s 10.1.1.1 10.1.1.1`);
@@ -251,11 +251,11 @@ test("a metadata service that is slow to come is waited for, and no other VPC's 
   const slowly = pathToFileURL(join(import.meta.dirname, "support/slow-listener.ts")).href;
   host.startCompute({ NODE_OPTIONS: `--import=${slowly}`, SLOW_LISTENER: folder });
   await host.order(order(0, "check"));
-  await until(async () => (await knowsItself(a)) || (await knowsItself(f)), "one VPC's service to be there", 60_000);
+  await until("one VPC's service to be there", async () => (await knowsItself(a)) || (await knowsItself(f)), 60_000);
   const slow = (await knowsItself(a)) ? f : a;
   expect(await knowsItself(slow)).toBe(false);
   host.sh(`ls ${folder}/held; touch ${folder}/go`);
-  await until(() => knowsItself(slow), "the slow one to be there too", 60_000);
+  await until("the slow one to be there too", () => knowsItself(slow), 60_000);
 });
 
 test("what somebody changed is put right by a check", async () => {
@@ -265,13 +265,13 @@ test("what somebody changed is put right by a check", async () => {
      nsenter --net=/run/netns/vstation-red00001 nft flush ruleset; ip netns del vstation-blue0001`,
   );
   await until(
-    () => host.tryOrder(order(0, "check")).then((error) => error === null),
     "a check without an error",
+    () => host.tryOrder(order(0, "check")).then((error) => error === null),
     30_000,
   );
   expect(await reaches(d, a, 80)).toBe(true);
   expect(await reaches(d, a, 443)).toBe(false);
-  await until(() => pings(f, e.nic.ip), "the blue guests to reach each other", 30_000);
+  await until("the blue guests to reach each other", () => pings(f, e.nic.ip), 30_000);
 });
 
 test("nothing is left when a host's last guest of a VPC has gone", async () => {
@@ -279,7 +279,7 @@ test("nothing is left when a host's last guest of a VPC has gone", async () => {
   for (const one of guests.filter((each) => each.host === 0)) host.unplug(one.name, one.id);
   guests = guests.filter((one) => one.host !== 0);
   await host.order({ ...order(0, "changed"), network: { vpcs: [], subnets: [], securityGroups: [] } });
-  await until(() => host.sh("pgrep dnsmasq || true") === "", "dnsmasq to have ended", 30_000);
+  await until("dnsmasq to have ended", () => host.sh("pgrep dnsmasq || true") === "", 30_000);
   const left = host.sh("ls /run/netns /run/network; ip -o link | cut -d: -f2").trim().split(/\s+/);
   const cable = expect.stringMatching(/^eth0@/) as string;
   expect(left).toEqual(["/run/netns:", "/run/network:", "slots.json", "lo", cable]);

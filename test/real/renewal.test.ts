@@ -9,11 +9,11 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { signingRequest } from "../../src/compute/link/csr.ts";
 import type { HostId } from "../../src/lib/ids.ts";
+import { until } from "../until.ts";
 import { ComputeBed } from "./support/compute-bed.ts";
 import { ComputeHost, TestUnderlay } from "./support/compute-host.ts";
 import { TestPostgres } from "./support/postgres.ts";
 import { TestVstation } from "./support/vstation.ts";
-import { until } from "./support/until.ts";
 
 const patienceMs = 90_000;
 const seconds = 40;
@@ -67,15 +67,15 @@ async function isReady(): Promise<boolean> {
 
 /** Until the certificate on the disk is another one. */
 async function renewed(from: string): Promise<string> {
-  await until(() => held()?.certificate !== from, "another certificate", patienceMs);
+  await until("another certificate", () => held()?.certificate !== from, patienceMs);
   return held()?.certificate ?? "";
 }
 
 test("a host's certificate is another one before it ends, time and again, under the same key, and what is read is whole", async () => {
   const supervised = host.superviseCompute();
   try {
-    await until(() => held() !== undefined, "the host to join", patienceMs);
-    await until(isReady, "the host to be ready", patienceMs);
+    await until("the host to join", () => held() !== undefined, patienceMs);
+    await until("the host to be ready", isReady, patienceMs);
     const [first, firstKey] = [held()?.certificate ?? "", key()];
     expect(endOf(first)).toBeLessThan(Date.now() + seconds * 1000);
     const second = await renewed(first);
@@ -84,10 +84,10 @@ test("a host's certificate is another one before it ends, time and again, under 
     expect(Date.now()).toBeLessThan(endOf(second));
     expect(key()).toBe(firstKey);
     // With the first one long gone, a new connection is made with what is there now.
-    await until(() => Date.now() > endOf(first), "the first one to end", patienceMs);
+    await until("the first one to end", () => Date.now() > endOf(first), patienceMs);
     await host.killCompute();
-    await until(() => countOf(/connected to VStation/g) >= 2, "the host to connect again", patienceMs);
-    await until(isReady, "the host to be ready", patienceMs);
+    await until("the host to connect again", () => countOf(/connected to VStation/g) >= 2, patienceMs);
+    await until("the host to be ready", isReady, patienceMs);
     expect(new X509Certificate(third).subject).toBe(new X509Certificate(first).subject);
     expect(new X509Certificate(third).serialNumber).not.toBe(new X509Certificate(first).serialNumber);
   } finally {
@@ -104,10 +104,10 @@ test.each(["link.renew.answered", "link.renew.kept"])(
     const before = held()?.certificate ?? "";
     const supervised = host.superviseCompute({ VSTATION_CRASH_AT: name, VSTATION_CRASH_ONCE: marker });
     try {
-      await until(() => existsSync(marker), `${name} to be passed`, patienceMs);
+      await until(`${name} to be passed`, () => existsSync(marker), patienceMs);
       const found = held()?.certificate ?? "";
       await renewed(name === "link.renew.answered" ? before : found);
-      await until(isReady, "the host to be ready", patienceMs);
+      await until("the host to be ready", isReady, patienceMs);
     } finally {
       await supervised.stop();
     }
@@ -117,16 +117,16 @@ test.each(["link.renew.answered", "link.renew.kept"])(
 
 test("one whose certificate ended while it was off joins by a new token as the same host, and not by the old one", async () => {
   const { hostId, certificate } = held() ?? { hostId: "", certificate: "" };
-  await until(() => Date.now() > endOf(certificate), "its certificate to end", patienceMs);
+  await until("its certificate to end", () => Date.now() > endOf(certificate), patienceMs);
   // Within its hour a token is good again for the key that used it.
   await vstation.sql("update join_token set expires_at = now()");
   const supervised = host.superviseCompute();
   try {
     const refusals = (): number => countOf(/refused the connection with 403/g);
-    await until(() => refusals() > 0, "it to be refused", patienceMs);
+    await until("it to be refused", () => refusals() > 0, patienceMs);
     writeFileSync(join(host.dir, "token"), await tokenFor("h1", true));
     await host.killCompute();
-    await until(isReady, "the host to be ready", patienceMs);
+    await until("the host to be ready", isReady, patienceMs);
     expect(held()?.hostId).toBe(hostId);
   } finally {
     await supervised.stop();
@@ -136,14 +136,14 @@ test("one whose certificate ended while it was off joins by a new token as the s
 test("VStation is away when it is due: it is renewed when VStation is back, before its end", async () => {
   const supervised = host.superviseCompute();
   try {
-    await until(isReady, "the host to be ready", patienceMs);
+    await until("the host to be ready", isReady, patienceMs);
     const before = held()?.certificate ?? "";
     await vstation.kill();
-    await until(() => host.computeLog().includes("could not be renewed yet"), "a try that fails", patienceMs);
+    await until("a try that fails", () => host.computeLog().includes("could not be renewed yet"), patienceMs);
     await vstation.start();
     await renewed(before);
     expect(Date.now()).toBeLessThan(endOf(before));
-    await until(isReady, "the host to be ready", patienceMs);
+    await until("the host to be ready", isReady, patienceMs);
   } finally {
     await supervised.stop();
   }
@@ -180,7 +180,7 @@ test("one that nobody renews is told of, long before its end", async () => {
     bed.vstation.certificateMs = 100_000;
     const { host: lonely, session } = await bed.host();
     const supervised = lonely.superviseCompute();
-    await until(() => session.check("certificate") === "warning", "the warning", patienceMs);
+    await until("the warning", () => session.check("certificate") === "warning", patienceMs);
     expect(session.check("certificate")).toBe("warning");
     await supervised.stop();
   } finally {

@@ -15,10 +15,10 @@ import { ProbeClient } from "../../guest/probe-client.ts";
 import { edgeDown, edgeUp } from "../../lab/edge.ts";
 import type { Plan } from "../../lab/plan.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
+import { until } from "../until.ts";
 import { Authority } from "./support/authority.ts";
 import { exampleConfig, installVStation, newCluster, postgresql, put } from "./support/install.ts";
 import { Machine, traces } from "./support/machine.ts";
-import { until } from "./support/until.ts";
 
 // Four machines are set up, and watchdogs waited for.
 vi.setConfig({ testTimeout: 600_000 });
@@ -77,7 +77,7 @@ class Replica {
   }
 
   async ready(): Promise<void> {
-    await until(async () => (await this.places()) !== undefined, `${this.machine.name} to answer`, patienceMs);
+    await until(`${this.machine.name} to answer`, async () => (await this.places()) !== undefined, patienceMs);
   }
 }
 
@@ -252,10 +252,10 @@ describe("a host of them", () => {
     const [made] = await cloud.run({ name: "passing", imageId, instanceType: "T1.SMALL1" });
     if (made === undefined) throw new Error("nothing was made");
     const state = async (): Promise<string> => (await other.native.call("instanceGet", { params: { id: made } })).state;
-    await until(async () => (await state()) === "RUNNING", `${made} to run`, patienceMs);
+    await until(`${made} to run`, async () => (await state()) === "RUNNING", patienceMs);
     await other.sdk.TerminateInstances({ InstanceIds: [made] });
     const left = async () => (await cloud.native.call("instanceList", { query: {} })).instances.map((each) => each.id);
-    await until(async () => !(await left()).includes(made), `${made} to be gone`, patienceMs);
+    await until(`${made} to be gone`, async () => !(await left()).includes(made), patienceMs);
   };
 
   it("joins by the line, and is no machine of VStation itself", async () => {
@@ -274,9 +274,9 @@ describe("a host of them", () => {
     id = made;
     const { native } = await two.cloud();
     const look = async () => native.call("instanceGet", { params: { id } });
-    await until(async () => (await look()).state === "RUNNING", "it to run", patienceMs);
+    await until("it to run", async () => (await look()).state === "RUNNING", patienceMs);
     ({ ip } = await look());
-    await until(answers, "the guest's answer", patienceMs);
+    await until("the guest's answer", answers, patienceMs);
     guest = await pidOfGuest();
     expect(guest).toMatch(/^\d+$/);
   });
@@ -285,8 +285,8 @@ describe("a host of them", () => {
     const before = await one.pid();
     expect(await one.places()).toBe(true);
     await one.machine.must(`kill -KILL ${before}`);
-    await until(async () => (await two.places()) === true, "the other to place", patienceMs);
-    await until(() => isReadyAt(two), "the host to be there", patienceMs);
+    await until("the other to place", async () => (await two.places()) === true, patienceMs);
+    await until("the host to be there", () => isReadyAt(two), patienceMs);
     await works(two, two);
     await one.ready();
     expect(await one.pid()).not.toBe(before);
@@ -298,10 +298,10 @@ describe("a host of them", () => {
     const before = await two.pid();
     expect(await two.places()).toBe(true);
     await two.machine.must(`kill -STOP ${before}`);
-    await until(async () => (await one.places()) === true, "the other to place", patienceMs);
-    await until(() => isReadyAt(one), "the host to be there", patienceMs);
+    await until("the other to place", async () => (await one.places()) === true, patienceMs);
+    await until("the host to be there", () => isReadyAt(one), patienceMs);
     await works(one, one);
-    await until(async () => !["0", before].includes(await two.pid()), "systemd to start it anew", patienceMs);
+    await until("systemd to start it anew", async () => !["0", before].includes(await two.pid()), patienceMs);
     await two.ready();
     expect(await two.machine.must("journalctl -u vstation")).toContain("Watchdog timeout");
     await works(two, one);
@@ -313,6 +313,7 @@ describe("a host of them", () => {
     await db.must(`systemctl restart ${postgresql.unit}`);
     let placing: Replica[] = [];
     await until(
+      "one of them to place",
       async () => {
         const placed = await Promise.all(
           [one, two].map(async (each) => ((await each.places()) === true ? [each] : [])),
@@ -320,11 +321,10 @@ describe("a host of them", () => {
         placing = placed.flat();
         return placing.length === 1;
       },
-      "one of them to place",
       patienceMs,
     );
     const [by = one] = placing;
-    await until(() => isReadyAt(by), "the host to be there", patienceMs);
+    await until("the host to be there", () => isReadyAt(by), patienceMs);
     await works(one, two);
     await works(two, one);
     // Nobody had to be started again for it.
@@ -337,11 +337,11 @@ describe("a host of them", () => {
     await (await one.cloud()).sdk.TerminateInstances({ InstanceIds: [id] });
     const { native } = await two.cloud();
     const left = async () => (await native.call("instanceList", { query: {} })).instances.length;
-    await until(async () => (await left()) === 0, "the instance to be gone", patienceMs);
+    await until("the instance to be gone", async () => (await left()) === 0, patienceMs);
     expect(await vstation(two, "host", "remove", "web1", "-y")).toContain("clears itself away");
     await until(
-      async () => (await host.run("test -e /opt/vstation")).code !== 0,
       "it to clear itself away",
+      async () => (await host.run("test -e /opt/vstation")).code !== 0,
       patienceMs,
     );
     expect((await host.run(traces)).text).toBe("");

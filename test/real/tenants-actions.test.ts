@@ -2,9 +2,10 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CloudClient, credentialsSchema } from "../../bench/cloud.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
+import { until } from "../until.ts";
 import { inState, run, show, stop } from "./support/cloud.ts";
 import { TestPostgres } from "./support/postgres.ts";
-import { eventually, imageId, TestVstation } from "./support/vstation.ts";
+import { imageId, TestVstation } from "./support/vstation.ts";
 
 const postgres = new TestPostgres();
 let vstation: TestVstation;
@@ -59,10 +60,10 @@ describe("key pairs of an instance", () => {
     await stop(vstation.native, [id]);
     await inState(vstation, [id], "STOPPED");
     await bind([second.id, first.id]);
-    await eventually("the host is told", async () => ((await told(id))?.publicKeys.length === 2 ? true : undefined));
+    await until("the host is told", async () => ((await told(id))?.publicKeys.length === 2 ? true : undefined));
     expect((await told(id))?.publicKeys).toEqual([first.publicKey, second.publicKey]);
     await client.DisassociateInstancesKeyPairs({ InstanceIds: [id], KeyIds: [first.id] });
-    await eventually("the host is told", async () => ((await told(id))?.publicKeys.length === 1 ? true : undefined));
+    await until("the host is told", async () => ((await told(id))?.publicKeys.length === 1 ? true : undefined));
     expect((await told(id))?.publicKeys).toEqual([second.publicKey]);
     await client.DeleteKeyPairs({ KeyIds: [first.id] });
     await expect(client.DeleteKeyPairs({ KeyIds: [second.id] })).rejects.toMatchObject({
@@ -94,7 +95,7 @@ describe("a placement group", () => {
     const first = await one();
     const { hostId } = await show(vstation.native, first);
     // Best fit puts what is small where something is already; two beside each other are found soon.
-    const beside = await eventually("one on the same host", async () => {
+    const beside = await until("one on the same host", async () => {
       const id = await one();
       return (await show(vstation.native, id)).hostId === hostId ? id : undefined;
     });
@@ -155,7 +156,7 @@ describe("what is asked before", () => {
   it("a host name, which the guest takes in by a restart or at its next start", async () => {
     const id = await one();
     await client.ModifyInstancesAttribute({ InstanceIds: [id], HostName: "later", AutoReboot: false });
-    await eventually("the host is told", async () => ((await told(id))?.hostname === "later" ? true : undefined));
+    await until("the host is told", async () => ((await told(id))?.hostname === "later" ? true : undefined));
     expect((await show(vstation.native, id)).incarnation).toBe(1);
     await client.ModifyInstancesAttribute({ InstanceIds: [id], HostName: "now" });
     const [again] = await inState(vstation, [id], "RUNNING");

@@ -6,9 +6,10 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { sdkConfig } from "../../bench/cloud.ts";
 import type { RouteInput } from "../../src/api/native/routes.ts";
 import type { AccountId } from "../../src/lib/ids.ts";
+import { until } from "../until.ts";
 import { inState, run } from "./support/cloud.ts";
 import { TestPostgres } from "./support/postgres.ts";
-import { eventually, imageId, TestVstation } from "./support/vstation.ts";
+import { imageId, TestVstation } from "./support/vstation.ts";
 
 const postgres = new TestPostgres();
 let vstation: TestVstation;
@@ -57,7 +58,7 @@ describe("an account", () => {
       });
       expect((await there.DescribeInstances({})).InstanceSet?.map(({ InstanceId }) => InstanceId)).toEqual([own]);
       expect((await sdk(vstation.credentials).DescribeInstances({})).TotalCount).toBe(0);
-      await eventually("the key's use is noted", async () => {
+      await until("the key's use is noted", async () => {
         const { keys } = await vstation.native.call("accessKeyList", { params: { id } });
         return keys[0]?.lastUsedAt ?? undefined;
       });
@@ -93,7 +94,7 @@ describe("an account", () => {
     await mine.call("instanceTerminate", { request: { ids: [instance] } });
     const { keys } = await mine.call("keyList", {});
     for (const { id: keyId } of keys) await mine.call("keyDelete", { params: { id: keyId } });
-    await eventually("the account is empty", async () => {
+    await until("the account is empty", async () => {
       const { quotas } = await native.call("accountGet", { params: { id } });
       return quotas.every(({ name, used }) => used === 0 || !["instances", "keys"].includes(name)) ? true : undefined;
     });
@@ -191,7 +192,7 @@ describe("the log of calls", () => {
     await sdk({ ...key, secretKey: "wrong" })
       .DescribeInstances({})
       .catch(() => undefined);
-    const mine = await eventually("all of them are there", async () => {
+    const mine = await until("all of them are there", async () => {
       const records = await audit({ accountId: id });
       const ended = records.every(({ outcome }) => outcome !== null);
       return ended && records.length >= 3 ? records : undefined;
@@ -210,7 +211,7 @@ describe("the log of calls", () => {
       agent: expect.stringMatching(/^SDK_NODEJS_/) as string,
       requestId: RequestId,
     });
-    const strangers = await eventually("the stranger's is there", async () => {
+    const strangers = await until("the stranger's is there", async () => {
       const records = await audit({ failed: "true", action: ["DescribeInstances"] });
       return records.length > 0 ? records : undefined;
     });
@@ -265,7 +266,7 @@ describe("the log of calls", () => {
     expect((await sdk(key).DescribeKeyPairs({})).TotalCount).toBe(0);
     vstation.errors.length = 0;
     await vstation.sql("alter table audit_away rename to audit");
-    await eventually("the read is told", async () =>
+    await until("the read is told", async () =>
       (await audit({ action: ["DescribeKeyPairs"] })).length === 1 ? true : undefined,
     );
     expect(await vstation.metrics()).not.toMatch(/vstation_audit_lost_total\{[^}]*\} [1-9]/);

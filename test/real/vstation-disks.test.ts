@@ -3,9 +3,10 @@ import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import type { Disk } from "tencentcloud-sdk-nodejs/tencentcloud/services/cbs/v20170312/cbs_models.js";
 import { CloudClient, credentialsSchema } from "../../bench/cloud.ts";
 import type { DiskId, InstanceId } from "../../src/lib/ids.ts";
+import { until } from "../until.ts";
 import { areGone, inState, list, run, show, stop, terminate } from "./support/cloud.ts";
 import { TestPostgres } from "./support/postgres.ts";
-import { eventually, TestVstation } from "./support/vstation.ts";
+import { TestVstation } from "./support/vstation.ts";
 
 const postgres = new TestPostgres();
 let vstation: TestVstation;
@@ -54,7 +55,7 @@ async function described(id: string): Promise<Disk | undefined> {
 }
 
 function inDiskState(id: string, state: string): Promise<Disk> {
-  return eventually(`${id} to be ${state}`, async () => {
+  return until(`${id} to be ${state}`, async () => {
     const found = await described(id);
     return found?.DiskState === state ? found : undefined;
   });
@@ -111,7 +112,7 @@ it("a disk is made once for a token, shown with every field that clients read un
   await areGone(vstation, [instance]);
   expect(await described(other)).toBeUndefined();
   expect(await described(id)).toMatchObject({ DiskState: "UNATTACHED", DiskSize: 40 });
-  await eventually("the files' removal to be over", async () => {
+  await until("the files' removal to be over", async () => {
     const open = await vstation.sql("select 1 from host_job where ended_at is null");
     return open.length === 0 ? true : undefined;
   });
@@ -146,7 +147,7 @@ it("a snapshot is made while the disk is in use, put back only while its instanc
   await sdk.AttachDisks({ InstanceId: instance, DiskIds: [id] });
   await inDiskState(id, "ATTACHED");
   const { SnapshotId } = await sdk.CreateSnapshot({ DiskId: id, SnapshotName: "before" });
-  const snapshot = await eventually("the snapshot", async () => {
+  const snapshot = await until("the snapshot", async () => {
     const found = (await sdk.DescribeSnapshots({ SnapshotIds: [SnapshotId ?? ""] })).SnapshotSet?.[0];
     return found?.SnapshotState === "NORMAL" ? found : undefined;
   });

@@ -7,10 +7,11 @@ import type { NativeClient } from "../../src/api/native/client.ts";
 import { isFailure } from "../../src/lib/errors.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { crashPoints } from "../faults/points.ts";
+import { until } from "../until.ts";
 import { areGone, inState, list, run, show, start, stop, terminate } from "./support/cloud.ts";
 import { CvmCaller } from "./support/cvm.ts";
 import { TestPostgres } from "./support/postgres.ts";
-import { eventually, persistently, TestVstation } from "./support/vstation.ts";
+import { persistently, TestVstation } from "./support/vstation.ts";
 
 const points = crashPoints()
   .filter(({ program }) => program === "vstation")
@@ -45,7 +46,7 @@ async function diskAndSnapshot(instanceId: InstanceId): Promise<void> {
   if (diskId === undefined) throw new Error("no id");
   const query = { id: [diskId] };
   const becomes = (state: string) =>
-    eventually(`${diskId} ${state}`, async () => {
+    until(`${diskId} ${state}`, async () => {
       const { disks } = await persistently(() => vstation.native.call("diskList", { query }));
       return disks[0]?.state === state ? true : undefined;
     });
@@ -55,7 +56,7 @@ async function diskAndSnapshot(instanceId: InstanceId): Promise<void> {
   await insist(async (native) => {
     if ((await snapshots()).length === 0) await native.call("snapshotCreate", { request: { diskId, name: "copy" } });
   });
-  const made = await eventually("the snapshot", async () => {
+  const made = await until("the snapshot", async () => {
     const [snapshot] = await snapshots();
     return snapshot?.state === "NORMAL" ? snapshot : undefined;
   });
@@ -90,7 +91,7 @@ describe("VStation killed", () => {
 
   it.each(points)("at %s, every accepted request ends as it should", async (point) => {
     await vstation.supervise({ crashAt: point });
-    await eventually("credentials", () => vstation.credentials);
+    await until("credentials", () => vstation.credentials);
     await vstation.addHosts(2);
     // Both are empty: the lower id is tried first, and its starts fail.
     const first = vstation.hosts.toSorted((a, b) => (a.id < b.id ? -1 : 1))[0];
@@ -143,21 +144,21 @@ describe("PostgreSQL killed", () => {
     const workers = [0, 1, 2].map(load);
     for (let round = 0; round < 3; round++) {
       const before = made.length;
-      await eventually("some more instances", () => made.length > before + 3);
+      await until("some more instances", () => made.length > before + 3);
       await postgres.kill();
       await expect(list(vstation.native)).rejects.toMatchObject({ code: "DatabaseUnavailable" });
       await postgres.start();
     }
     const before = made.length;
-    await eventually("instances made after the last kill", () => made.length > before + 3);
+    await until("instances made after the last kill", () => made.length > before + 3);
     enough.abort();
     await Promise.all(workers);
     expect(new Set(made).size).toBe(made.length);
-    await eventually("all of them run", async () => {
+    await until("all of them run", async () => {
       const all = await list(vstation.native, { limit: 500 });
       return all.length === made.length && all.every((one) => one.state === "RUNNING");
     });
-    await eventually("nothing is under way", async () => {
+    await until("nothing is under way", async () => {
       const open = await vstation.sql("select id from operation where ended_at is null");
       return open.length === 0;
     });

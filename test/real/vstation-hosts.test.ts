@@ -13,9 +13,10 @@ import { Pki } from "../../src/vstation/agents/pki.ts";
 import { SimHost } from "../../src/sim/host.ts";
 import { makeHostKeys, simJoin } from "../../src/sim/join.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
+import { until } from "../until.ts";
 import { inState, list, run, show, stop } from "./support/cloud.ts";
 import { TestPostgres } from "./support/postgres.ts";
-import { eventually, TestVstation } from "./support/vstation.ts";
+import { TestVstation } from "./support/vstation.ts";
 
 const postgres = new TestPostgres();
 let vstation: TestVstation;
@@ -159,7 +160,7 @@ describe("a connection", () => {
     await host.disconnect();
     await newer.disconnect();
     await host.connect();
-    await eventually("the host is ready", async () => {
+    await until("the host is ready", async () => {
       const { hosts } = await vstation.native.call("hostList", {});
       return hosts.find((each) => each.id === host.id)?.state === "ready";
     });
@@ -181,7 +182,7 @@ describe("a host that lies", () => {
       instances: [{ id, epoch: 1, generation: 1, phase: { is: "gone" }, disks: [] }],
       jobs: [],
     });
-    await eventually("the refusal in the log", () =>
+    await until("the refusal in the log", () =>
       vstation.errors.some(({ msg }) => msg.includes("refused what a host said")),
     );
     vstation.errors.splice(0);
@@ -198,7 +199,7 @@ describe("a host that lies", () => {
       const { wantedGeneration } = host;
       host.send({ type: "seen", seq: 900 + epoch, full: false, wantedGeneration, instances, jobs: [] });
     }
-    await eventually("the refusal of the future", () =>
+    await until("the refusal of the future", () =>
       vstation.errors.some(({ msg }) => msg.includes("refused what a host said")),
     );
     vstation.errors.splice(0);
@@ -212,7 +213,7 @@ describe("a host that lies", () => {
     const phase = { is: "failed", incarnation: 1, reason: "start_failed", message, attempts: 1 } as const;
     const instances = [{ id, epoch: 1, generation: 1, phase, disks: [] }];
     host.send({ type: "seen", seq: 950, full: false, wantedGeneration: host.wantedGeneration, instances, jobs: [] });
-    const shown = await eventually("the message", async () => (await show(vstation.native, id)).attention ?? undefined);
+    const shown = await until("the message", async () => (await show(vstation.native, id)).attention ?? undefined);
     expect(shown).toContain("a \ufffd and half a pair \ufffd");
   });
 });
@@ -222,7 +223,7 @@ describe("a silent host", () => {
     const { id, host, other } = await one();
     const before = (await show(vstation.native, id)).epoch;
     await host.disconnect();
-    const stale = await eventually("it is stale", async () => {
+    const stale = await until("it is stale", async () => {
       const view = await show(vstation.native, id);
       return view.stale ? view : undefined;
     });
@@ -247,7 +248,7 @@ describe("a silent host", () => {
     const log = await vstation.native.call("instanceConsoleLog", { params: { id }, query: { bytes: 100 } });
     expect(log).toBeDefined();
     await host.disconnect();
-    await eventually("it is stale", async () => (await show(vstation.native, id)).stale);
+    await until("it is stale", async () => (await show(vstation.native, id)).stale);
     const asking = vstation.native.call("instanceConsoleLog", { params: { id }, query: { bytes: 100 } });
     await expect(asking).rejects.toMatchObject({ code: "HostUnreachable" });
     await host.connect();

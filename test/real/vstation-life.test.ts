@@ -4,9 +4,10 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { isFailure } from "../../src/lib/errors.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { SimHost } from "../../src/sim/host.ts";
+import { until } from "../until.ts";
 import { areGone, inState, list, reboot, run, show, start, stop, terminate } from "./support/cloud.ts";
 import { TestPostgres } from "./support/postgres.ts";
-import { eventually, TestVstation } from "./support/vstation.ts";
+import { TestVstation } from "./support/vstation.ts";
 
 const postgres = new TestPostgres();
 let vstation: TestVstation;
@@ -57,7 +58,7 @@ describe("a guest that ends by itself", () => {
     const id = await one();
     host.machines.get(id)?.endGuest("crashed");
     host.move();
-    const view = await eventually("the second start", async () => {
+    const view = await until("the second start", async () => {
       const found = await show(vstation.native, id);
       return found.incarnation === 2 && found.state === "RUNNING" ? found : undefined;
     });
@@ -102,7 +103,7 @@ describe("a guest that ends by itself", () => {
     await vstation.sql("update instance set quick_ends = 4 where id = $1", [id]);
     host.machines.get(id)?.endGuest("crashed");
     host.move();
-    await eventually("it waits", async () => {
+    await until("it waits", async () => {
       const view = await show(vstation.native, id);
       return view.state === "STARTING" && view.latestOperation?.kind === "instance.recover";
     });
@@ -119,10 +120,7 @@ describe("a start that fails", () => {
     const [failed] = await inState(vstation, [id as InstanceId], "LAUNCH_FAILED");
     expect(failed?.attention).toMatch(/no such machine type/i);
     expect(failed?.latestOperation).toMatchObject({ state: "FAILED", error: { code: "StartFailed" } });
-    await eventually(
-      "its host has let go",
-      async () => (await show(vstation.native, id as InstanceId)).hostId === null,
-    );
+    await until("its host has let go", async () => (await show(vstation.native, id as InstanceId)).hostId === null);
     host.setDefaultFaults({ startFails: null });
     await terminate(vstation.native, [id as InstanceId]);
     await areGone(vstation, [id as InstanceId]);
@@ -147,7 +145,7 @@ describe("a guest that does not hear", () => {
     const id = await one();
     host.setFaults(id, { ignoresPowerButton: true });
     await stop(vstation.native, [id], "soft");
-    await eventually("it is being stopped", async () => (await show(vstation.native, id)).state === "STOPPING");
+    await until("it is being stopped", async () => (await show(vstation.native, id)).state === "STOPPING");
     await expect(reboot(vstation.native, [id], "hard")).rejects.toMatchObject({ code: "WrongState" });
     await expect(start(vstation.native, [id])).rejects.toMatchObject({ code: "WrongState" });
     await deadlinePasses(id);
@@ -204,13 +202,11 @@ describe("an instance whose host has no room on its disks", () => {
     const id = await one();
     host.machines.get(id)?.pauseGuest("out_of_space");
     host.move();
-    await eventually("it says so", async () =>
-      (await show(vstation.native, id)).attention?.includes("storage is full"),
-    );
+    await until("it says so", async () => (await show(vstation.native, id)).attention?.includes("storage is full"));
     expect((await show(vstation.native, id)).state).toBe("RUNNING");
     host.machines.get(id)?.resumeGuest();
     host.move();
-    await eventually("it is well again", async () => (await show(vstation.native, id)).attention === null);
+    await until("it is well again", async () => (await show(vstation.native, id)).attention === null);
   });
 });
 
@@ -328,7 +324,7 @@ describe("events", () => {
     await terminate(vstation.native, ids);
     await areGone(vstation, ids);
     const [last] = await vstation.sql<{ id: string }>("select max(id)::text as id from event");
-    await eventually("the last event", () => seen.at(-1) === BigInt(last?.id ?? "0"));
+    await until("the last event", () => seen.at(-1) === BigInt(last?.id ?? "0"));
     const rows = await vstation.sql<{ id: string }>(
       "select id::text from event where id >= $1 and id <= $2 order by id",
       [seen[0]?.toString(), seen.at(-1)?.toString()],

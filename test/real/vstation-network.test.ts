@@ -3,11 +3,12 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import type { Peer } from "../../src/api/agent.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import type { SimHost } from "../../src/sim/host.ts";
+import { until } from "../until.ts";
 import { areGone, inState, list, run, terminate } from "./support/cloud.ts";
 import { CvmCaller } from "./support/cvm.ts";
 import { makeNet, nicOn, readyHost, runIn, subnetsOn, zone } from "./support/network.ts";
 import { TestPostgres } from "./support/postgres.ts";
-import { eventually, TestVstation } from "./support/vstation.ts";
+import { TestVstation } from "./support/vstation.ts";
 
 const postgres = new TestPostgres();
 let vstation: TestVstation;
@@ -48,12 +49,12 @@ describe("the network of the configuration", () => {
       securityGroupIds: [group?.id],
       elasticIp: null,
     });
-    const peer = await eventually("the peer", () => [...host.peers.values()].find((one: Peer) => one.name === id));
+    const peer = await until("the peer", () => [...host.peers.values()].find((one: Peer) => one.name === id));
     expect(peer).toMatchObject({ subnetId: "subnet-test0001", groupIds: [group?.id] });
     const [shown] = await list(vstation.native, { id: [id] });
     expect(shown).toMatchObject({ vpcId: "vpc-test0001", securityGroupIds: [group?.id], elastic: null });
     await cvm.call("ModifyInstancesAttribute", { InstanceIds: [id], HostName: "renamed", AutoReboot: false });
-    await eventually("the peer by its new name", () => [...host.peers.values()].find(({ name }) => name === "renamed"));
+    await until("the peer by its new name", () => [...host.peers.values()].find(({ name }) => name === "renamed"));
     await terminate(vstation.native, [id]);
     await areGone(vstation, [id]);
     for (const table of ["instance_subnet", "instance_security_group"]) {
@@ -243,7 +244,7 @@ describe("VPCs and subnets", () => {
       CidrBlock: "10.1.2.0/24",
       Zone: zone,
     });
-    await eventually("the new subnet", () => subnetsOn(hostOf(a)).includes(later.Subnet.SubnetId) || undefined);
+    await until("the new subnet", () => subnetsOn(hostOf(a)).includes(later.Subnet.SubnetId) || undefined);
     expect(subnetsOn(hostOf(b))).toEqual([right.subnetId]);
     expect(await cvm.refusal("DeleteSubnet", { SubnetId: left.subnetId })).toBe("ResourceInUse");
     const used = { VpcId: left.vpcId, SubnetId: left.subnetId, IpAddresses: ["10.1.1.9", "10.1.1.10"] };
@@ -260,8 +261,7 @@ describe("VPCs and subnets", () => {
     const id = await runIn(cvm, net);
     await inState(vstation, [id], "RUNNING");
     const egressOf = (subnetId: string) => host.network.subnets.find((each) => each.id === subnetId)?.egress;
-    const egress = (wanted: string) =>
-      eventually(`egress ${wanted}`, () => egressOf(net.subnetId) === wanted || undefined);
+    const egress = (wanted: string) => until(`egress ${wanted}`, () => egressOf(net.subnetId) === wanted || undefined);
     await egress("none");
     const { NatGatewaySet } = await cvm.call("CreateNatGateway", { NatGatewayName: "out", VpcId: net.vpcId });
     const [{ NatGatewayId: gateway }] = NatGatewaySet as [{ NatGatewayId: string }];
@@ -282,7 +282,7 @@ describe("VPCs and subnets", () => {
       CidrBlock: "10.1.2.0/24",
       Zone: zone,
     });
-    await eventually("the other's way out", () => egressOf(other.SubnetId) === "host" || undefined);
+    await until("the other's way out", () => egressOf(other.SubnetId) === "host" || undefined);
     const { RouteTable } = await cvm.call("CreateRouteTable", { VpcId: net.vpcId, RouteTableName: "closed" });
     await cvm.call("ReplaceRouteTableAssociation", { SubnetId: net.subnetId, RouteTableId: RouteTable.RouteTableId });
     await egress("none");

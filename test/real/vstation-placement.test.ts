@@ -5,9 +5,10 @@ import { cvm } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/index.js"
 import { sdkConfig } from "../../bench/cloud.ts";
 import { isFailure } from "../../src/lib/errors.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
+import { until } from "../until.ts";
 import { areGone, inState, list, run, stop, terminate, type RunInput } from "./support/cloud.ts";
 import { TestPostgres } from "./support/postgres.ts";
-import { eventually, imageId, persistently, TestVstation } from "./support/vstation.ts";
+import { imageId, persistently, TestVstation } from "./support/vstation.ts";
 
 const postgres = new TestPostgres();
 let vstation: TestVstation;
@@ -24,7 +25,7 @@ const dry = (request: RunInput) => run(vstation.native, { ...request, dryRun: tr
 
 /** Resolves when so many requests for instances have come, answered or not. */
 async function isAsked(times: number): Promise<void> {
-  await eventually("the request to be there", async () => {
+  await until("the request to be there", async () => {
     const asked = await vstation.sql("select id from audit where action = 'instanceRun'");
     return asked.length === times;
   });
@@ -78,7 +79,7 @@ describe("room", () => {
     await host.connect();
     await inState(vstation, await asked, "RUNNING");
     await host.disconnect();
-    await eventually("the host to be missed", async () => {
+    await until("the host to be missed", async () => {
       const { hosts } = await vstation.native.call("hostList", { query: {} });
       return hosts[0]?.state === "unreachable";
     });
@@ -154,13 +155,13 @@ describe("room", () => {
     try {
       await holder.query("begin; select name from zone for update");
       const asked = [run(native)];
-      await eventually("the first request waits for the zone", async () => {
+      await until("the first request waits for the zone", async () => {
         const waiting = await vstation.sql("select pid from pg_stat_activity where wait_event_type = 'Lock'");
         return waiting.length > 0;
       });
       asked.push(run(native), run(native, { keyIds: [key.id] }), run(native));
       // Keys are looked up before a request is queued behind the first one: so long each of them has been asked about.
-      await eventually("the others are queued", async () => {
+      await until("the others are queued", async () => {
         return (await vstation.metrics()).includes("\nvstation_placement_queue 3\n");
       });
       await vstation.sql("delete from key_pair");
@@ -183,7 +184,7 @@ describe("room", () => {
     const host = await vstation.addHost({ shape: small });
     host.readiness = () => ({ accelerator: "tcg", checks: [{ name: "disk", level: "error", message: "broken" }] });
     host.send({ type: "report", inventory: host.inventory(), readiness: host.readiness() });
-    await eventually("the host is degraded", async () => {
+    await until("the host is degraded", async () => {
       const { hosts } = await vstation.native.call("hostList", {});
       return hosts[0]?.state === "degraded";
     });
@@ -219,7 +220,7 @@ describe("a burst", () => {
     const { native } = vstation;
     const ids = (await Promise.all(Array.from({ length: 5 }, () => run(native, { count: 100 })))).flat();
     expect(new Set(ids).size).toBe(500);
-    await eventually(
+    await until(
       "all of them run and nothing is under way",
       async () => {
         const open = await vstation.sql("select id from operation where ended_at is null limit 1");
@@ -259,7 +260,7 @@ describe("two VStations", () => {
       await inState(second, [passed as InstanceId], "RUNNING");
       await sdk.TerminateInstances({ InstanceIds: [passed] });
       await areGone(vstation, [passed as InstanceId]);
-      const logged = await eventually("the call is logged with its end", async () => {
+      const logged = await until("the call is logged with its end", async () => {
         const query = { action: ["TerminateInstances"] };
         const { records } = await second.native.call("auditList", { query });
         return records.every(({ outcome }) => outcome !== null) ? records : undefined;

@@ -2,11 +2,12 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import type { SimHost } from "../../src/sim/host.ts";
+import { until } from "../until.ts";
 import { areGone, inState, list, show, stop, terminate } from "./support/cloud.ts";
 import { CvmCaller } from "./support/cvm.ts";
 import { makeNet, nicOn, readyHost, runIn, subnetsOn, zone, type Net } from "./support/network.ts";
 import { TestPostgres } from "./support/postgres.ts";
-import { eventually, TestVstation } from "./support/vstation.ts";
+import { TestVstation } from "./support/vstation.ts";
 
 const postgres = new TestPostgres();
 let vstation: TestVstation;
@@ -87,11 +88,11 @@ it("takes one that runs down and up in the other VPC, with all that is its own b
   expect(after?.ip).toMatch(/^10\.2\.1\./);
   expect(nicOn(host, id)).toMatchObject({ ip: after?.ip, subnetId: two.subnetId, mac, elasticIp: before.elastic?.ip });
   expect(subnetsOn(host)).toEqual([two.subnetId]);
-  await eventually("the peer has moved", () => {
+  await until("the peer has moved", () => {
     const peers = [...host.peers.values()].filter(({ name }) => name === "web");
     return peers.length === 1 && peers[0]?.ip === after?.ip && peers[0]?.subnetId === two.subnetId;
   });
-  await eventually("one address", async () => (await addressesOf(id)).length === 1);
+  await until("one address", async () => (await addressesOf(id)).length === 1);
   expect(await addressesOf(id)).toEqual([`own ${after?.ip}`]);
   // Nothing holds the network that it has left; what it is in now is held.
   await cvm.call("DeleteSubnet", { SubnetId: one.subnetId });
@@ -115,7 +116,7 @@ it("leaves off what was off, within a subnet too, and is the same said twice", a
   const [after] = await inState(vstation, [id], "STOPPED");
   expect(after).toMatchObject({ ip: "10.1.1.77", subnetId: one.subnetId, incarnation: 1 });
   expect(host.specs.get(id)?.hostname).toBe(id);
-  await eventually("one address", async () => (await addressesOf(id)).length === 1);
+  await until("one address", async () => (await addressesOf(id)).length === 1);
   const before = await show(vstation.native, id);
   await to(one, id, ["10.1.1.77"]);
   await to(one, id);
@@ -200,7 +201,7 @@ it("keeps both addresses from everybody until its host has answered", async () =
   await areGone(vstation, [id]);
   expect(await addressesOf(id)).toEqual([]);
   expect(await vstation.sql("select * from instance_subnet")).toEqual([]);
-  await eventually("both addresses can be had", async () => {
+  await until("both addresses can be had", async () => {
     await cvm.call("RunInstances", taken(one, former));
     await cvm.call("RunInstances", taken(two, "10.2.1.50"));
     return true;
@@ -212,7 +213,7 @@ it("gives an address that was left to whoever asks for it, and that one another 
   const id = await running(one, { VirtualPrivateCloud: { ...at, PrivateIpAddresses: ["10.1.1.40"] } });
   await to(one, id, ["10.1.1.41"]);
   await inState(vstation, [id], "RUNNING");
-  await eventually("one address", async () => (await addressesOf(id)).length === 1);
+  await until("one address", async () => (await addressesOf(id)).length === 1);
   const next = await runIn(cvm, one, { VirtualPrivateCloud: { ...at, PrivateIpAddresses: ["10.1.1.40"] } });
   await inState(vstation, [next], "RUNNING");
   expect(nicOn(host, next)?.mac).not.toBe(nicOn(host, id)?.mac);

@@ -2,11 +2,12 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import type { SimHost } from "../../src/sim/host.ts";
+import { until } from "../until.ts";
 import { areGone, inState, terminate } from "./support/cloud.ts";
 import { CvmCaller, otherAccount } from "./support/cvm.ts";
 import { makeNet, nicOn, readyHost, runIn, zone } from "./support/network.ts";
 import { TestPostgres } from "./support/postgres.ts";
-import { eventually, TestVstation } from "./support/vstation.ts";
+import { TestVstation } from "./support/vstation.ts";
 
 const postgres = new TestPostgres();
 let vstation: TestVstation;
@@ -118,7 +119,7 @@ describe("security groups", () => {
     expect(hostB.network.securityGroups.map((group) => group.id)).toEqual([db]);
     const generation = hostB.wantedGeneration;
     await add(web, { Ingress: [tcp("22"), { Action: "ACCEPT", SecurityGroupId: db, Protocol: "ALL" }] });
-    const rules = await eventually("the rules", () => {
+    const rules = await until("the rules", () => {
       const group = hostA.network.securityGroups.find((each) => each.id === web);
       return group?.ingress.length === 2 ? group.ingress : undefined;
     });
@@ -129,13 +130,13 @@ describe("security groups", () => {
     expect(hostB.wantedGeneration).toBe(generation);
     // Membership, in order, live: on its own host as groups, on the others as who is meant by a group.
     await cvm.call("ModifyInstancesAttribute", { InstanceIds: [a], SecurityGroups: [db, web] });
-    await eventually("the new order", () => nicOn(hostA, a)?.securityGroupIds[0] === db || undefined);
+    await until("the new order", () => nicOn(hostA, a)?.securityGroupIds[0] === db || undefined);
     await cvm.call("AssociateSecurityGroups", { InstanceIds: [b], SecurityGroupIds: [web] });
-    await eventually("the new group", () => nicOn(hostB, b)?.securityGroupIds.includes(web as never) || undefined);
+    await until("the new group", () => nicOn(hostB, b)?.securityGroupIds.includes(web as never) || undefined);
     const peerOf = (host: SimHost, name: string) => [...host.peers.values()].find((peer) => peer.name === name);
-    await eventually("the member", () => peerOf(hostA, b)?.groupIds.includes(web as never) || undefined);
+    await until("the member", () => peerOf(hostA, b)?.groupIds.includes(web as never) || undefined);
     await cvm.call("DisassociateSecurityGroups", { InstanceIds: [b], SecurityGroupIds: [web] });
-    await eventually("the member's leave", () => peerOf(hostA, b)?.groupIds.length === 1 || undefined);
+    await until("the member's leave", () => peerOf(hostA, b)?.groupIds.length === 1 || undefined);
     expect(await cvm.refusal("DisassociateSecurityGroups", { InstanceIds: [b], SecurityGroupIds: [db] })).toBe(
       "FailedOperation.SecurityGroupActionFailed",
     );
@@ -191,7 +192,7 @@ describe("elastic addresses", () => {
     const unknown = { AddressIds: [second, "eip-00000000"], InternetMaxBandwidthOut: 9 };
     expect(await cvm.refusal("ModifyAddressesBandwidth", unknown)).toBe("InvalidAddressId.NotFound");
     await cvm.call("AssociateAddress", { AddressId: first, InstanceId: a });
-    await eventually("the address on its host", () => nicOn(host, a)?.elasticIp === ip || undefined);
+    await until("the address on its host", () => nicOn(host, a)?.elasticIp === ip || undefined);
     expect(await cvm.refusal("AssociateAddress", { AddressId: first, InstanceId: b })).toBe(
       "InvalidAddressIdStatus.NotPermit",
     );
@@ -206,7 +207,7 @@ describe("elastic addresses", () => {
     });
     expect(InstanceSet).toMatchObject([{ InstanceId: a, PublicIpAddresses: [ip] }]);
     await cvm.call("DisassociateAddress", { AddressId: first });
-    await eventually("the address gone from its host", () => nicOn(host, a)?.elasticIp === null || undefined);
+    await until("the address gone from its host", () => nicOn(host, a)?.elasticIp === null || undefined);
     expect(await cvm.refusal("DisassociateAddress", { AddressId: first })).toBe("InvalidAddressIdStatus.NotPermit");
     await cvm.call("AssociateAddress", { AddressId: first, InstanceId: b });
     await cvm.call("TerminateInstances", { InstanceIds: [b] });

@@ -1,8 +1,9 @@
 /** The thinnest way through VStation: a host joins, an instance is asked for, runs, is listed, stopped, started, ended. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { until } from "../until.ts";
 import { areGone, inState, list, reboot, run, show, start, stop, terminate } from "./support/cloud.ts";
 import { TestPostgres } from "./support/postgres.ts";
-import { eventually, TestVstation } from "./support/vstation.ts";
+import { TestVstation } from "./support/vstation.ts";
 
 const postgres = new TestPostgres();
 let vstation: TestVstation;
@@ -42,7 +43,7 @@ describe("one host, one instance", () => {
 
     await terminate(native, [id]);
     await areGone(vstation, [id]);
-    await eventually("its address is free on the host", () => !host.peers.has(running?.ip ?? ""));
+    await until("its address is free on the host", () => !host.peers.has(running?.ip ?? ""));
     expect(await vstation.sql("select * from address where released_at is null")).toEqual([]);
     expect(vstation.errors).toEqual([]);
   });

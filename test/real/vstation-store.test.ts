@@ -17,8 +17,8 @@ import { isFailure } from "../../src/lib/errors.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { Keyring } from "../../src/vstation/keyring.ts";
 import { createLog } from "../../src/lib/log.ts";
+import { until } from "../until.ts";
 import { TestPostgres } from "./support/postgres.ts";
-import { eventually } from "./support/vstation.ts";
 
 const postgres = new TestPostgres();
 const log = createLog("test");
@@ -138,7 +138,7 @@ describe("events", () => {
     const following = (async () => {
       for await (const { subjectId } of tail.follow(undefined, aborted.signal)) seen.push(subjectId);
     })();
-    await eventually("the reader is at work", async () => {
+    await until("the reader is at work", async () => {
       await store.transaction(async ({ wake }) => wake.event("host", "first"));
       tail.nudge();
       return seen.length > 0;
@@ -158,7 +158,7 @@ describe("events", () => {
         throw new Error("rolled back");
       })
       .catch(() => undefined);
-    await eventually("both ids are taken", async () => {
+    await until("both ids are taken", async () => {
       const { rows } = await store.read((db: Reader) =>
         sql<{ last: number }>`select last_value::int as last from event_id_seq`.execute(db),
       );
@@ -173,7 +173,7 @@ describe("events", () => {
     const early = later();
     slow.resolve();
     await Promise.all([slowly, failing]);
-    await eventually("both", () => later().length === 2);
+    await until("both", () => later().length === 2);
     expect([early, later()]).toEqual([[], ["slow", "quick"]]);
     aborted.abort();
     await following;
@@ -187,21 +187,21 @@ describe("other replicas", () => {
     let fresh = 0;
     const options = { database, log, onWake: (wake: Wake) => heard.push(wake), onFresh: () => void fresh++ };
     const listener = new Listener({ ...options, replica: "two" });
-    await eventually("the connection", () => fresh === 1);
+    await until("the connection", () => fresh === 1);
     const ids = Array.from({ length: 900 }, (_, n) => `ins-${String(n).padStart(8, "0")}` as InstanceId);
     await store.transaction(async ({ wake }) => {
       for (const id of ids) wake.instance(id);
       wake.peers = true;
     });
-    await eventually("every id", () => heard.flatMap(({ instances }) => [...instances]).length === ids.length);
+    await until("every id", () => heard.flatMap(({ instances }) => [...instances]).length === ids.length);
     expect(heard.some(({ peers }) => peers)).toBe(true);
     const silent = new Listener({ ...options, replica: "one" });
-    await eventually("the second connection", () => fresh === 2);
+    await until("the second connection", () => fresh === 2);
     heard.splice(0);
     await store.transaction(async ({ wake }) => wake.instance(ids[0] as InstanceId));
-    await eventually("the other one hears it", () => heard.length === 1);
+    await until("the other one hears it", () => heard.length === 1);
     await postgres.query(database, "select pg_terminate_backend(pid) from pg_stat_activity where query like 'listen%'");
-    await eventually("both are connected again", () => fresh === 4);
+    await until("both are connected again", () => fresh === 4);
     await Promise.all([listener.close(), silent.close()]);
   });
 });
@@ -216,7 +216,7 @@ describe("a database that is away", () => {
       const hanging = other
         .transaction(async ({ db }) => sql`select pg_sleep(30)`.execute(db))
         .catch((error: unknown) => error);
-      await eventually("it hangs", async () => {
+      await until("it hangs", async () => {
         const rows = await own.query(
           "postgres",
           "select pid from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid()",
@@ -228,7 +228,7 @@ describe("a database that is away", () => {
       const failed = await other.read((db: Reader) => sql`select 1`.execute(db)).catch((error: unknown) => error);
       expect(isFailure(failed, "unavailable") && failed.code).toBe("DatabaseUnavailable");
       await own.start();
-      await eventually("it answers again", () => other.read((db: Reader) => sql`select 1`.execute(db)));
+      await until("it answers again", () => other.read((db: Reader) => sql`select 1`.execute(db)));
       const wrong = await other.read((db: Reader) => sql`select nonsense`.execute(db)).catch((error: unknown) => error);
       expect(isAway(wrong)).toBe(false);
     } finally {

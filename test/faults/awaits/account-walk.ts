@@ -1,8 +1,8 @@
 /** A walk through accounts and their API keys, and the log of calls that tells of it. */
 import type { LabSession } from "../../../bench/lab-session.ts";
 import type { AccountId } from "../../../src/lib/ids.ts";
+import { expectThat } from "../../until.ts";
 import { ask, insist } from "../requests.ts";
-import { expectThat } from "../until.ts";
 
 export async function accountLife(lab: LabSession, name: string): Promise<void> {
   const { native } = lab.cloud;

@@ -6,7 +6,7 @@ import type { LabSession } from "../../../bench/lab-session.ts";
 import { writeWhole, type Home } from "../../../lab/home.ts";
 import { signal } from "../../../lab/processes.ts";
 import { TestLab } from "../../../lab/testing.ts";
-import { expectThat, until } from "../until.ts";
+import { expectThat, until } from "../../until.ts";
 import { hitFile, ordersFile, variable, visitedFile, type Orders } from "./orders.ts";
 
 const hook = join(import.meta.dirname, "hook.ts");
@@ -48,13 +48,18 @@ export class Awaits {
     for (const part of parts) {
       const who = part.split("/")[0] ?? part;
       const file = visitedFile(this.folder, this.#number, who);
-      await until(`${part} has read its orders`, 30_000, () => {
-        // A program that has just been started does not listen yet, and a signal would end it: it is asked when it is ready.
-        const pid = this.#lab.pidOf(part);
-        expectThat(pid !== undefined, `${part} is away`);
-        if (!existsSync(file) && pid !== undefined && hears(pid)) signal(pid, "SIGUSR2");
-        expectThat(existsSync(file), "no answer yet");
-      });
+      await until(
+        `${part} has read its orders`,
+        () => {
+          // A program that has just been started does not listen yet, and a signal would end it: it is asked when it is ready.
+          const pid = this.#lab.pidOf(part);
+          expectThat(pid !== undefined, `${part} is away`);
+          if (!existsSync(file) && pid !== undefined && hears(pid)) signal(pid, "SIGUSR2");
+          expectThat(existsSync(file), "no answer yet");
+          return true;
+        },
+        30_000,
+      );
       for (const step of JSON.parse(readFileSync(file, "utf8")) as string[]) visited.add(step);
     }
     return visited;

@@ -1,8 +1,8 @@
 /** A network's life by the native API, as the command line uses it, beside a guest that runs: every change of it, once. */
 import type { LabSession } from "../../../bench/lab-session.ts";
 import type { InstanceId } from "../../../src/lib/ids.ts";
+import { expectThat } from "../../until.ts";
 import { ask, insist } from "../requests.ts";
-import { expectThat } from "../until.ts";
 
 export async function nativeNetwork(lab: LabSession, instanceId: InstanceId, tag: string): Promise<void> {
   await vpcLife(lab, tag);

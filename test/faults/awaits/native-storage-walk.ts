@@ -2,9 +2,9 @@
 import type { LabSession } from "../../../bench/lab-session.ts";
 import type { DiskWire } from "../../../src/api/native/storage.ts";
 import type { DiskId, InstanceId, SnapshotId } from "../../../src/lib/ids.ts";
+import { expectThat, until } from "../../until.ts";
 import { patienceMs } from "../bed.ts";
 import { ask, insist } from "../requests.ts";
-import { expectThat, until } from "../until.ts";
 
 export async function nativeStorage(lab: LabSession, instanceId: InstanceId, tag: string): Promise<void> {
   const { native } = lab.cloud;
@@ -32,18 +32,27 @@ async function snapshotOf(lab: LabSession, diskId: DiskId, name: string): Promis
   await insist(async () => {
     if ((await made()) === undefined) await native.call("snapshotCreate", { request: { diskId, name } });
   });
-  return until(`the snapshot ${name} is there`, patienceMs, async () => {
-    const snapshot = await made();
-    expectThat(snapshot?.state === "NORMAL", `it is ${snapshot?.state} at ${snapshot?.percent} %`);
-    if (snapshot === undefined) throw new Error("it is not listed");
-    return snapshot.id;
-  });
+  return until(
+    `the snapshot ${name} is there`,
+    async () => {
+      const snapshot = await made();
+      expectThat(snapshot?.state === "NORMAL", `it is ${snapshot?.state} at ${snapshot?.percent} %`);
+      if (snapshot === undefined) throw new Error("it is not listed");
+      return snapshot.id;
+    },
+    patienceMs,
+  );
 }
 
 async function diskIs(lab: LabSession, id: DiskId, passes: (disk: DiskWire) => boolean): Promise<void> {
-  await until(`${id} is as it should be`, patienceMs, async () => {
-    const { disks } = await insist(() => lab.cloud.native.call("diskList", { query: { id: [id] } }));
-    const [disk] = disks;
-    expectThat(disk !== undefined && passes(disk), JSON.stringify(disk));
-  });
+  await until(
+    `${id} is as it should be`,
+    async () => {
+      const { disks } = await insist(() => lab.cloud.native.call("diskList", { query: { id: [id] } }));
+      const [disk] = disks;
+      expectThat(disk !== undefined && passes(disk), JSON.stringify(disk));
+      return true;
+    },
+    patienceMs,
+  );
 }

@@ -3,10 +3,10 @@ import { imageId, instanceType } from "../../../bench/delivery/guest.ts";
 import type { LabSession } from "../../../bench/lab-session.ts";
 import { followChanges } from "../../../src/api/native/follow.ts";
 import type { InstanceId } from "../../../src/lib/ids.ts";
+import { expectThat, until } from "../../until.ts";
 import { patienceMs } from "../bed.ts";
 import { bootIdOf } from "../guest.ts";
 import { ask, awaitOutcome, insist, resizedType } from "../requests.ts";
-import { expectThat, until } from "../until.ts";
 import { accountLife } from "./account-walk.ts";
 import { nativeNetwork } from "./native-network-walk.ts";
 import { nativeStorage } from "./native-storage-walk.ts";
@@ -59,7 +59,7 @@ export async function nativeLife(lab: LabSession): Promise<void> {
     for (const group of mine) {
       await ask(() => native.call("groupDelete", { params: { id: group.id } }));
     }
-    await until("the stream of events has told of it", patienceMs, () => expectThat(told.has(id), "not a word"));
+    await until("the stream of events has told of it", () => told.has(id), patienceMs);
   } finally {
     done.abort();
     await following;
@@ -69,7 +69,7 @@ export async function nativeLife(lab: LabSession): Promise<void> {
 async function powerCycle(lab: LabSession, id: InstanceId): Promise<void> {
   const { native } = lab.cloud;
   const { ip } = await insist(() => lab.cloud.instance(id));
-  const subject = async () => ({ id, ip, bootId: await until(`${id} answers`, patienceMs, () => bootIdOf(ip)) });
+  const subject = async () => ({ id, ip, bootId: await until(`${id} answers`, () => bootIdOf(ip), patienceMs) });
   let now = await subject();
   await ask(() => native.call("instanceReboot", { request: { ids: [id], how: "hard" } }));
   await settled(lab, id);
@@ -89,10 +89,15 @@ async function resizeAndBack(lab: LabSession, id: InstanceId): Promise<void> {
     const request = { id, instanceType: type, mayStop: true };
     await ask(() => lab.cloud.native.call("instanceResize", { request }));
     await settled(lab, id);
-    await until(`${id} is ${type}`, patienceMs, async () => {
-      const now = await lab.cloud.instance(id);
-      expectThat(now.instanceType === type && now.state === "RUNNING", `it is ${now.instanceType}, ${now.state}`);
-    });
+    await until(
+      `${id} is ${type}`,
+      async () => {
+        const now = await lab.cloud.instance(id);
+        expectThat(now.instanceType === type && now.state === "RUNNING", `it is ${now.instanceType}, ${now.state}`);
+        return true;
+      },
+      patienceMs,
+    );
   }
 }
 

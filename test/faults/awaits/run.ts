@@ -7,11 +7,11 @@ import { LabSession } from "../../../bench/lab-session.ts";
 import { TestLab } from "../../../lab/testing.ts";
 import { leftBehind, traces } from "../../../lab/traces.ts";
 import { formatError } from "../../../src/lib/errors.ts";
+import { expectThat, until } from "../../until.ts";
 import { Bed, watchForTwins } from "../bed.ts";
 import { allBack, restart } from "../inject.ts";
 import { removeSubject, runSubject } from "../requests.ts";
 import { differencesOf, snapshot } from "../snapshot.ts";
-import { expectThat, until } from "../until.ts";
 import { Awaits, awaitSettings, folderOf } from "./control.ts";
 import { allAwaits } from "./list.ts";
 import { moments, victims, type AwaitVictim, type Moment } from "./orders.ts";
@@ -99,18 +99,28 @@ export class AwaitBed {
         await this.awaits.tell(lab);
       });
       // The last steps of a walk are the programs' own: they come by them a moment after the walker is through.
-      await until("every step is struck", 2_000, () => {
-        expectThat(this.awaits.struck(steps).length === steps.length, "not yet");
-      }).catch(() => undefined);
+      await until(
+        "every step is struck",
+        () => {
+          expectThat(this.awaits.struck(steps).length === steps.length, "not yet");
+          return true;
+        },
+        2_000,
+      ).catch(() => undefined);
       const struck = this.awaits.struck(steps);
       this.awaits.order({ steps: [], moment, victim });
       await allBack(lab);
       await this.awaits.tell(lab);
       await this.bed.checkWitnesses();
-      await until("nothing is left", 60_000, async () => {
-        const left = differencesOf(before, await snapshot(lab));
-        expectThat(left.length === 0, left.join("\n"));
-      });
+      await until(
+        "nothing is left",
+        async () => {
+          const left = differencesOf(before, await snapshot(lab));
+          expectThat(left.length === 0, left.join("\n"));
+          return true;
+        },
+        60_000,
+      );
       return struck;
     } finally {
       stopWatching();

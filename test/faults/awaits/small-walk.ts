@@ -2,8 +2,8 @@
 import { imageId, instanceType } from "../../../bench/delivery/guest.ts";
 import type { LabSession } from "../../../bench/lab-session.ts";
 import type { InstanceId } from "../../../src/lib/ids.ts";
+import { expectThat } from "../../until.ts";
 import { insist } from "../requests.ts";
-import { expectThat } from "../until.ts";
 
 export async function smallActions(
   lab: LabSession,

@@ -8,6 +8,7 @@ import { imageId, instanceType } from "../../../bench/delivery/guest.ts";
 import type { LabSession } from "../../../bench/lab-session.ts";
 import { Failure } from "../../../src/lib/errors.ts";
 import type { InstanceId } from "../../../src/lib/ids.ts";
+import { expectThat, until } from "../../until.ts";
 import { patienceMs } from "../bed.ts";
 import { bootIdOf } from "../guest.ts";
 import { allBack, dismiss, strike } from "../inject.ts";
@@ -15,7 +16,6 @@ import { favouriteHost, withoutDisk } from "../hosts.ts";
 import { awaitOutcome, insist, removeSubject, resizedType, runSubject, sendRequest } from "../requests.ts";
 import { root } from "../points.ts";
 import { storageLife } from "../storage.ts";
-import { expectThat, until } from "../until.ts";
 import { nativeLife } from "./native-walk.ts";
 import { newPublicKey } from "./public-key.ts";
 import { smallActions } from "./small-walk.ts";
@@ -99,7 +99,7 @@ async function life(lab: LabSession, between: () => Promise<void>): Promise<void
   expectThat((await insist(() => lab.cloud.instance(id))).name === `${tag}-renamed`, "it has its old name");
   const subject = async () => {
     const { ip } = await insist(() => lab.cloud.instance(id));
-    return { id, ip, bootId: await until(`${id} answers`, patienceMs, () => bootIdOf(ip)) };
+    return { id, ip, bootId: await until(`${id} answers`, () => bootIdOf(ip), patienceMs) };
   };
   for (const request of ["renumber", "shutdown", "start", "reboot", "stop"] as const) {
     const now = request === "start" ? { id, ip: "", bootId: undefined } : await subject();
@@ -112,10 +112,15 @@ async function life(lab: LabSession, between: () => Promise<void>): Promise<void
   await removeSubject(lab, id);
   await insist(() => once(sdk.DeleteKeyPairs({ KeyIds: [...keyIds] })));
   await insist(() => once(sdk.DeleteDisasterRecoverGroups({ DisasterRecoverGroupIds: [groupId] })));
-  await until("keys and group are gone", patienceMs, async () => {
-    const left = await sdk.DescribeKeyPairs({ Filters: [{ Name: "key-name", Values: [`${tag}a`, `${tag}b`] }] });
-    expectThat(left.TotalCount === 0, "a key is still there");
-  });
+  await until(
+    "keys and group are gone",
+    async () => {
+      const left = await sdk.DescribeKeyPairs({ Filters: [{ Name: "key-name", Values: [`${tag}a`, `${tag}b`] }] });
+      expectThat(left.TotalCount === 0, "a key is still there");
+      return true;
+    },
+    patienceMs,
+  );
 }
 
 /** Two keys, one made and one brought; of a creation whose answer was lost the key is there under its name. */
@@ -189,9 +194,14 @@ async function recover(lab: LabSession, begin: () => Promise<void>): Promise<voi
   const subject = await runSubject(lab);
   await begin();
   await strike(lab, "qemu", () => subject.id);
-  await until(`${subject.id} was started again`, patienceMs, async () => {
-    expectThat((await bootIdOf(subject.ip)) !== subject.bootId, "it is the same boot");
-  });
+  await until(
+    `${subject.id} was started again`,
+    async () => {
+      expectThat((await bootIdOf(subject.ip)) !== subject.bootId, "it is the same boot");
+      return true;
+    },
+    patienceMs,
+  );
   await removeSubject(lab, subject.id);
 }
 
@@ -234,18 +244,28 @@ async function reinstall(lab: LabSession, id: InstanceId, ip: string, bootId: st
   await insist(async () => {
     if ((await systemDisk()).sizeGiB === former.sizeGiB) await sdk.ResizeInstanceDisks(larger);
   });
-  await until(`${former.id} is larger`, patienceMs, async () => {
-    const { disks } = await insist(() => native.call("diskList", { query: { id: [former.id] } }));
-    expectThat(disks[0]?.state === "ATTACHED", `it is ${disks[0]?.state}: ${disks[0]?.problem ?? ""}`);
-  });
+  await until(
+    `${former.id} is larger`,
+    async () => {
+      const { disks } = await insist(() => native.call("diskList", { query: { id: [former.id] } }));
+      expectThat(disks[0]?.state === "ATTACHED", `it is ${disks[0]?.state}: ${disks[0]?.problem ?? ""}`);
+      return true;
+    },
+    patienceMs,
+  );
   await insist(async () => {
     if ((await systemDisk()).id === former.id) await sdk.ResetInstance({ InstanceId: id });
   });
-  await until(`${id} has booted from another disk`, patienceMs, async () => {
-    const now = await insist(() => lab.cloud.instance(id));
-    expectThat(now.state === "RUNNING", `it is ${now.state}: ${now.attention ?? ""}`);
-    expectThat((await bootIdOf(ip)) !== bootId, "it is the same boot");
-  });
+  await until(
+    `${id} has booted from another disk`,
+    async () => {
+      const now = await insist(() => lab.cloud.instance(id));
+      expectThat(now.state === "RUNNING", `it is ${now.state}: ${now.attention ?? ""}`);
+      expectThat((await bootIdOf(ip)) !== bootId, "it is the same boot");
+      return true;
+    },
+    patienceMs,
+  );
 }
 
 /** No host can make the instance's files: the launch fails, with the reason, and is cleared away. */
@@ -253,10 +273,15 @@ async function nowhere(lab: LabSession, begin: () => Promise<void>): Promise<voi
   await withoutDisk(lab.hosts, async (mend) => {
     await begin();
     const id = await sendRequest(lab, "run", undefined);
-    await until(`${id} has failed`, patienceMs, async () => {
-      const { state, attention } = await lab.cloud.instance(id);
-      expectThat(state === "LAUNCH_FAILED" && attention !== null, `it is ${state}: ${attention ?? "no reason"}`);
-    });
+    await until(
+      `${id} has failed`,
+      async () => {
+        const { state, attention } = await lab.cloud.instance(id);
+        expectThat(state === "LAUNCH_FAILED" && attention !== null, `it is ${state}: ${attention ?? "no reason"}`);
+        return true;
+      },
+      patienceMs,
+    );
     await mend();
     await removeSubject(lab, id);
   });

@@ -2,7 +2,8 @@
 import type { NativeClient } from "../../../src/api/native/client.ts";
 import type { RouteInput } from "../../../src/api/native/routes.ts";
 import type { InstanceId } from "../../../src/lib/ids.ts";
-import { eventually, imageId, type TestVstation } from "./vstation.ts";
+import { until } from "../../until.ts";
+import { imageId, type TestVstation } from "./vstation.ts";
 
 export type RunInput = Partial<NonNullable<RouteInput<"instanceRun">["request"]>>;
 export type How = "soft" | "soft_first" | "hard";
@@ -43,13 +44,13 @@ export async function inState(vstation: TestVstation, ids: readonly InstanceId[]
     const all = await Promise.all(ids.map((id) => show(native, id)));
     return all.every((one) => one.state === state && one.latestOperation?.endedAt !== null) ? all : undefined;
   };
-  return eventually(`${ids.join(", ")} ${state}`, look, ms);
+  return until(`${ids.join(", ")} ${state}`, look, ms);
 }
 
 /** Waits until none of the instances is listed any more. */
 export async function areGone(vstation: TestVstation, ids: readonly InstanceId[]): Promise<void> {
   const { native } = vstation;
-  await eventually(`${ids.join(", ")} gone`, async () => {
+  await until(`${ids.join(", ")} gone`, async () => {
     const left = (await list(native, { limit: 500 })).filter(({ id }) => ids.includes(id));
     return left.length === 0 ? true : undefined;
   });

@@ -15,7 +15,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { imageCache } from "../../../setup/root.mjs";
 import type { ComputeConfig } from "../../../src/compute/config.ts";
-import { until } from "./until.ts";
+import { until } from "../../until.ts";
 
 const root = resolve(import.meta.dirname, "../../..");
 
@@ -177,7 +177,7 @@ export class ComputeHost {
 
   async startLibvirtd(): Promise<void> {
     this.#libvirtd = spawn("nsenter", [...this.#enter(), "libvirtd"], { stdio: ["ignore", "ignore", "inherit"] });
-    await until(() => answers(join(this.dir, "run/libvirt/libvirt-sock")), "libvirtd's socket", 60_000);
+    await until("libvirtd's socket", () => answers(join(this.dir, "run/libvirt/libvirt-sock")), 60_000);
   }
 
   async signalLibvirtd(signal: NodeJS.Signals): Promise<void> {

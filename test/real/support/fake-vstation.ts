@@ -25,7 +25,7 @@ import {
 import type { CpuBaseline } from "../../../src/core/machine.ts";
 import type { JobSpec, JobState, WantedJob } from "../../../src/api/agent-storage.ts";
 import { newId, type InstanceId, type JobId } from "../../../src/lib/ids.ts";
-import { until } from "./until.ts";
+import { until } from "../../until.ts";
 
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 const validity = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 86_400_000) };
@@ -89,7 +89,7 @@ export class FakeHostSession {
   }
 
   async untilJob(id: JobId, is: JobState["is"], patienceMs = 60_000): Promise<JobState> {
-    await until(() => this.seenJobs.get(id)?.is === is, `${id} to be ${is}`, patienceMs).catch((error: unknown) => {
+    await until(`${id} to be ${is}`, () => this.seenJobs.get(id)?.is === is, patienceMs).catch((error: unknown) => {
       throw new Error(`${id} is ${JSON.stringify(this.seenJobs.get(id))}, not ${is}`, { cause: error });
     });
     return this.seenJobs.get(id) as JobState;
@@ -130,7 +130,7 @@ export class FakeHostSession {
   }
 
   async ask(ask: Ask): Promise<unknown> {
-    await until(() => this.socket !== null, "the host to be connected");
+    await until("the host to be connected", () => this.socket !== null);
     const id = this.#nextAsk++;
     return new Promise((resolve, reject) => {
       this.#asks.set(id, { resolve, reject });
@@ -147,7 +147,7 @@ export class FakeHostSession {
   }
 
   async untilPhase(id: InstanceId, is: SeenPhase["is"], patienceMs = 60_000): Promise<SeenPhase> {
-    await until(() => this.phase(id)?.is === is, `${id} to be ${is}`, patienceMs).catch((error: unknown) => {
+    await until(`${id} to be ${is}`, () => this.phase(id)?.is === is, patienceMs).catch((error: unknown) => {
       throw new Error(`${id} is ${JSON.stringify(this.seen.get(id))}, not ${is}`, { cause: error });
     });
     return this.phase(id) as SeenPhase;

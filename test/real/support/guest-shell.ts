@@ -1,7 +1,7 @@
 /** The root shell on a tiny guest's serial console, as a test types into it: a line in, what it printed out. */
 import type { InstanceId } from "../../../src/lib/ids.ts";
+import { until } from "../../until.ts";
 import type { FakeHostSession } from "./fake-vstation.ts";
-import { until } from "./until.ts";
 
 export class GuestShell {
   readonly #session: FakeHostSession;
@@ -28,7 +28,7 @@ export class GuestShell {
     this.#session.type(this.#name, `${line}; echo "end-"of-${number}\n`);
     const end = `end-of-${number}\r\n`;
     const text = (): string => (this.#session.output.get(this.#name) ?? "").slice(from);
-    await until(() => text().includes(end), `the guest to have run: ${line}`, patienceMs);
+    await until(`the guest to have run: ${line}`, () => text().includes(end), patienceMs);
     return text().slice(0, text().indexOf(end)).replaceAll("\r", "");
   }
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { edgeFlood } from "../../../lab/edge.ts";
 import { hostPlanOf, type Plan } from "../../../lab/plan.ts";
 import { initOf } from "../../../lab/processes.ts";
-import { until } from "./until.ts";
+import { until } from "../../until.ts";
 
 const root = join(import.meta.dirname, "../../..");
 
@@ -80,10 +80,10 @@ export class Machine {
     );
     closeSync(log);
     const machine = new Machine(name, address, dir, handle);
-    await until(() => {
+    await until("the machine to be up", () => {
       if (handle.exitCode !== null) throw new Error(readFileSync(join(dir, "log"), "utf8"));
       return existsSync(join(dir, "up"));
-    }, "the machine to be up");
+    });
     // The lab's own end of the guests' network does not know a host that it did not make.
     await edgeFlood(lab.plan, address);
     return machine;

@@ -1,15 +1,16 @@
 /** Short words for tests of networks: VPCs through the CVM API, and what a simulated host was told of them. */
 import type { InstanceId } from "../../../src/lib/ids.ts";
 import type { SimHost, SimHostOptions } from "../../../src/sim/host.ts";
+import { until } from "../../until.ts";
 import type { CvmCaller } from "./cvm.ts";
-import { eventually, type TestVstation } from "./vstation.ts";
+import type { TestVstation } from "./vstation.ts";
 
 export const zone = "ap-test-1";
 
 /** A host on which there is room by now. */
 export async function readyHost(vstation: TestVstation, options: Partial<SimHostOptions> = {}): Promise<SimHost> {
   const host = await vstation.addHost(options);
-  await eventually("room on the host", async () => {
+  await until("room on the host", async () => {
     const types = await vstation.native.call("instanceTypeList", {});
     return (
       types.instanceTypes.some(({ name, room }) => name === "T1.SMALL1" && room >= vstation.hosts.length) || undefined

@@ -7,7 +7,7 @@ import { chownSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
-import { eventually } from "./vstation.ts";
+import { until } from "../../until.ts";
 
 const bin = join(
   "/usr/lib/postgresql",
@@ -61,7 +61,7 @@ export class TestPostgres {
     const args = ["-D", this.#data, ...settings.flatMap((setting) => ["-c", setting])];
     this.#process = spawn(join(bin, "postgres"), args, { ...this.#owner, cwd: "/", stdio: "ignore" });
     // One that was killed first syncs its whole folder and recovers: with a busy disk many seconds.
-    await eventually("PostgreSQL answers", () => this.query("postgres", "select 1"), 60_000);
+    await until("PostgreSQL answers", () => this.query("postgres", "select 1"), 60_000);
   }
 
   /** SIGKILL of the postmaster and everything below it, as a power cut would do. */

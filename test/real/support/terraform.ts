@@ -5,9 +5,10 @@
  */
 import { randomUUID } from "node:crypto";
 import type { ActionName } from "../../../src/vstation/cvm/known-actions/known-actions.ts";
+import { until } from "../../until.ts";
 import type { Answer } from "./cvm.ts";
 import { zone } from "./network.ts";
-import { eventually, imageId } from "./vstation.ts";
+import { imageId } from "./vstation.ts";
 
 export interface Api {
   call(action: ActionName, parameters?: object): Promise<Answer>;
@@ -160,7 +161,7 @@ export class Terraform {
   }
 
   async deleteSecurityGroup(id: string): Promise<void> {
-    await eventually(
+    await until(
       `nothing in ${id}`,
       async () => {
         const asked = { SecurityGroupIds: [id] };
@@ -193,7 +194,7 @@ export class Terraform {
     // What is not there at the first look ends the provider.
     if ((await this.findInstance(id)) === undefined) throw new Error(`${id} is not there right after it was made`);
     await this.#inState(id, "RUNNING");
-    await eventually(`the tags of ${id}`, async () => {
+    await until(`the tags of ${id}`, async () => {
       const shown = await this.#tagsOf("cvm", "instance", id);
       return Object.entries(tags).every(([key, value]) => shown[key] === value);
     });
@@ -206,7 +207,7 @@ export class Terraform {
 
   /** As the provider puts it in its state; undefined where the provider takes it out of it. */
   async readInstance(id: string): Promise<Answer | undefined> {
-    const instance = await eventually(
+    const instance = await until(
       `${id} at rest`,
       async () => {
         const found = await this.findInstance(id);
@@ -250,7 +251,7 @@ export class Terraform {
 
   async changeDataDisk(id: string, size: number, name: string): Promise<void> {
     await this.#api.call("ResizeDisk", { DiskId: id, DiskSize: size });
-    await eventually(`${id} grown`, async () => (await this.#disks([id]))[0]?.DiskSize === size, 3 * minute);
+    await until(`${id} grown`, async () => (await this.#disks([id]))[0]?.DiskSize === size, 3 * minute);
     await this.#api.call("ModifyDiskAttributes", { DiskIds: [id], DiskName: name });
   }
 
@@ -267,7 +268,7 @@ export class Terraform {
   async growSystemDisk(id: string, DiskSize: number, DiskType: string): Promise<void> {
     const request = { InstanceId: id, ForceStop: true, SystemDisk: { DiskSize, DiskType } };
     await this.#api.call("ResizeInstanceDisks", request);
-    await eventually(
+    await until(
       `the system disk of ${id}`,
       async () => {
         const disk = (await this.findInstance(id))?.SystemDisk as Answer;
@@ -320,10 +321,10 @@ export class Terraform {
   async deleteInstance(id: string): Promise<void> {
     const instance = (await this.findInstance(id)) as Answer;
     await this.#api.call("TerminateInstances", { InstanceIds: [id], ReleaseAddress: false });
-    await eventually(`${id} gone`, async () => (await this.findInstance(id)) === undefined, 5 * minute);
+    await until(`${id} gone`, async () => (await this.findInstance(id)) === undefined, 5 * minute);
     const { VpcId, SubnetId } = instance.VirtualPrivateCloud as Answer;
     const addresses = { VpcId, SubnetId, IpAddresses: instance.PrivateIpAddresses as string[], Offset: 0, Limit: 100 };
-    await eventually(
+    await until(
       `the address of ${id} free`,
       async () => (await this.#api.call("DescribeUsedIpAddress", addresses)).IpAddressStates.length === 0,
       minute,
@@ -340,7 +341,7 @@ export class Terraform {
       if (found?.InstanceState === "LAUNCH_FAILED") throw new Error(String(found.LatestOperationErrorMsg));
       return found?.InstanceState === state;
     };
-    return eventually(`${id} ${state}`, look, 3 * minute);
+    return until(`${id} ${state}`, look, 3 * minute);
   }
 
   async #operationOver(id: string): Promise<void> {
@@ -349,7 +350,7 @@ export class Terraform {
       if (found === undefined) throw new Error(`${id} is not there any more`);
       return found.LatestOperationState === "OPERATING" ? undefined : found;
     };
-    const over = await eventually(`the operation of ${id}`, look, 3 * minute);
+    const over = await until(`the operation of ${id}`, look, 3 * minute);
     if (over.LatestOperationState === "FAILED") throw new Error(`failed: ${over.LatestOperationErrorMsg}`);
   }
 

@@ -284,24 +284,3 @@ export async function freePort(): Promise<number> {
   await new Promise((resolve) => server.close(resolve));
   return typeof address === "object" && address !== null ? address.port : 0;
 }
-
-/** Waits for a level: asks again until the answer is not undefined; what it waited for is in the error. */
-export async function eventually<T>(
-  what: string,
-  look: () => Promise<T | undefined> | T | undefined,
-  ms = 20_000,
-): Promise<T> {
-  const end = performance.now() + ms;
-  let last: unknown;
-  for (;;) {
-    try {
-      const found = await look();
-      if (found !== undefined && found !== false) return found;
-      last = found;
-    } catch (error) {
-      last = error;
-    }
-    if (performance.now() > end) throw new Error(`waited in vain for: ${what}`, { cause: last });
-    await sleep(20);
-  }
-}

@@ -1,12 +1,13 @@
 /** A tenant with things of every kind, and a digest of everything in the database that is the tenant's. */
 import { CommonClient } from "tencentcloud-sdk-nodejs/tencentcloud/common/index.js";
 import { sdkConfig } from "../../../../bench/cloud.ts";
+import { until } from "../../../until.ts";
 import { isRecordLike } from "./record.ts";
 import type { Action } from "../../../../src/vstation/cvm/action.ts";
 import { offered } from "../../../../src/vstation/cvm/actions.ts";
 import { services, type Service } from "../../../../src/vstation/cvm/known-actions/known-actions.ts";
 import type { AccountId, IdKind } from "../../../../src/lib/ids.ts";
-import { eventually, imageId, type TestVstation } from "../vstation.ts";
+import { imageId, type TestVstation } from "../vstation.ts";
 
 export interface Outcome {
   /** `ok`, or the code that the action was refused with. */
@@ -156,7 +157,7 @@ export class Tenant {
     const maker = (makers as Partial<Record<IdKind, Maker>>)[kind];
     if (maker === undefined) throw new Error(`teach support/isolation/tenant.ts to make a ${kind}`);
     const id = await this.#id(maker.action, await maker.parameters(this, `${this.name}_${++this.#made}`));
-    await eventually(`${id} is at rest`, async () => {
+    await until(`${id} is at rest`, async () => {
       const { answer } = await this.call(maker.rest.action, { [maker.rest.ids]: [id] });
       return maker.rest.is.test(JSON.stringify(answer)) ? true : undefined;
     });
