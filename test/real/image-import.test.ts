@@ -19,11 +19,10 @@ import { convertDisk, honestGrowth } from "../../src/vstation/images/convert.ts"
 import { until } from "../until.ts";
 import { inState, run, terminate } from "./support/cloud.ts";
 import { badDisks, rawDisk } from "./support/disks.ts";
-import { TestPostgres } from "./support/postgres.ts";
-import { persistently, TestVstation } from "./support/vstation.ts";
+import { vstationForAll } from "./support/vstation-for.ts";
+import { persistently, type TestVstation } from "./support/vstation.ts";
 
 const root = join(import.meta.dirname, "../..");
-const postgres = new TestPostgres();
 let vstation: TestVstation;
 let directory: string;
 let web: Server;
@@ -31,22 +30,21 @@ let webUrl: string;
 /** Bytes per tick of 20 ms. */
 let webPace = Infinity;
 
+vstationForAll(async (made) => {
+  vstation = made;
+  vstation.imports = { allowedNetworks: ["127.0.0.0/8"] };
+  await vstation.start({ hosts: 1 });
+});
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "vstation-import-"));
   mkdirSync(join(directory, "bad"));
-  await postgres.start();
-  vstation = await TestVstation.create(postgres);
-  vstation.imports = { allowedNetworks: ["127.0.0.0/8"] };
-  await vstation.start({ hosts: 1 });
   web = createServer((request, response) => void serve(request, response));
   await new Promise<void>((resolve) => web.listen(0, "127.0.0.1", resolve));
   webUrl = `http://127.0.0.1:${(web.address() as AddressInfo).port}`;
 });
-afterAll(async () => {
+afterAll(() => {
   web.closeAllConnections();
   web.close();
-  await vstation.close();
-  await postgres.close();
   rmSync(directory, { recursive: true, force: true });
 });
 

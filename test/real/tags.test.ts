@@ -1,30 +1,24 @@
 /** Tags of everything that can have them, through the official SDK: real PostgreSQL, a real VStation, a simulated host. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { inState } from "./support/cloud.ts";
 import { CvmCaller, otherAccount } from "./support/cvm.ts";
 import { makeNet, readyHost, runIn, zone, type Net } from "./support/network.ts";
-import { TestPostgres } from "./support/postgres.ts";
-import { TestVstation } from "./support/vstation.ts";
+import { vstationForAll } from "./support/vstation-for.ts";
+import type { TestVstation } from "./support/vstation.ts";
 
-const postgres = new TestPostgres();
 let vstation: TestVstation;
 let cvm: CvmCaller;
 let other: CvmCaller;
 let net: Net;
 const region = "ap-test";
 
-beforeAll(async () => {
-  await postgres.start();
-  vstation = await TestVstation.create(postgres);
+vstationForAll(async (made) => {
+  vstation = made;
   await vstation.start();
   await readyHost(vstation);
   cvm = new CvmCaller(vstation.credentials);
   other = new CvmCaller(await otherAccount(vstation, "other"));
   net = await makeNet(cvm);
-});
-afterAll(async () => {
-  await vstation.close();
-  await postgres.close();
 });
 
 const name = (prefix: string, id: string): string => `qcs::cvm:${region}:uin/:${prefix}/${id}`;

@@ -1,25 +1,19 @@
 /** The small actions of daily use, by the official SDK on a real VStation: what hosts are told in the end, not only what is answered. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { CloudClient, credentialsSchema } from "../../bench/cloud.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { until } from "../until.ts";
 import { inState, run, show, stop } from "./support/cloud.ts";
-import { TestPostgres } from "./support/postgres.ts";
-import { imageId, TestVstation } from "./support/vstation.ts";
+import { vstationForAll } from "./support/vstation-for.ts";
+import { imageId, type TestVstation } from "./support/vstation.ts";
 
-const postgres = new TestPostgres();
 let vstation: TestVstation;
 let client: CloudClient["sdk"];
 
-beforeAll(async () => {
-  await postgres.start();
-  vstation = await TestVstation.create(postgres);
+vstationForAll(async (made) => {
+  vstation = made;
   await vstation.start({ hosts: 2 });
   client = new CloudClient(credentialsSchema.parse(vstation.credentials)).sdk;
-});
-afterAll(async () => {
-  await vstation.close();
-  await postgres.close();
 });
 
 /** What the instance's host was told last. */

@@ -2,24 +2,18 @@
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cvm } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/index.js";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { sdkConfig } from "../../bench/cloud.ts";
 import type { RouteInput } from "../../src/api/native/routes.ts";
 import type { AccountId } from "../../src/lib/ids.ts";
 import { until } from "../until.ts";
 import { inState, run } from "./support/cloud.ts";
-import { TestPostgres } from "./support/postgres.ts";
+import { vstationForEach } from "./support/vstation-for.ts";
 import { imageId, TestVstation } from "./support/vstation.ts";
 
-const postgres = new TestPostgres();
 let vstation: TestVstation;
 
-beforeAll(() => postgres.start());
-afterAll(() => postgres.close());
-beforeEach(async () => {
-  vstation = await TestVstation.create(postgres);
-});
-afterEach(() => vstation.close());
+const postgres = vstationForEach((made) => void (vstation = made));
 
 interface Key {
   secretId: string;

@@ -1,35 +1,27 @@
 /** Disks and snapshots as VStation keeps them: states, refusals, what becomes of them with their instances. Hosts are simulated. */
-import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { afterEach, expect, it } from "vitest";
 import type { Disk } from "tencentcloud-sdk-nodejs/tencentcloud/services/cbs/v20170312/cbs_models.js";
 import { CloudClient, credentialsSchema } from "../../bench/cloud.ts";
 import type { DiskId, InstanceId } from "../../src/lib/ids.ts";
 import { until } from "../until.ts";
-import { areGone, inState, list, run, show, stop, terminate } from "./support/cloud.ts";
-import { TestPostgres } from "./support/postgres.ts";
-import { TestVstation } from "./support/vstation.ts";
+import { areGone, endAll, inState, run, show, stop, terminate } from "./support/cloud.ts";
+import { vstationForAll } from "./support/vstation-for.ts";
+import type { TestVstation } from "./support/vstation.ts";
 
-const postgres = new TestPostgres();
 let vstation: TestVstation;
 let sdk: CloudClient["cbs"];
 let machines: CloudClient["sdk"];
 
-beforeAll(async () => {
-  await postgres.start();
-  vstation = await TestVstation.create(postgres);
+const postgres = vstationForAll(async (made) => {
+  vstation = made;
   await vstation.start({ hosts: 2 });
   ({ cbs: sdk, sdk: machines } = new CloudClient(credentialsSchema.parse(vstation.credentials)));
-}, 120_000);
-afterAll(async () => {
-  await vstation.close();
-  await postgres.close();
 });
 afterEach(async () => {
-  const ids = (await list(vstation.native)).map(({ id }) => id);
-  if (ids.length > 0) await terminate(vstation.native, ids);
-  await areGone(vstation, ids);
+  await endAll(vstation);
   const { disks } = await vstation.native.call("diskList", {});
   for (const { id } of disks) await vstation.native.call("diskDelete", { params: { id } });
-  if (vstation.errors.length > 0) throw new Error(`errors in the log: ${JSON.stringify(vstation.errors)}`);
+  vstation.expectNoErrors();
 });
 
 async function one(request = {}): Promise<InstanceId> {

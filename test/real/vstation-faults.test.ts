@@ -2,7 +2,7 @@
  * VStation and PostgreSQL killed in the middle of everything. The crash points are collected from the source: each one is passed
  * by the walk below with the process ending itself there, once, and a point that the walk does not reach fails the test.
  */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { NativeClient } from "../../src/api/native/client.ts";
 import { isFailure } from "../../src/lib/errors.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
@@ -10,22 +10,16 @@ import { crashPoints } from "../faults/points.ts";
 import { until } from "../until.ts";
 import { areGone, inState, list, run, show, start, stop, terminate } from "./support/cloud.ts";
 import { CvmCaller } from "./support/cvm.ts";
-import { TestPostgres } from "./support/postgres.ts";
-import { persistently, TestVstation } from "./support/vstation.ts";
+import { vstationForEach } from "./support/vstation-for.ts";
+import { persistently, type TestVstation } from "./support/vstation.ts";
 
 const points = crashPoints()
   .filter(({ program }) => program === "vstation")
   .map(({ name }) => name);
 
-const postgres = new TestPostgres();
 let vstation: TestVstation;
 
-beforeAll(() => postgres.start());
-afterAll(() => postgres.close());
-beforeEach(async () => {
-  vstation = await TestVstation.create(postgres);
-});
-afterEach(() => vstation.close());
+const postgres = vstationForEach((made) => void (vstation = made));
 
 /** Asks for a change until it is accepted, or finds that an earlier try whose answer was lost had been. */
 async function insist(work: (native: NativeClient) => Promise<unknown>): Promise<void> {

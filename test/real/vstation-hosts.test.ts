@@ -1,6 +1,6 @@
 /** Hosts that join, lie, fall silent, come back and change; one VStation for all of it. */
 import { request } from "node:https";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { createHash, randomBytes, X509Certificate } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -15,20 +15,14 @@ import { makeHostKeys, simJoin } from "../../src/sim/join.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { until } from "../until.ts";
 import { inState, list, run, show, stop } from "./support/cloud.ts";
-import { TestPostgres } from "./support/postgres.ts";
-import { TestVstation } from "./support/vstation.ts";
+import { vstationForAll } from "./support/vstation-for.ts";
+import type { TestVstation } from "./support/vstation.ts";
 
-const postgres = new TestPostgres();
 let vstation: TestVstation;
 
-beforeAll(async () => {
-  await postgres.start();
-  vstation = await TestVstation.create(postgres);
+vstationForAll(async (made) => {
+  vstation = made;
   await vstation.start({ hosts: 2 });
-});
-afterAll(async () => {
-  await vstation.close();
-  await postgres.close();
 });
 
 const ticket = (token: string, name: string) => ({

@@ -1,25 +1,19 @@
 /** What becomes of instances whose guests end, whose starts fail, whose owners change their minds; and keys, tokens, events. */
 import { generateKeyPairSync } from "node:crypto";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { isFailure } from "../../src/lib/errors.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { SimHost } from "../../src/sim/host.ts";
 import { until } from "../until.ts";
-import { areGone, inState, list, reboot, run, show, start, stop, terminate } from "./support/cloud.ts";
-import { TestPostgres } from "./support/postgres.ts";
-import { TestVstation } from "./support/vstation.ts";
+import { areGone, endAll, inState, list, reboot, run, show, start, stop, terminate } from "./support/cloud.ts";
+import { vstationForAll } from "./support/vstation-for.ts";
+import type { TestVstation } from "./support/vstation.ts";
 
-const postgres = new TestPostgres();
 let vstation: TestVstation;
 
-beforeAll(async () => {
-  await postgres.start();
-  vstation = await TestVstation.create(postgres);
+vstationForAll(async (made) => {
+  vstation = made;
   await vstation.start({ hosts: 1 });
-});
-afterAll(async () => {
-  await vstation.close();
-  await postgres.close();
 });
 let host: SimHost;
 beforeEach(() => {
@@ -29,16 +23,10 @@ beforeEach(() => {
 });
 afterEach(async () => {
   host.setDefaultFaults({ startFails: null });
-  await endAll();
-  if (vstation.errors.length > 0) throw new Error(`errors in the log: ${JSON.stringify(vstation.errors)}`);
+  // The host is roomy enough for each test's few, not for all of them together.
+  await endAll(vstation);
+  vstation.expectNoErrors();
 });
-
-/** The host is roomy enough for each test's few, not for all of them together. */
-async function endAll(): Promise<void> {
-  const ids = (await list(vstation.native)).map(({ id }) => id);
-  if (ids.length > 0) await terminate(vstation.native, ids);
-  await areGone(vstation, ids);
-}
 
 async function one(request = {}): Promise<InstanceId> {
   const ids = await run(vstation.native, request);

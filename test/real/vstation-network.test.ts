@@ -1,5 +1,5 @@
 /** VPCs, subnets and ways out in SQL, and what hosts are told of them: real PostgreSQL, a real VStation, simulated hosts. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { Peer } from "../../src/api/agent.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import type { SimHost } from "../../src/sim/host.ts";
@@ -7,21 +7,17 @@ import { until } from "../until.ts";
 import { areGone, inState, list, run, terminate } from "./support/cloud.ts";
 import { CvmCaller } from "./support/cvm.ts";
 import { makeNet, nicOn, readyHost, runIn, subnetsOn, zone } from "./support/network.ts";
-import { TestPostgres } from "./support/postgres.ts";
-import { TestVstation } from "./support/vstation.ts";
+import { vstationForEach } from "./support/vstation-for.ts";
+import type { TestVstation } from "./support/vstation.ts";
 
-const postgres = new TestPostgres();
 let vstation: TestVstation;
 let cvm: CvmCaller;
 
-beforeAll(() => postgres.start());
-afterAll(() => postgres.close());
-beforeEach(async () => {
-  vstation = await TestVstation.create(postgres);
+vstationForEach(async (made) => {
+  vstation = made;
   await vstation.start();
   cvm = new CvmCaller(vstation.credentials);
 });
-afterEach(() => vstation.close());
 
 describe("the network of the configuration", () => {
   it("is the first account's default one, with a way out, and its group admits everything", async () => {

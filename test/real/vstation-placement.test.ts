@@ -1,24 +1,18 @@
 /** Room, groups, addresses, bursts, and two VStations that both want to place. */
 import pg from "pg";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { cvm } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/index.js";
 import { sdkConfig } from "../../bench/cloud.ts";
 import { isFailure } from "../../src/lib/errors.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { until } from "../until.ts";
 import { areGone, inState, list, run, stop, terminate, type RunInput } from "./support/cloud.ts";
-import { TestPostgres } from "./support/postgres.ts";
+import { vstationForEach } from "./support/vstation-for.ts";
 import { imageId, persistently, TestVstation } from "./support/vstation.ts";
 
-const postgres = new TestPostgres();
 let vstation: TestVstation;
 
-beforeAll(() => postgres.start());
-afterAll(() => postgres.close());
-beforeEach(async () => {
-  vstation = await TestVstation.create(postgres);
-});
-afterEach(() => vstation.close());
+const postgres = vstationForEach((made) => void (vstation = made));
 
 const small = { cores: 4, memoryMiB: 4096, diskGiB: 100 };
 const dry = (request: RunInput) => run(vstation.native, { ...request, dryRun: true });

@@ -1,36 +1,29 @@
 /** Another address, subnet or VPC for an instance, by the API, in SQL and as its host is told: real PostgreSQL, a real VStation, simulated hosts. */
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
+import { afterEach, expect, it } from "vitest";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import type { SimHost } from "../../src/sim/host.ts";
 import { until } from "../until.ts";
 import { areGone, inState, list, show, stop, terminate } from "./support/cloud.ts";
 import { CvmCaller } from "./support/cvm.ts";
 import { makeNet, nicOn, readyHost, runIn, subnetsOn, zone, type Net } from "./support/network.ts";
-import { TestPostgres } from "./support/postgres.ts";
-import { TestVstation } from "./support/vstation.ts";
+import { vstationForEach } from "./support/vstation-for.ts";
+import type { TestVstation } from "./support/vstation.ts";
 
-const postgres = new TestPostgres();
 let vstation: TestVstation;
 let cvm: CvmCaller;
 let host: SimHost;
 let one: Net;
 let two: Net;
 
-beforeAll(() => postgres.start());
-afterAll(() => postgres.close());
-beforeEach(async () => {
-  vstation = await TestVstation.create(postgres);
+vstationForEach(async (made) => {
+  vstation = made;
   await vstation.start();
   cvm = new CvmCaller(vstation.credentials);
   host = await readyHost(vstation);
   one = await makeNet(cvm, "10.1.0.0/16", "one");
   two = await makeNet(cvm, "10.2.0.0/16", "two");
 });
-afterEach(async () => {
-  const { errors } = vstation;
-  await vstation.close();
-  if (errors.length > 0) throw new Error(`errors in the log: ${JSON.stringify(errors)}`);
-});
+afterEach(() => vstation.expectNoErrors());
 
 async function running(net: Net, more: object = {}): Promise<InstanceId> {
   const id = await runIn(cvm, net, more);

@@ -1,21 +1,19 @@
 /** Another type for an instance, by the official SDK against a whole VStation: room, state, bad input, requests that meet. */
-import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { afterEach, expect, it } from "vitest";
 import { CloudClient, credentialsSchema } from "../../bench/cloud.ts";
 import type { InstanceSpec } from "../../src/api/agent.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
-import { areGone, inState, list, run, show, stop, terminate } from "./support/cloud.ts";
-import { TestPostgres } from "./support/postgres.ts";
-import { TestVstation } from "./support/vstation.ts";
+import { endAll, inState, run, show, stop } from "./support/cloud.ts";
+import { vstationForAll } from "./support/vstation-for.ts";
+import type { TestVstation } from "./support/vstation.ts";
 
-const postgres = new TestPostgres();
 let vstation: TestVstation;
 let sdk: CloudClient["sdk"];
 /** What the host was last told of each instance. */
 const specs = new Map<InstanceId, InstanceSpec>();
 
-beforeAll(async () => {
-  await postgres.start();
-  vstation = await TestVstation.create(postgres);
+vstationForAll(async (made) => {
+  vstation = made;
   await vstation.start();
   // One of the cores is the host's own.
   const host = await vstation.addHost({ shape: { cores: 8, memoryMiB: 16_384, diskGiB: 100 } });
@@ -24,15 +22,9 @@ beforeAll(async () => {
   };
   sdk = new CloudClient(credentialsSchema.parse(vstation.credentials)).sdk;
 });
-afterAll(async () => {
-  await vstation.close();
-  await postgres.close();
-});
 afterEach(async () => {
-  const ids = (await list(vstation.native)).map(({ id }) => id);
-  if (ids.length > 0) await terminate(vstation.native, ids);
-  await areGone(vstation, ids);
-  if (vstation.errors.length > 0) throw new Error(`errors in the log: ${JSON.stringify(vstation.errors)}`);
+  await endAll(vstation);
+  vstation.expectNoErrors();
 });
 
 async function one(request = {}): Promise<InstanceId> {

@@ -1,26 +1,22 @@
 /** Security groups, elastic addresses, and what another account sees of them: real PostgreSQL, a real VStation, simulated hosts. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import type { SimHost } from "../../src/sim/host.ts";
 import { until } from "../until.ts";
 import { areGone, inState, terminate } from "./support/cloud.ts";
 import { CvmCaller, otherAccount } from "./support/cvm.ts";
 import { makeNet, nicOn, readyHost, runIn, zone } from "./support/network.ts";
-import { TestPostgres } from "./support/postgres.ts";
-import { TestVstation } from "./support/vstation.ts";
+import { vstationForEach } from "./support/vstation-for.ts";
+import type { TestVstation } from "./support/vstation.ts";
 
-const postgres = new TestPostgres();
 let vstation: TestVstation;
 let cvm: CvmCaller;
 
-beforeAll(() => postgres.start());
-afterAll(() => postgres.close());
-beforeEach(async () => {
-  vstation = await TestVstation.create(postgres);
+vstationForEach(async (made) => {
+  vstation = made;
   await vstation.start();
   cvm = new CvmCaller(vstation.credentials);
 });
-afterEach(() => vstation.close());
 
 describe("security groups", () => {
   const tcp = (Port: string, more: object = {}) => ({

@@ -1,19 +1,13 @@
 /** The thinnest way through VStation: a host joins, an instance is asked for, runs, is listed, stopped, started, ended. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { until } from "../until.ts";
 import { areGone, inState, list, reboot, run, show, start, stop, terminate } from "./support/cloud.ts";
-import { TestPostgres } from "./support/postgres.ts";
-import { TestVstation } from "./support/vstation.ts";
+import { vstationForEach } from "./support/vstation-for.ts";
+import type { TestVstation } from "./support/vstation.ts";
 
-const postgres = new TestPostgres();
 let vstation: TestVstation;
 
-beforeAll(() => postgres.start());
-afterAll(() => postgres.close());
-beforeEach(async () => {
-  vstation = await TestVstation.create(postgres);
-});
-afterEach(() => vstation.close());
+vstationForEach((made) => void (vstation = made));
 
 describe("one host, one instance", () => {
   it("goes through its whole life", async () => {

@@ -55,3 +55,10 @@ export async function areGone(vstation: TestVstation, ids: readonly InstanceId[]
     return left.length === 0 ? true : undefined;
   });
 }
+
+/** Terminates all that there is, and waits until it is gone. */
+export async function endAll(vstation: TestVstation): Promise<void> {
+  const ids = (await list(vstation.native)).map(({ id }) => id);
+  if (ids.length > 0) await terminate(vstation.native, ids);
+  await areGone(vstation, ids);
+}

@@ -207,6 +207,11 @@ export class TestVstation {
     return host;
   }
 
+  /** Throws what it has logged as an error and no test has taken out. */
+  expectNoErrors(): void {
+    if (this.errors.length > 0) throw new Error(`errors in the log: ${JSON.stringify(this.errors)}`);
+  }
+
   /** SIGKILL; resolves when the process is gone. */
   async kill(): Promise<void> {
     this.#process?.kill("SIGKILL");
