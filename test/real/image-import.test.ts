@@ -249,8 +249,9 @@ describe("an import that is killed", () => {
     }
     expect(vstation.pid).not.toBe(before);
     await until("nothing is left", () => (remains().length === 0 ? true : undefined));
-    const confined = spawnSync("pgrep", ["-u", String(confinedId)], { encoding: "utf8" });
-    expect(confined.stdout).toBe("");
+    // Another test on this machine may convert a disk as the same user.
+    const confined = () => spawnSync("pgrep", ["-u", String(confinedId)], { encoding: "utf8" }).stdout;
+    await until("nothing that converts runs", () => confined() === "");
     webPace = Infinity;
   }, 600_000);
 });
