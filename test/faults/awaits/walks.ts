@@ -13,7 +13,7 @@ import { patienceMs } from "../bed.ts";
 import { bootIdOf } from "../guest.ts";
 import { allBack, dismiss, strike } from "../inject.ts";
 import { favouriteHost, withoutDisk } from "../hosts.ts";
-import { awaitOutcome, insist, removeSubject, resizedType, runSubject, sendRequest } from "../requests.ts";
+import { ask, awaitOutcome, insist, removeSubject, resizedType, runSubject, sendRequest } from "../requests.ts";
 import { root } from "../points.ts";
 import { storageLife } from "../storage.ts";
 import { nativeLife } from "./native-walk.ts";
@@ -80,11 +80,10 @@ async function life(lab: LabSession, between: () => Promise<void>): Promise<void
   const keyIds = await keys(lab, tag);
   const groupId = await group(lab, tag);
   await between();
-  // One that owns processors: there is more to make, and to give back.
   const wish = {
     name: tag,
     imageId,
-    instanceType: resizedType,
+    instanceType,
     clientToken: tag,
     groupId,
     userData: "#!/bin/sh\necho hello\n",
@@ -93,8 +92,6 @@ async function life(lab: LabSession, between: () => Promise<void>): Promise<void
   if (id === undefined) throw new Error("RunInstances returned no id");
   await awaitOutcome(lab, "run", id, undefined, false);
   await questions(lab, id);
-  // It is of that type already: asked for again, as after a lost answer.
-  await insist(() => sdk.ResetInstancesType({ InstanceIds: [id], InstanceType: resizedType }));
   await insist(() => sdk.ModifyInstancesAttribute({ InstanceIds: [id], InstanceName: `${tag}-renamed` }));
   expectThat((await insist(() => lab.cloud.instance(id))).name === `${tag}-renamed`, "it has its old name");
   const subject = async () => {
@@ -109,6 +106,7 @@ async function life(lab: LabSession, between: () => Promise<void>): Promise<void
     if (request === "start") await between();
   }
   await smallActions(lab, id, keyIds, groupId);
+  await ownsProcessors(lab, id);
   await removeSubject(lab, id);
   await insist(() => once(sdk.DeleteKeyPairs({ KeyIds: [...keyIds] })));
   await insist(() => once(sdk.DeleteDisasterRecoverGroups({ DisasterRecoverGroupIds: [groupId] })));
@@ -117,6 +115,26 @@ async function life(lab: LabSession, between: () => Promise<void>): Promise<void
     async () => {
       const left = await sdk.DescribeKeyPairs({ Filters: [{ Name: "key-name", Values: [`${tag}a`, `${tag}b`] }] });
       expectThat(left.TotalCount === 0, "a key is still there");
+      return true;
+    },
+    patienceMs,
+  );
+}
+
+/** One that owns processors: there is more to make, and to give back. It was off. */
+async function ownsProcessors(lab: LabSession, id: InstanceId): Promise<void> {
+  const { cloud } = lab;
+  // The second time it is of that type already: asked for again, as after a lost answer.
+  for (let times = 0; times < 2; times++) {
+    await insist(() => cloud.sdk.ResetInstancesType({ InstanceIds: [id], InstanceType: resizedType }));
+    await insist(() => cloud.settled([id], patienceMs));
+  }
+  await ask(() => cloud.sdk.StartInstances({ InstanceIds: [id] }));
+  await until(
+    `${id} runs as ${resizedType}`,
+    async () => {
+      const { state, instanceType: type } = await insist(() => cloud.instance(id));
+      expectThat(state === "RUNNING" && type === resizedType, `it is ${state}, ${type}`);
       return true;
     },
     patienceMs,
