@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { noLimits, type DataDisk, type DiskRef, type SeenDisk, type SnapshotRef } from "../../src/api/agent-storage.ts";
 import type { WantedInstance } from "../../src/api/agent.ts";
+import { imageCache } from "../../setup/root.mjs";
 import { sharedMark } from "../../src/compute/storage/disk-files.ts";
 import { newId } from "../../src/lib/ids.ts";
 import { UndoStack } from "../../src/lib/undo.ts";
@@ -203,6 +204,49 @@ test("what was written is there on another host; a snapshot of a running disk, p
   await job(1, { kind: "disk.delete", disk: refOf(made, null) });
   expect(readdirSync(join(shared, "snapshots"))).toEqual([]);
   expect(readdirSync(join(shared, "disks"))).toEqual([]);
+}, 600_000);
+
+test("a copy of a running disk takes as long as what was written to it, not as its size, and stands on nothing", async () => {
+  const disk = dataDisk({ sizeGiB: 8_192 });
+  const wanted = tinyInstance({
+    dataDisks: [disk],
+    systemDisk: { id: newId("disk"), sizeGiB: 1_024, driver: "local", limits: noLimits },
+  });
+  const [host, session] = [hosts[0]!, sessions[0]!];
+  session.want(wanted);
+  await session.untilPhase(wanted.id, "running", patience);
+  const shell = await shellOf(host, session, wanted, 1);
+  await write(shell, await deviceOf(shell, disk), "precious");
+  // Far behind the file system that the image came with.
+  await shell.run("printf precious | dd of=/dev/vda bs=1M seek=500000 conv=fsync 2>/dev/null");
+
+  const { id, sizeGiB } = wanted.spec.systemDisk;
+  const systemDisk: DiskRef = { id, driver: "local", usage: "system", sizeGiB, made: true, instanceId: wanted.id };
+  const data: SnapshotRef = { id: newId("snapshot"), driver: "shared" };
+  const system: SnapshotRef = { id: newId("snapshot"), driver: "local" };
+  // At the pace that guests are left alone by, holes as large as these would take hours.
+  await job(0, { kind: "snapshot.create", disk: refOf({ ...disk, made: true }, wanted), snapshot: data });
+  await job(0, { kind: "snapshot.create", disk: systemDisk, snapshot: system });
+
+  const files = { data: join(shared, "snapshots"), system: join(host.stateDir, "snapshots") };
+  expect([readdirSync(files.data), readdirSync(files.system)]).toEqual([[`${data.id}.qcow2`], [`${system.id}.qcow2`]]);
+  const [ofData, ofSystem] = [join(files.data, `${data.id}.qcow2`), join(files.system, `${system.id}.qcow2`)];
+  for (const file of [ofData, ofSystem]) {
+    expect(host.sh(`qemu-img check ${file}`)).toContain("No errors");
+    expect(host.sh(`qemu-img info ${file}`)).not.toContain("backing file");
+  }
+  const at = (file: string, offset: number): string =>
+    host.sh(`qemu-io -r -f qcow2 -c 'read -v ${offset} 512' ${file} | grep -E '^[0-9a-f]+: '`);
+  expect(at(ofData, 512 * 300_000)).toContain("precious");
+  expect(at(ofSystem, 500_000 * 2 ** 20)).toContain("precious");
+  // Of what the image brought: a spare superblock, which nobody writes.
+  const base = join(imageCache, wanted.spec.imageId, "disk.qcow2");
+  expect(at(ofSystem, 128 * 2 ** 20)).toBe(at(base, 128 * 2 ** 20));
+
+  await end(wanted);
+  await job(0, { kind: "snapshot.delete", snapshot: data });
+  await job(0, { kind: "snapshot.delete", snapshot: system });
+  await job(0, { kind: "disk.delete", disk: refOf({ ...disk, made: true }, null) });
 }, 600_000);
 
 test("an instance that is reinstalled starts from a new system disk; the data disk stays, and nothing is left of the former one", async () => {

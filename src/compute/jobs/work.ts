@@ -17,7 +17,7 @@ import type { ImageId, InstanceId, JobId } from "../../lib/ids.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
 import type { Hypervisor } from "../hypervisor.ts";
 import { diskMissing, grow, type DiskFiles } from "../storage/disk-files.ts";
-import { qcow2Size, writeOverlay } from "../storage/qcow2.ts";
+import { readOverlay, writeOverlay } from "../storage/qcow2.ts";
 import { copyDisk, syncFile } from "./copy.ts";
 import { backUp, endBackup } from "./live-backup.ts";
 import { jobMustWait, type JobTools, type JobWork } from "./runner.ts";
@@ -98,11 +98,20 @@ export function jobWork({ disks, libvirt, instances, copyFor, sendImage }: WorkO
   const copyRunning = async (id: JobId, disk: DiskRef, domain: DomainRef, to: string, tools: JobTools) => {
     await endBackup(libvirt, domain, id);
     const source = disks.disk(disk);
-    await writeOverlay(to, { size: await qcow2Size(source), backing: null });
+    const overlay = await readOverlay(source);
+    const copy = overlay.backing === null ? to : topOf(to);
+    await rm(copy, { force: true });
+    await writeOverlay(copy, overlay);
     // QEMU writes it, perhaps as a user of its own: the one whom libvirt has given the disk to.
     const { uid, gid } = await stat(source);
-    await chown(to, uid, gid);
-    await backUp(libvirt, domain, { job: id, disk: disk.id, isSystem: disk.usage === "system", to }, tools);
+    await chown(copy, uid, gid);
+    const half = (from: number): JobTools =>
+      overlay.backing === null ? tools : { ...tools, progress: (percent) => tools.progress(from + percent / 2) };
+    const work = { job: id, disk: disk.id, isSystem: disk.usage === "system", to: copy };
+    await backUp(libvirt, domain, work, half(0));
+    if (overlay.backing === null) return;
+    await copyDisk(copy, to, half(50));
+    await rm(copy);
   };
 
   const copyAtRest = async (disk: DiskRef, to: string, tools: JobTools): Promise<void> => {
@@ -171,7 +180,8 @@ export function jobWork({ disks, libvirt, instances, copyFor, sendImage }: WorkO
         if (state === null) throw jobMustWait("whether its instance runs is not known now");
         if (state !== "off") await endBackup(libvirt, state, id);
       }
-      await rm(temporaryOf(placeOf(spec, id), id), { force: true });
+      const temporary = temporaryOf(placeOf(spec, id), id);
+      for (const file of [temporary, topOf(temporary)]) await rm(file, { force: true });
       if (spec.kind === "image.create") await rm(copyFor(id), { force: true });
     },
   };
@@ -183,6 +193,11 @@ function driversOf(spec: JobSpec): StorageDriver[] {
 
 function temporaryOf(place: string, id: JobId): string {
   return `${place}.${id}${temporaryEnding}`;
+}
+
+/** Where a running disk's own content lies before it is laid over what the disk stands on. */
+function topOf(temporary: string): string {
+  return `${temporary}.top`;
 }
 
 async function putInPlace(temporary: string, place: string): Promise<void> {

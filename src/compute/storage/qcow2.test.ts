@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { overlayHeader, qcow2Size, writeOverlay } from "./qcow2.ts";
+import { overlayHeader, qcow2Size, readOverlay, writeOverlay } from "./qcow2.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "vstation-qcow2-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -47,6 +47,7 @@ describe.skipIf(!existsSync("/usr/bin/qemu-img"))("writeOverlay, judged by qemu-
       format: "qcow2",
     });
     expect(await qcow2Size(file)).toBe(sizeGib * gib);
+    expect(await readOverlay(file)).toEqual({ size: sizeGib * gib, backing: { file: base, format: "qcow2" } });
     // Writing through it allocates, so the refcounts must be right.
     execFileSync("qemu-io", ["-c", "write -P 7 0 256k", "-c", `write -P 9 ${sizeGib * gib - 65536} 64k`, file]);
     execFileSync("qemu-img", ["check", "-q", file]);
@@ -59,6 +60,16 @@ describe.skipIf(!existsSync("/usr/bin/qemu-img"))("writeOverlay, judged by qemu-
     execFileSync("qemu-io", ["-c", "read -P 0 0 64k", "-c", `write -P 9 ${3 * gib - 65536} 64k`, file]);
     execFileSync("qemu-img", ["check", "-q", file]);
     expect(await qcow2Size(file)).toBe(3 * gib);
+  });
+
+  test.each(["1.1", "0.10"])("what a disk of QEMU's own making (%s) stands on is read", async (compat) => {
+    if (!existsSync(base)) execFileSync("qemu-img", ["create", "-q", "-f", "qcow2", base, "1G"]);
+    const file = join(directory, `theirs-${compat}.qcow2`);
+    const options = ["-o", `compat=${compat}`, "-b", base, "-F", "qcow2"];
+    execFileSync("qemu-img", ["create", "-q", "-f", "qcow2", ...options, file, "3G"]);
+    expect(await readOverlay(file)).toEqual({ size: 3 * gib, backing: { file: base, format: "qcow2" } });
+    execFileSync("qemu-img", ["rebase", "-u", "-f", "qcow2", "-b", "", file]);
+    expect(await readOverlay(file)).toEqual({ size: 3 * gib, backing: null });
   });
 
   test("never writes over a file that is there", async () => {

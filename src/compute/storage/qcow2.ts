@@ -17,6 +17,8 @@ const cluster = 2 ** clusterBits;
 /** Guest bytes that one L1 entry maps: one L2 table of 8192 entries. */
 const perL1Entry = cluster * (cluster / 8);
 const l1Offset = 3 * cluster;
+/** The header extension that holds the backing file's format. */
+const backingFormat = 0xe2792aca;
 
 export interface Overlay {
   /** What the guest sees, bytes; a multiple of 512. */
@@ -48,7 +50,7 @@ export function overlayHeader(overlay: Overlay): Uint8Array {
   if (overlay.backing === null) return header;
   header.writeBigUInt64BE(BigInt(nameAt), 8);
   header.writeUInt32BE(name.length, 16);
-  header.writeUInt32BE(0xe2792aca, extensionAt); // header extension: the backing file's format
+  header.writeUInt32BE(backingFormat, extensionAt);
   header.writeUInt32BE(format.length, extensionAt + 4);
   format.copy(header, extensionAt + 8);
   name.copy(header, nameAt);
@@ -79,15 +81,44 @@ export async function writeOverlay(file: string, overlay: Overlay): Promise<void
 
 /** Size in bytes that the guest sees of a qcow2 file, from its header. */
 export async function qcow2Size(file: string): Promise<number> {
+  return Number((await headerOf(file)).readBigUInt64BE(24));
+}
+
+/** What a qcow2 file stands on by its own header, whoever wrote it; one that does not say what that is is refused. */
+export async function readOverlay(file: string): Promise<Overlay> {
+  const header = await headerOf(file);
+  const size = Number(header.readBigUInt64BE(24));
+  const nameAt = Number(header.readBigUInt64BE(8));
+  if (nameAt === 0) return { size, backing: null };
+  const name = header.toString("utf8", nameAt, nameAt + header.readUInt32BE(16));
+  const format = backingFormatIn(header);
+  if (format === "qcow2" || format === "raw") return { size, backing: { file: name, format } };
+  throw new Failure("invalid", "BackingUnknown", "the disk does not say what it stands on", { detail: { file } });
+}
+
+/** The header and what follows it in its cluster, zeroes past the file's end. */
+async function headerOf(file: string): Promise<Buffer> {
   const handle = await open(file, "r");
   try {
-    const head = Buffer.alloc(32);
-    const { bytesRead } = await handle.read(head, 0, 32, 0);
-    if (bytesRead < 32 || head.toString("latin1", 0, 4) !== "QFI\xfb") {
+    const header = Buffer.alloc(cluster);
+    const { bytesRead } = await handle.read(header, 0, cluster, 0);
+    if (bytesRead < 72 || header.toString("latin1", 0, 4) !== "QFI\xfb") {
       throw new Failure("invalid", "NotQcow2", "the file is not a qcow2 image", { detail: { file } });
     }
-    return Number(head.readBigUInt64BE(24));
+    return header;
   } finally {
     await handle.close();
   }
+}
+
+function backingFormatIn(header: Buffer): string | undefined {
+  // Version 2 has no word about its own length.
+  const begin = header.readUInt32BE(4) < 3 ? 72 : header.readUInt32BE(100);
+  for (let at = begin; at + 8 <= header.length;) {
+    const [type, length] = [header.readUInt32BE(at), header.readUInt32BE(at + 4)];
+    if (type === 0) return undefined;
+    if (type === backingFormat) return header.toString("utf8", at + 8, at + 8 + length);
+    at += 8 + Math.ceil(length / 8) * 8;
+  }
+  return undefined;
 }
