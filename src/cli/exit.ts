@@ -78,6 +78,8 @@ const advice: Readonly<Record<string, string>> = {
   InsufficientCapacity: "`./vstation type list` shows what fits; `./vstation host list` where the room is",
   ImageNameTaken:
     "choose another (`--name` of `image import`), or `./vstation image delete IMAGE`: one that failed or never came keeps its name, too",
+  ImageFileDiffers:
+    "send the file that was begun with, or `./vstation image delete IMAGE` first, which throws away what arrived, or take another `--name`",
   InstanceTypeUnknown: "`./vstation type list` shows those that there are",
   AccountNotFound: "`./vstation account list` shows those that there are",
   AccountNotEmpty: "`./vstation --account ACCOUNT instance list`, and the other `list` commands, show what it is",

@@ -1,4 +1,5 @@
 /** Disks, snapshots, and the file that an image is made of. */
+import { createHash } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -73,5 +74,33 @@ describe("an image's file", () => {
     writeFileSync(file, "a disk");
     expect(await cli(`image import ${file} --format raw --wait`)).toMatchObject({ code: 0, out: `${fakeImage}\n` });
     expect(parts).toBe(1);
+  });
+});
+
+describe("an image's file that was cut off", () => {
+  const begin = (text: string, arrived: string): string => {
+    const file = join(here.home, "disk.raw");
+    writeFileSync(file, text);
+    const { images } = here.cloud;
+    images.import = async (caller) => ({ ...(await images.get(caller, fakeImage)), received: arrived.length });
+    images.digest = async (_caller, _id, { offset, bytes }) =>
+      createHash("sha256")
+        .update(arrived.slice(offset, offset + bytes))
+        .digest("hex");
+    return file;
+  };
+
+  it("goes on where it was, and says so", async () => {
+    const file = begin("a disk of sixteen", "a disk");
+    const run = await cli(`image import ${file} --format raw`);
+    expect(run).toMatchObject({ code: 0, err: expect.stringContaining(`${fakeImage}: resuming at 35 %\n`) as string });
+    expect(here.cloud.seen.findLast(({ call }) => call === "images.receive")?.args).toContain(6);
+  });
+
+  it("is not mixed with another file's", async () => {
+    const file = begin("a disk of sixteen", "A disk");
+    const run = await cli(`image import ${file} --format raw`);
+    expect(run).toMatchObject({ code: 4, err: expect.stringContaining("(ImageFileDiffers)\n  next: send") as string });
+    expect(here.cloud.seen.some(({ call }) => call === "images.receive")).toBe(false);
   });
 });

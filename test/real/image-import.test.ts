@@ -2,8 +2,20 @@
  * Images from outside, whole: brought by the command line and by URL, converted by the real qemu-img under confinement, refused with the
  * reason, killed on the way, deleted under instances, and seen by nobody but their account.
  */
-import { execFile, execFileSync, spawnSync } from "node:child_process";
-import { createReadStream, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { execFile, execFileSync, spawn, spawnSync } from "node:child_process";
+import {
+  closeSync,
+  copyFileSync,
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -123,6 +135,37 @@ describe("an image from outside", () => {
     expect(remains()).toEqual([]);
     expect((await cli("image", "list")).out).toMatch(/first +NORMAL/);
     expect((await cli("image", "show", "first")).out).toContain("EXTERNAL_IMPORT");
+  });
+
+  it("goes on where it was when its command was killed and is given again, and only with the same file", async () => {
+    const file = rawDisk(join(directory, "cut.raw"), 256, 100);
+    const words = ["image", "import", file, "--format", "raw"];
+    const first = spawn(join(root, "vstation"), ["--home", vstation.directory, ...words], { stdio: "ignore" });
+    const found = async (): Promise<ImageWire | undefined> =>
+      (await vstation.native.call("imageList", { query: { name: "cut" } })).images[0];
+    await until("some of it is there", async () => ((await found())?.received ?? 0) > 0);
+    const over = new Promise((resolve) => first.once("close", resolve));
+    first.kill("SIGKILL");
+    await over;
+    const image = await found();
+    expect(image).toMatchObject({ state: "IMPORTING", step: "receive" });
+
+    const other = join(directory, "other.raw");
+    copyFileSync(file, other);
+    const handle = openSync(other, "r+");
+    writeSync(handle, "x", 300);
+    closeSync(handle);
+    const refused = await cli("image", "import", other, "--format", "raw", "--name", "cut");
+    expect(refused).toMatchObject({ code: 4, err: expect.stringContaining("ImageFileDiffers") as string });
+    const declared = await cli(...words, "--boot-mode", "uefi");
+    expect(declared).toMatchObject({ code: 4, err: expect.stringContaining("awaits another file") as string });
+
+    const again = await cli(...words, "--wait");
+    expect(again).toMatchObject({ code: 0, out: image?.id });
+    expect(again.err).toMatch(/: resuming at \d\d? %\n/);
+    const disk = join(imageFolder(again.out), "disk.qcow2");
+    execFileSync("qemu-img", ["compare", "-f", "raw", "-F", "qcow2", file, disk]);
+    await cli("image", "delete", "cut", "--yes");
   });
 
   it("comes by a URL through the CVM API, in each format, and starts instances", async () => {

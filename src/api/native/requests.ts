@@ -244,6 +244,14 @@ export const imageContentQuery = z.strictObject({
   offset: z.coerce.number().int().min(0).describe("Where this part begins: what has been received so far."),
 });
 
+/** Of a file, looked at by one request. */
+export const maxImageDigest = 256 * 1024 * 1024;
+
+export const imageContentDigestQuery = z.strictObject({
+  offset: z.coerce.number().int().min(0).default(0),
+  bytes: z.coerce.number().int().min(1).max(maxImageDigest).default(maxImagePart),
+});
+
 export const keyCreateRequest = z.strictObject({ name }).meta({ id: "KeyCreateRequest" });
 export const keyImportRequest = z
   .strictObject({ name, publicKey: z.string().min(16).max(publicKeyLength).describe("As in `id_ed25519.pub`.") })

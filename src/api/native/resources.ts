@@ -177,6 +177,7 @@ export const instancesAnswer = z.object({ total, instances: z.array(instanceSche
 export const hostsAnswer = z.object({ total, hosts: z.array(hostSchema) });
 export const operationsAnswer = z.object({ total, operations: z.array(operationSchema) });
 export const imagesAnswer = z.object({ total, images: z.array(imageSchema) });
+export const imageContentDigestAnswer = z.object({ sha256: z.string() });
 export const keysAnswer = z.object({ total, keys: z.array(keySchema) });
 export const groupsAnswer = z.object({ total, groups: z.array(groupSchema) });
 export const instanceTypesAnswer = z.object({

@@ -74,7 +74,9 @@ export function addImage(program: Command, io: Io): void {
   image
     .command("import")
     .argument("<file or URL>", "a disk as one file here, or where VStation fetches it by http or https")
-    .description("take in an image; its format is declared, never guessed")
+    .description(
+      "take in an image; its format is declared, never guessed; an interrupted one goes on when the same is said again",
+    )
     .requiredOption("--format <format>", `what the file is: ${diskFormats.join(", ")}`, oneOf(diskFormats))
     .option("--name <name>", "name of the image; else the file's")
     .option("--description <text>", "up to 256 characters")

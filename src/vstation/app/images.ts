@@ -1,12 +1,13 @@
 /** Images: those of the folder, which are everybody's, and those that accounts have brought. */
+import { isDeepStrictEqual } from "node:util";
 import { failure } from "../../core/failure-codes.ts";
 import type { ImageManifest } from "../../core/image-manifest.ts";
 import { importProgress, ImportRefusal, plainMachine, type GuestMachine } from "../../core/image.ts";
 import { newId, type AccountId, type ImageId } from "../../lib/ids.ts";
-import type { AnyCaller } from "../cloud.ts";
+import type { AnyCaller, Caller } from "../cloud.ts";
 import type { Images, ImageView } from "../cloud/images.ts";
 import { checkUrl } from "../images/download.ts";
-import { Receiver, receivedOf } from "../images/receive.ts";
+import { receivedDigest, Receiver, receivedOf } from "../images/receive.ts";
 import { violatedConstraint, type Reader, type Tx } from "../store/database.ts";
 import {
   imageDelete,
@@ -56,10 +57,32 @@ export function images({ store, folder, config, imports }: Parts): Images {
     }
     return rows;
   };
+  /** The row of an import whose file the client sends. */
+  const awaited = async (caller: AnyCaller, id: ImageId): Promise<{ upload: number }> => {
+    const [row] = await store.read((db) => own(db, caller, [id]));
+    const from = row?.request.from;
+    if (row === undefined || row.step !== "receive" || from === undefined || !("upload" in from)) {
+      throw failure("ImageNotReceiving", `image ${id} awaits no file`, { detail: { state: row?.state } });
+    }
+    return from;
+  };
   const get = async (caller: AnyCaller, id: ImageId): Promise<ImageView> => {
     const found = await imageFind({ store, folder }, caller.accountId, id);
     if (found === undefined) throw failure("ImageNotFound", `there is no image ${id}`);
     return found;
+  };
+
+  /** An upload that was begun before, if this is the same. One that is another under the same name is refused as such. */
+  const findAwaited = async (
+    caller: Caller,
+    wish: Pick<ImageRow, "accountId" | "name" | "description" | "request">,
+  ): Promise<ImageId | undefined> => {
+    const rows = await store.read((db) => imageList(db, caller.accountId));
+    const row = rows.find((each) => each.accountId === wish.accountId && each.name === wish.name);
+    if (row === undefined || row.step !== "receive" || !("upload" in row.request.from)) return undefined;
+    if (row.description === wish.description && isDeepStrictEqual(row.request, wish.request)) return row.id;
+    const why = `the image ${wish.name} awaits another file, or the same declared otherwise: ${row.request.from.upload} bytes`;
+    throw failure("ImageNameTaken", `${why}, ${row.request.format}, ${row.request.bootMode}`);
   };
 
   /** One transaction that begins an image; a dry run goes all the way and takes it back. */
@@ -112,6 +135,10 @@ export function images({ store, folder, config, imports }: Parts): Images {
       const step = "url" in from ? "fetch" : "receive";
       const deadline = new Date(Date.now() + ("url" in from ? minutes : uploadMs));
       const row = { id, accountId, name, description, state: "IMPORTING", source: "EXTERNAL_IMPORT", step } as const;
+      const cutOff = dryRun
+        ? undefined
+        : await findAwaited(caller, { accountId, name, description, request: { ...asked, from } });
+      if (cutOff !== undefined) return get(caller, cutOff);
       const made = await begun(name, dryRun, async (tx) => {
         await quotaTake(tx, caller.accountId, { images: 1 });
         await imageInsert(tx, { ...row, request: { ...asked, from }, deadline });
@@ -127,11 +154,7 @@ export function images({ store, folder, config, imports }: Parts): Images {
     },
 
     async receive(caller, id, offset, content) {
-      const [row] = await store.read((db) => own(db, caller, [id]));
-      const from = row?.request.from;
-      if (row === undefined || row.step !== "receive" || from === undefined || !("upload" in from)) {
-        throw failure("ImageNotReceiving", `image ${id} awaits no file`, { detail: { state: row?.state } });
-      }
+      const from = await awaited(caller, id);
       const extend = new Date(Date.now() + uploadMs);
       await imageStep(store, id, "receive", "receive", extend);
       try {
@@ -145,6 +168,11 @@ export function images({ store, folder, config, imports }: Parts): Images {
         const received = await receivedOf(folder.directory, id);
         await imageProgress(store, id, "receive", importProgress("receive", received / Math.max(1, from.upload)));
       }
+    },
+
+    async digest(caller, id, part) {
+      await awaited(caller, id);
+      return receivedDigest(folder.directory, id, part);
     },
 
     async modify(caller, id, change) {

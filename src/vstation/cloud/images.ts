@@ -65,7 +65,10 @@ export interface Images {
   /** Everybody's and the caller's own. */
   list(caller: AnyCaller, query: ImageQuery, page: Page): Promise<Listed<ImageView>>;
   get(caller: AnyCaller, id: ImageId): Promise<ImageView>;
-  /** Accepted when it returns; ends as NORMAL, or as IMPORTFAILED with a sentence. undefined for a dry run. */
+  /**
+   * Accepted when it returns; ends as NORMAL, or as IMPORTFAILED with a sentence. undefined for a dry run. An upload that is asked for
+   * again while its file is awaited is that same one.
+   */
   import(caller: Caller, request: ImageImportRequest): Promise<ImageView | undefined>;
   /** Of an instance's system disk, running or stopped; ends as NORMAL or CREATEFAILED. undefined for a dry run. */
   create(caller: Caller, request: ImageCreateRequest): Promise<ImageView | undefined>;
@@ -76,6 +79,8 @@ export interface Images {
     offset: number,
     content: AsyncIterable<Uint8Array>,
   ): Promise<{ received: number }>;
+  /** SHA-256, in hex, of a part of what is there of such a file; ImageNotReceiving if not all of it is. */
+  digest(caller: AnyCaller, id: ImageId, part: { offset: number; bytes: number }): Promise<string>;
   modify(caller: AnyCaller, id: ImageId, change: { name?: string; description?: string }): Promise<ImageView>;
   /** All or none. Instances that use one keep it until the last of them is gone. */
   delete(caller: AnyCaller, ids: ImageId[], options: { dryRun: boolean }): Promise<void>;

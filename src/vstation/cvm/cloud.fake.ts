@@ -328,6 +328,10 @@ export function fakeCloud() {
         enter("images.receive", caller, id, offset);
         return { received: offset };
       },
+      async digest(caller, id, part) {
+        enter("images.digest", caller, id, part);
+        return "";
+      },
       async modify(caller, id, change) {
         enter("images.modify", caller, id, change);
         if (id !== testImage) throw failure("ImageNotFound", `There is no image ${id}.`);

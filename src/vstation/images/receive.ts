@@ -6,6 +6,7 @@
 import { open, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { failure } from "../../core/failure-codes.ts";
+import { partDigest } from "../../lib/digest.ts";
 import { makeDurableDirectory } from "../../lib/durable.ts";
 import type { ImageId } from "../../lib/ids.ts";
 import { sourceName } from "./convert.ts";
@@ -19,6 +20,16 @@ export async function receivedOf(directory: string, id: ImageId): Promise<number
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return 0;
     throw error;
   }
+}
+
+export async function receivedDigest(
+  directory: string,
+  id: ImageId,
+  part: { offset: number; bytes: number },
+): Promise<string> {
+  const received = await receivedOf(directory, id);
+  if (part.offset + part.bytes > received) throw notFrom(received, `only ${received} bytes of it are here`);
+  return partDigest(join(importFolder(directory, id), sourceName), part);
 }
 
 export class Receiver {

@@ -57,6 +57,7 @@ export function fakeImages(act: <T>(call: string, args: unknown[], work: () => T
       for await (const part of content) received += part.byteLength;
       return act("images.receive", [caller, id, offset], () => ({ received }));
     },
+    digest: (caller, id, part) => act("images.digest", [caller, id, part], () => "0".repeat(64)),
     modify: (caller, id, change) => act("images.modify", [caller, id, change], () => imageOf(id)),
     delete: (caller, ids, options) =>
       act("images.delete", [caller, ids, options], () => {

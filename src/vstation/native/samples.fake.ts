@@ -151,6 +151,7 @@ export function sampleRequests(client: NativeClient): Record<RouteName, () => Pr
     imageList: async () => ({ query: "?name=tiny" }),
     imageGet: async () => ({ params: { id: fakeImage } }),
     imageImport: async () => ({ request: { name: "i", format: "qcow2", bytes: 5 } }),
+    imageContentDigest: async () => ({ params: { id: fakeImage }, query: "?offset=0&bytes=5" }),
     imageCreate: async () => ({ request: { instanceId: (await anInstance(client)).id, name: "i" } }),
     imageModify: async () => ({ params: { id: fakeImage }, request: { name: "i" } }),
     imageDelete: async () => ({ params: { id: fakeImage } }),

@@ -7,6 +7,7 @@ export const catalogueCalls: Calls<
   | "instanceTypeList"
   | "imageGet"
   | "imageImport"
+  | "imageContentDigest"
   | "imageCreate"
   | "imageModify"
   | "imageDelete"
@@ -50,6 +51,10 @@ export const catalogueCalls: Calls<
     });
     if (image === undefined) throw new Error("an import that was no dry run made nothing");
     return imageAnswer(image);
+  },
+
+  async imageContentDigest({ cloud }, { params, query, operator }) {
+    return { sha256: await cloud.images.digest(operator, params.id, query) };
   },
 
   async imageCreate({ cloud }, { request, owner }) {
