@@ -13,7 +13,7 @@ import type { ImageManifest } from "../../src/core/image-manifest.ts";
 import { formatError } from "../../src/lib/errors.ts";
 import { parseId } from "../../src/lib/ids.ts";
 import { buildImage, recipeKey, sha256File, type BuildOptions } from "../place.ts";
-import { run } from "../run.ts";
+import { run, show } from "../run.ts";
 import { rootLabel, writeDisk } from "./loader.ts";
 import { makeRoot } from "./root.ts";
 
@@ -41,14 +41,18 @@ async function buildInto(
   await mkdir(root);
   say("installing Debian's packages into a folder");
   const packages = await makeRoot(root, loader);
-  say("writing the disk");
+  say("making the file system");
   const rootImage = join(work, "root.img");
   await makeFileSystem(rootImage, root);
+  say("putting it on a disk behind the boot loaders");
   const raw = join(work, "disk.raw");
   await writeDisk(raw, { loader, rootImage, work, uuids });
   await rm(rootImage);
   const disk = join(image, "disk.qcow2");
-  await run("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", raw, disk], { deadline: 300_000 });
+  say("writing the image");
+  // Its progress is drawn over itself, which only a terminal can show.
+  const progress = process.stderr.isTTY ? ["-p"] : [];
+  await show("qemu-img", ["convert", ...progress, "-f", "raw", "-O", "qcow2", raw, disk], { deadline: 300_000 });
   return {
     id: debianImageId,
     name: "debian-12",

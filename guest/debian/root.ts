@@ -4,7 +4,7 @@
  */
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { run } from "../run.ts";
+import { run, show } from "../run.ts";
 import { grubMenu, loaderPackages, rootLabel } from "./loader.ts";
 
 export const suite = "bookworm";
@@ -58,7 +58,6 @@ export async function makeRoot(root: string, loader: string): Promise<Record<str
   const debs = join(root, "loader");
   const option = (name: string, value: string): string => `--${name}=${value}`;
   const args = [
-    "--quiet",
     "--mode=root",
     "--variant=minbase",
     // The tree lies where only root may go.
@@ -77,7 +76,8 @@ export async function makeRoot(root: string, loader: string): Promise<Record<str
     suite,
     root,
   ];
-  await run("mmdebstrap", args, { deadline: 1_200_000, env: { SOURCE_DATE_EPOCH: "" } });
+  // It names each of its steps, and at a terminal draws how far it is.
+  await show("mmdebstrap", args, { deadline: 1_200_000, env: { SOURCE_DATE_EPOCH: undefined } });
   await mkdir(loader, { recursive: true });
   await run("sh", ["-c", 'for deb in "$1"/*.deb; do dpkg-deb -x "$deb" "$2" || exit; done', "sh", debs, loader]);
   await rm(debs, { recursive: true });
