@@ -45,6 +45,7 @@ beforeAll(async () => {
     log: pino({ level: "silent" }),
     places: () => places,
     identity: () => identity,
+    answerMs: 1_000,
   });
   here = createPlain((request, response) => {
     void passOn.take(request, response).then((passed) => (passed ? undefined : response.end("here")));
@@ -97,9 +98,21 @@ it("answers here, with the request untouched, where it places, where nobody does
   expect(await here200()).toBe("here");
 });
 
-it("cuts the client's connection when the other's breaks in the middle, and answers nothing of its own", async () => {
-  answerThere = (request) => void request.socket.destroy();
-  await expect(ask("/", { method: "POST", headers: run, body: "{}" })).rejects.toThrow("fetch failed");
+it("says that the outcome is unknown, in the words of the API that was asked, when the other dies or hangs over it", async () => {
+  const unknown = expect.stringContaining("unknown") as string;
+  const RequestId = expect.stringMatching(/./) as string;
+  for (const end of [(request: IncomingMessage) => void request.socket.destroy(), () => undefined]) {
+    answerThere = end;
+    const cvm = await ask("/", { method: "POST", headers: run, body: "{}" });
+    expect(cvm.status).toBe(200);
+    expect(await cvm.json()).toEqual({ Response: { Error: { Code: "InternalError", Message: unknown }, RequestId } });
+  }
+  const native = await ask("/v1/instances", { method: "POST", body: "x".repeat(3_000_000) });
+  expect(native.status).toBe(504);
+  expect(await native.json()).toMatchObject({ kind: "timeout", code: "DeadlineExceeded", detail: unknown });
+});
+
+it("cuts the client's connection when the other's breaks in the middle of an answer", async () => {
   answerThere = (_, response) => {
     response.writeHead(200, { "content-length": 10 }).write("half");
     setTimeout(() => response.destroy(), 20);

@@ -285,4 +285,48 @@ describe("two VStations", () => {
       await second.close();
     }
   });
+
+  it("tell a client whose request hangs at the one that places that its outcome is unknown, and asked again do it once", async () => {
+    await vstation.start();
+    await vstation.addHosts(2, { shape: small });
+    const second = await TestVstation.create(postgres, { replicaOf: vstation });
+    const holder = new pg.Client(vstation.database);
+    try {
+      await second.start();
+      for (const host of vstation.hosts) host.options.servers.push(second.server);
+      // The zone's row is held: what the second one passes on waits in its commit, and there it is caught.
+      await holder.connect();
+      await holder.query("begin; select name from zone for update");
+      const wish = {
+        Placement: { Zone: "ap-test-1" },
+        ImageId: imageId,
+        InstanceType: "S5.SMALL1",
+        ClientToken: "once",
+      };
+      const bySecond = new cvm.v20170312.Client(sdkConfig(second.credentials));
+      const byFirst = new cvm.v20170312.Client(sdkConfig(vstation.credentials));
+      const asked = bySecond.RunInstances(wish).catch((error: unknown) => error);
+      await until("the request to wait for the zone", async () => {
+        const waiting = await vstation.sql("select pid from pg_stat_activity where wait_event_type = 'Lock'");
+        return waiting.length > 0;
+      });
+      vstation.signal("SIGSTOP");
+      await holder.query("commit");
+      expect(await asked).toMatchObject({
+        code: "InternalError",
+        message: expect.stringContaining("unknown") as string,
+      });
+      const made = (await persistently(() => bySecond.RunInstances(wish))).InstanceIdSet;
+      vstation.signal("SIGCONT");
+      expect((await persistently(() => byFirst.RunInstances(wish))).InstanceIdSet).toEqual(made);
+      const [one, ...more] = await list(second.native);
+      expect([[one?.id], more]).toEqual([made, []]);
+      await inState(second, made as InstanceId[], "RUNNING", 60_000);
+      await expectNotOversold();
+    } finally {
+      vstation.signal("SIGCONT");
+      await holder.end();
+      await second.close();
+    }
+  });
 });

@@ -94,11 +94,11 @@ async function serve(
       response.destroy();
       return;
     }
-    const { code, message } = refusalOf(error, serviceOf(action));
-    outcome = code;
-    if (code === "InternalError") log.error({ err: error }, "failed");
-    else log.info({ code, reason: message }, "refused");
-    write(request, response, { Error: { Code: code, Message: message }, RequestId: requestId });
+    const refusal = refusalOf(error, serviceOf(action));
+    outcome = refusal.code;
+    if (outcome === "InternalError") log.error({ err: error }, "failed");
+    else log.info({ code: outcome, reason: refusal.message }, "refused");
+    refuse(request, response, refusal, requestId);
   }
   options.audit?.end(entry, outcome);
   options.onCall?.(serviceOf(action) !== undefined ? action : "unknown", outcome, (performance.now() - started) / 1000);
@@ -179,6 +179,16 @@ function header(request: IncomingMessage, name: string): string | undefined {
 
 function headersOf(request: IncomingMessage): Record<string, string | undefined> {
   return Object.fromEntries(Object.keys(request.headers).map((name) => [name, header(request, name)]));
+}
+
+/** The answer that is an error. */
+export function refuse(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { code, message }: Refusal,
+  requestId: string,
+): void {
+  write(request, response, { Error: { Code: code, Message: message }, RequestId: requestId });
 }
 
 function write(request: IncomingMessage, response: ServerResponse, content: object): void {
