@@ -1,6 +1,6 @@
 /** What is shipped beside the programs: the example is a configuration, the units are units, the scripts are shell. */
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { vstationConfigSchema } from "../src/vstation/config.ts";
@@ -26,6 +26,13 @@ describe("packaging", () => {
       });
       expect(stdout.toString()).toBe("");
     }
+  });
+
+  it("names programs that are there in its drop-in for libvirtd", () => {
+    const text = readFileSync(join(here, "systemd/libvirtd.conf"), "utf8");
+    const programs = [...text.matchAll(/\/opt\/vstation\/current\/(src\S+)/g)].flatMap(([, file]) => file ?? []);
+    expect(programs).toEqual([expect.stringMatching(/^src\/compute/)]);
+    for (const file of programs) expect(existsSync(join(here, "..", file))).toBe(true);
   });
 
   const verify = spawnSync("systemd-analyze", ["--version"]).status === 0;

@@ -74,7 +74,10 @@ power_off() {
 
 compute=
 trap power_off TERM
-keep libvirtd libvirtd --config /etc/libvirt/libvirtd.conf &
+# As its unit does on a machine: see drain-monitors.ts. What the settings load into our programs is not for this one.
+export HOST_DRAIN="${HOST_COMPUTE%/*}/drain-monitors.ts"
+keep libvirtd sh -c 'ls /var/lib/libvirt/qemu/domain-*/monitor.sock > /dev/null 2>&1 && NODE_OPTIONS= "$HOST_NODE" "$HOST_DRAIN"
+  exec libvirtd --config /etc/libvirt/libvirtd.conf' &
 libvirtd=$!
 keep compute "$HOST_NODE" "$HOST_COMPUTE" --config "$HOST_DIR/compute.json" &
 compute=$!

@@ -69,11 +69,13 @@ main() {
   say "5/6 services"
   if [ ! -d /run/systemd/system ]; then
     say "systemd does not run here. Start these, and keep them running:"
-    say "  libvirtd"
+    say "  $node $top/current/src/compute/drain-monitors.ts; libvirtd"
     say "  $node $top/current/src/compute/main.ts --config $etc/compute.json"
     return 0
   fi
   cp "$top/current/packaging/systemd/vstation-compute.service" /etc/systemd/system/
+  mkdir -p /etc/systemd/system/libvirtd.service.d
+  cp "$top/current/packaging/systemd/libvirtd.conf" /etc/systemd/system/libvirtd.service.d/vstation.conf
   systemctl daemon-reload
   # As `enable` does, but that fails where the package's System V links are missing: set-up leaves nothing enabled.
   systemctl add-wants multi-user.target libvirtd.service

@@ -16,7 +16,8 @@ fi
 # Compute first, or it would make again what is taken away.
 if [ -d /run/systemd/system ]; then
   systemctl disable --now vstation-compute.service 2>/dev/null || true
-  rm -f /etc/systemd/system/vstation-compute.service
+  rm -f /etc/systemd/system/vstation-compute.service /etc/systemd/system/libvirtd.service.d/vstation.conf
+  rmdir /etc/systemd/system/libvirtd.service.d 2>/dev/null || true
   systemctl daemon-reload
 fi
 for pid in $(pgrep -f "^$top/current/node_modules/node/bin/node $top/current/src/compute/main.ts" || true); do

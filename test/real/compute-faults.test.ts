@@ -1,6 +1,10 @@
 /** What Compute leans on goes away and comes back: libvirtd killed or frozen, VStation gone, an answer lost, a host that loses power. */
+import { join } from "node:path";
+import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { WantedInstance } from "../../src/api/agent.ts";
+import { domainUuid } from "../../src/compute/vm/mark.ts";
+import { openLibvirt } from "../../src/libvirt/open.ts";
 import { until } from "../until.ts";
 import { ComputeBed } from "./support/compute-bed.ts";
 import type { ComputeHost } from "./support/compute-host.ts";
@@ -71,6 +75,48 @@ test("a guest that ends while libvirtd is away has exited when it is back", asyn
     incarnation: 1,
     reason: "guest_crashed",
   });
+  await endGuest(wanted);
+});
+
+test("a libvirtd that comes back while QEMU still works on what the one before asked takes no guest along", async () => {
+  const wanted = await startGuest();
+  const pid = host.qemuPid(wanted.id);
+  // QEMU opens the file before it does anything else, and a pipe opens when somebody reads from it: so long is the command under way.
+  host.sh("mkfifo /run/pipe");
+  const libvirt = openLibvirt({
+    socketPath: join(host.dir, "run/libvirt/libvirt-sock"),
+    log: pino({ level: "silent" }),
+  });
+  try {
+    await libvirt.ready();
+    const domain = await libvirt.domainLookupByUuid(domainUuid(wanted.id));
+    if (domain === undefined) throw new Error("libvirt does not know the guest");
+    const command = libvirt
+      .qmp(domain, "pmemsave", { val: 0, size: 4096, filename: "/run/pipe" })
+      .catch(() => undefined);
+    await until(
+      "QEMU to wait for a reader",
+      () => host.sh(`cat /proc/${pid}/task/${pid}/wchan`) === "wait_for_partner",
+    );
+    await host.signalLibvirtd("SIGKILL");
+    await command;
+  } finally {
+    await libvirt.close();
+  }
+  // Somebody has said hello to QEMU, whoever speaks first: what drains its monitor, or libvirtd, whose log then tells it.
+  host.sh(
+    `sed -i 's/^log_outputs.*/log_outputs = "1:file:\\/run\\/monitor.log"\\nlog_filters = "1:qemu.qemu_monitor 4:*"/' /etc/libvirt/libvirtd.conf`,
+  );
+  const back = host.startLibvirtd();
+  const hello =
+    "pgrep -f '[d]rain-monitors' > /dev/null && ss -xH state established | grep monitor.sock || grep -s SEND_MSG.*qmp_capabilities /run/monitor.log || true";
+  await until("somebody at QEMU's monitor", () => host.sh(hello) !== "", 60_000);
+  host.sh("cat /run/pipe > /dev/null; rm /run/pipe");
+  await back;
+  await until("libvirt to be well", () => session.check("libvirt") === "ok", 90_000);
+  session.want({ ...wanted, power: { state: "running", incarnation: 1, resets: 1 } });
+  await until("a reset of the guest", () => JSON.stringify(session.phase(wanted.id)).includes('"resets":1'), 60_000);
+  expect(host.qemuPid(wanted.id)).toBe(pid);
   await endGuest(wanted);
 });
 

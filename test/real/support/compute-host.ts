@@ -176,7 +176,9 @@ export class ComputeHost {
   }
 
   async startLibvirtd(): Promise<void> {
-    this.#libvirtd = spawn("nsenter", [...this.#enter(), "libvirtd"], { stdio: ["ignore", "ignore", "inherit"] });
+    const drain = `${join(root, "node_modules/.bin/node")} ${join(root, "src/compute/drain-monitors.ts")}`;
+    const command = [...this.#enter(), "sh", "-c", `${drain}; exec libvirtd`];
+    this.#libvirtd = spawn("nsenter", command, { stdio: ["ignore", "ignore", "inherit"] });
     await until("libvirtd's socket", () => answers(join(this.dir, "run/libvirt/libvirt-sock")), 60_000);
   }
 
