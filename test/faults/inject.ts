@@ -42,7 +42,10 @@ export async function armCrash(lab: LabSession, point: CrashPoint): Promise<Arme
 
 /** Kills a program on every machine that has one and returns when all are back and every host is ready. */
 export async function restart(lab: LabSession, program: CrashPoint["program"]): Promise<void> {
-  for (const part of partsOf(lab, program)) await lab.lab.kill(part);
+  for (const part of partsOf(lab, program)) {
+    // One that has come to its armed crash by itself a moment ago is as good as killed.
+    if (lab.lab.pidOf(part) !== undefined) await lab.lab.kill(part);
+  }
   const killed = new Date();
   await allBack(lab);
   // Of a host that was heard a moment ago VStation still thinks well: it is back when it was heard since.
