@@ -17,6 +17,7 @@ npm stop [-- --home DIR]                                   powers that off; inst
 npm test                                                   everything is tested, real guests included
 npm run check                                              types, lint, format, and the tests that need no host
 npm run test:faults                                        kills everything at every step and looks what is left
+npm run test:nested                                        an owner's whole day under KVM in an emulated machine
 npm run bench -- NAME [--quick] [--json]                   measures, beside a rival, in one run
 npm run image -- debian-12 [--home DIR]                    builds that image (once) and gives it to the lab in that home
 
@@ -45,7 +46,7 @@ async function main() {
   const [verb = "help", ...rest] = process.argv.slice(2);
   const yes = rest.includes("--yes");
   const args = fromCaller(rest.filter((each) => each !== "--yes"));
-  const script = verb === "faults" ? "test:faults" : verb;
+  const script = verb === "faults" || verb === "nested" ? `test:${verb}` : verb;
   const repeat = [
     "npm",
     ...(script === "start" || script === "test" ? [script] : ["run", script]),
@@ -71,6 +72,9 @@ async function main() {
     case "faults":
       await provide({ repeat, lab: true, yes });
       return asRoot(join(root, "test/faults/main.ts"), args);
+    case "nested":
+      await provide({ repeat, lab: true, images: true, yes });
+      return asRoot(join(root, "node_modules/vitest/vitest.mjs"), ["run", "--project", "nested", ...args]);
     case "bench":
       await provide({ repeat, lab: true, yes });
       return asRoot(join(root, "bench/main.ts"), args);
