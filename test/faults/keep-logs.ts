@@ -2,7 +2,6 @@
 import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { LabHost } from "../../bench/lab-session.ts";
 import type { Bed } from "./bed.ts";
 import { root } from "./points.ts";
 
@@ -17,8 +16,10 @@ export function keepLogs(bed: Bed, name: string): string {
     for (const id of existsSync(instances) ? readdirSync(instances) : []) {
       copy(join(instances, id), join(to, host.name, "instances", id), (file) => !/\.(qcow2|iso)$/.test(file));
     }
-    copy(`/proc/${host.init}/root/run/vstation/network`, join(to, host.name, "network"));
-    writeFileSync(join(to, host.name, "network.txt"), network(host));
+    const init = bed.lab.lab.pidOf(host.name);
+    if (init === undefined) continue;
+    copy(`/proc/${init}/root/run/vstation/network`, join(to, host.name, "network"));
+    writeFileSync(join(to, host.name, "network.txt"), network(init));
   }
   return to;
 }
@@ -29,7 +30,7 @@ function copy(from: string, to: string, filter: (file: string) => boolean = () =
 }
 
 /** In the host's own words, its routers' included. */
-function network({ init }: LabHost): string {
+function network(init: number): string {
   const script = `ip addr; bridge fdb; ip neigh; nft list ruleset
     for name in $(ip netns list | cut -d' ' -f1); do echo "== $name"; ip -n "$name" addr; ip -n "$name" neigh; ip -n "$name" route; done`;
   try {
