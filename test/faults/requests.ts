@@ -40,6 +40,18 @@ export async function runSubject(lab: LabSession): Promise<Subject> {
   return { id, ip, bootId: await until(`${id} answers`, () => bootIdOf(ip), patienceMs) };
 }
 
+/** Waits until its guest answers as another boot than it was. */
+export async function untilStartedAgain({ id, ip, bootId }: Subject): Promise<void> {
+  await until(
+    `${id} was started again`,
+    async () => {
+      expectThat((await bootIdOf(ip)) !== bootId, "it is the same boot");
+      return true;
+    },
+    patienceMs,
+  );
+}
+
 /** Sends the request until it is accepted; returns the instance it is about. */
 export async function sendRequest(
   lab: LabSession,

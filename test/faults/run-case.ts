@@ -19,9 +19,9 @@ import { bootIdOf } from "./guest.ts";
 import { favouriteHost, withoutDisk } from "./hosts.ts";
 import { allBack, armCrash, freeze, restart, strike } from "./inject.ts";
 import type { CrashPoint } from "./points.ts";
-import { awaitOutcome, prepareSubject, removeSubject, runSubject, sendRequest } from "./requests.ts";
+import { awaitOutcome, prepareSubject, removeSubject, runSubject, sendRequest, untilStartedAgain } from "./requests.ts";
 import { pick, seeded } from "./seeded.ts";
-import { differencesOf, snapshot } from "./snapshot.ts";
+import { snapshot, untilNothingIsLeft } from "./snapshot.ts";
 import { storageLife } from "./storage.ts";
 
 /** Moments are drawn from so many ms: a start lasts about as long before its guest is alone. */
@@ -43,15 +43,7 @@ export async function runCase(bed: Bed, it: FaultCase): Promise<void> {
     else await crashCase(lab, it.point, it.scenario);
     await allBack(lab);
     await bed.checkWitnesses();
-    await until(
-      "nothing is left",
-      async () => {
-        const left = differencesOf(before, await snapshot(lab));
-        expectThat(left.length === 0, left.join("\n"));
-        return true;
-      },
-      60_000,
-    );
+    await untilNothingIsLeft(lab, before);
   } finally {
     stopWatching();
   }
@@ -135,14 +127,7 @@ async function recoverCrash(lab: LabSession, point: CrashPoint): Promise<void> {
   try {
     crash.release();
     await strike(lab, "qemu", () => subject.id);
-    await until(
-      `${subject.id} was started again`,
-      async () => {
-        expectThat((await bootIdOf(subject.ip)) !== subject.bootId, "it is the same boot");
-        return true;
-      },
-      patienceMs,
-    );
+    await untilStartedAgain(subject);
     crash.check();
   } finally {
     crash.disarm();

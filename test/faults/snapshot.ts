@@ -8,6 +8,7 @@ import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import type { LabHost, LabSession } from "../../bench/lab-session.ts";
 import { processesInside } from "../../lab/processes.ts";
+import { expectThat, until } from "../until.ts";
 
 export async function snapshot(lab: LabSession): Promise<string[]> {
   const lines: string[] = [];
@@ -23,8 +24,21 @@ function sharedFiles(folder: string): string[] {
   return readdirSync(folder).map((name) => `shared file ${name}`);
 }
 
+/** Waits until the hosts are as they were before. */
+export async function untilNothingIsLeft(lab: LabSession, before: readonly string[]): Promise<void> {
+  await until(
+    "nothing is left",
+    async () => {
+      const left = differencesOf(before, await snapshot(lab));
+      expectThat(left.length === 0, left.join("\n"));
+      return true;
+    },
+    60_000,
+  );
+}
+
 /** What is in one and not in the other, for people. */
-export function differencesOf(before: readonly string[], after: readonly string[]): string[] {
+function differencesOf(before: readonly string[], after: readonly string[]): string[] {
   const [had, has] = [new Set(before), new Set(after)];
   return [
     ...after.filter((line) => !had.has(line)).map((line) => `left: ${line}`),

@@ -11,7 +11,7 @@ import { expectThat, until } from "../../until.ts";
 import { Bed, watchForTwins } from "../bed.ts";
 import { allBack, restart } from "../inject.ts";
 import { removeSubject, runSubject } from "../requests.ts";
-import { differencesOf, snapshot } from "../snapshot.ts";
+import { snapshot, untilNothingIsLeft } from "../snapshot.ts";
 import { Awaits, awaitSettings, folderOf } from "./control.ts";
 import { allAwaits } from "./list.ts";
 import { moments, victims, type AwaitVictim, type Moment } from "./orders.ts";
@@ -99,28 +99,15 @@ export class AwaitBed {
         await this.awaits.tell(lab);
       });
       // The last steps of a walk are the programs' own: they come by them a moment after the walker is through.
-      await until(
-        "every step is struck",
-        () => {
-          expectThat(this.awaits.struck(steps).length === steps.length, "not yet");
-          return true;
-        },
-        2_000,
-      ).catch(() => undefined);
+      await until("every step is struck", () => this.awaits.struck(steps).length === steps.length, 2_000).catch(
+        () => undefined,
+      );
       const struck = this.awaits.struck(steps);
       this.awaits.order({ steps: [], moment, victim });
       await allBack(lab);
       await this.awaits.tell(lab);
       await this.bed.checkWitnesses();
-      await until(
-        "nothing is left",
-        async () => {
-          const left = differencesOf(before, await snapshot(lab));
-          expectThat(left.length === 0, left.join("\n"));
-          return true;
-        },
-        60_000,
-      );
+      await untilNothingIsLeft(lab, before);
       return struck;
     } finally {
       stopWatching();

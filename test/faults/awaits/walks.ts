@@ -13,7 +13,16 @@ import { patienceMs } from "../bed.ts";
 import { bootIdOf } from "../guest.ts";
 import { allBack, dismiss, strike } from "../inject.ts";
 import { favouriteHost, withoutDisk } from "../hosts.ts";
-import { ask, awaitOutcome, insist, removeSubject, resizedType, runSubject, sendRequest } from "../requests.ts";
+import {
+  ask,
+  awaitOutcome,
+  insist,
+  removeSubject,
+  resizedType,
+  runSubject,
+  sendRequest,
+  untilStartedAgain,
+} from "../requests.ts";
 import { root } from "../points.ts";
 import { storageLife } from "../storage.ts";
 import { nativeLife } from "./native-walk.ts";
@@ -212,14 +221,7 @@ async function recover(lab: LabSession, begin: () => Promise<void>): Promise<voi
   const subject = await runSubject(lab);
   await begin();
   await strike(lab, "qemu", () => subject.id);
-  await until(
-    `${subject.id} was started again`,
-    async () => {
-      expectThat((await bootIdOf(subject.ip)) !== subject.bootId, "it is the same boot");
-      return true;
-    },
-    patienceMs,
-  );
+  await untilStartedAgain(subject);
   await removeSubject(lab, subject.id);
 }
 
