@@ -1,25 +1,15 @@
 /** The ways in which the official SDK can call, and how it takes a refusal; the `Cloud` is a fake: wire rules only. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { failure } from "../../core/failure-codes.ts";
 import { actions } from "./actions.ts";
-import { fakeCloud } from "./cloud.fake.ts";
 import { services, type Service } from "./known-actions/known-actions.ts";
-import { commonClient, cvmClient, minimal, type CvmClient } from "./sdk.fake.ts";
-import { serveFake, type TestServer } from "./served.fake.ts";
+import { commonClient, cvmClient, minimal, sdkForAll } from "./sdk.fake.ts";
 
-const { cloud, calls, state } = fakeCloud();
-let server: TestServer;
-let client: CvmClient;
-
-beforeAll(async () => {
-  server = await serveFake(cloud);
-  client = cvmClient(server.port);
-});
-afterAll(() => server.close());
+const { calls, state, client, port } = await sdkForAll();
 
 describe("the other ways to call", () => {
   it("take GET with flattened parameters", async () => {
-    const get = cvmClient(server.port, { reqMethod: "GET" });
+    const get = cvmClient(port, { reqMethod: "GET" });
     calls.length = 0;
     const { InstanceIdSet = [] } = await get.RunInstances({
       ...minimal,
@@ -37,21 +27,21 @@ describe("the other ways to call", () => {
   });
 
   it("take an endpoint with a path", async () => {
-    expect(await cvmClient(server.port, { path: "/cvm" }).DescribeZones(null)).toMatchObject({ TotalCount: 2 });
+    expect(await cvmClient(port, { path: "/cvm" }).DescribeZones(null)).toMatchObject({ TotalCount: 2 });
   });
 
   it("refuse a wrong key, an unknown region, and an action that is not offered", async () => {
-    await expect(cvmClient(server.port, { secretKey: "wrong" }).DescribeZones(null)).rejects.toMatchObject({
+    await expect(cvmClient(port, { secretKey: "wrong" }).DescribeZones(null)).rejects.toMatchObject({
       code: "AuthFailure.SignatureFailure",
       requestId: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
     });
-    await expect(cvmClient(server.port, { region: "elsewhere" }).DescribeZones(null)).rejects.toMatchObject({
+    await expect(cvmClient(port, { region: "elsewhere" }).DescribeZones(null)).rejects.toMatchObject({
       code: "UnsupportedRegion",
     });
     const names = new Set<string>(actions.map((action) => action.name));
     for (const service of Object.keys(services) as Service[]) {
       const { version, actions: all } = services[service];
-      const common = commonClient(server.port, version);
+      const common = commonClient(port, version);
       for (const name of all.filter((each) => !names.has(each))) {
         await expect(common.request(name, {})).rejects.toMatchObject({
           code: "UnsupportedOperation",
@@ -59,7 +49,7 @@ describe("the other ways to call", () => {
         });
       }
     }
-    await expect(commonClient(server.port, "2018-08-13").request("DescribeZones", {})).rejects.toMatchObject({
+    await expect(commonClient(port, "2018-08-13").request("DescribeZones", {})).rejects.toMatchObject({
       code: "NoSuchVersion",
     });
   });

@@ -1,18 +1,9 @@
 /** What instances are made of (places, types, images, keys, groups) through the official SDK; the `Cloud` is a fake: wire rules only. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { fakeCloud, testImage } from "./cloud.fake.ts";
-import { cvmClient, type CvmClient } from "./sdk.fake.ts";
-import { serveFake, type TestServer } from "./served.fake.ts";
+import { describe, expect, it } from "vitest";
+import { testImage } from "./cloud.fake.ts";
+import { cvmClient, sdkForAll } from "./sdk.fake.ts";
 
-const { cloud, calls } = fakeCloud();
-let server: TestServer;
-let client: CvmClient;
-
-beforeAll(async () => {
-  server = await serveFake(cloud);
-  client = cvmClient(server.port);
-});
-afterAll(() => server.close());
+const { cloud, calls, client, port } = await sdkForAll();
 
 describe("places and types", () => {
   it("tell regions and zones", async () => {
@@ -20,7 +11,7 @@ describe("places and types", () => {
       TotalCount: 1,
       RegionSet: [{ Region: "lab", RegionName: "lab", RegionState: "AVAILABLE" }],
     });
-    expect(await cvmClient(server.port, { region: "" }).DescribeRegions(null)).toMatchObject({ TotalCount: 1 });
+    expect(await cvmClient(port, { region: "" }).DescribeRegions(null)).toMatchObject({ TotalCount: 1 });
     const { ZoneSet } = await client.DescribeZones(null);
     expect(ZoneSet).toEqual([
       { Zone: "lab-1", ZoneName: "lab-1", ZoneId: "1", ZoneState: "AVAILABLE" },

@@ -1,18 +1,9 @@
 /** Instances through the official SDK, with all that it can say of them; the `Cloud` is a fake: wire rules only. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { fakeCloud, testImage, testKey, testSubnet } from "./cloud.fake.ts";
-import { cvmClient, minimal, type CvmClient } from "./sdk.fake.ts";
-import { serveFake, type TestServer } from "./served.fake.ts";
+import { describe, expect, it } from "vitest";
+import { testImage, testKey, testSubnet } from "./cloud.fake.ts";
+import { minimal, sdkForAll } from "./sdk.fake.ts";
 
-const { cloud, calls } = fakeCloud();
-let server: TestServer;
-let client: CvmClient;
-
-beforeAll(async () => {
-  server = await serveFake(cloud);
-  client = cvmClient(server.port);
-});
-afterAll(() => server.close());
+const { calls, client } = await sdkForAll();
 
 describe("instances", () => {
   it("are run with all that is offered, and read back at once", async () => {

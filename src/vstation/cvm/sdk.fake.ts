@@ -1,7 +1,9 @@
 /** For the tests of this folder only: clients of the official, unmodified SDK for a server on loopback. */
 import { CommonClient } from "tencentcloud-sdk-nodejs/tencentcloud/common/common_client.js";
 import { cvm } from "tencentcloud-sdk-nodejs/tencentcloud/services/cvm/index.js";
-import { testImage, testKey, testPlace } from "./cloud.fake.ts";
+import { afterAll } from "vitest";
+import { fakeCloud, testImage, testKey, testPlace } from "./cloud.fake.ts";
+import { serveFake } from "./served.fake.ts";
 
 export type CvmClient = InstanceType<typeof cvm.v20170312.Client>;
 
@@ -29,6 +31,14 @@ export function cvmClient(port: number, options: SdkOptions = {}): CvmClient {
       },
     },
   });
+}
+
+/** A fake cloud with a server for all tests of the file, and a client of it. */
+export async function sdkForAll() {
+  const fake = fakeCloud();
+  const server = await serveFake(fake.cloud);
+  afterAll(() => server.close());
+  return { ...fake, port: server.port, client: cvmClient(server.port) };
 }
 
 /** Of any service: the version tells which. */
