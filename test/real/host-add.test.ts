@@ -86,6 +86,10 @@ describe("a machine", () => {
     });
     expect((await machine.run("stat -c %a /var/lib/vstation/identity/host.key")).text).toBe("600\n");
     expect((await machine.run("systemctl is-enabled libvirtd vstation-compute")).text).toBe("enabled\nenabled\n");
+    // Every QEMU was asked before libvirtd began (drain-monitors.ts).
+    await machine.run("systemctl restart libvirtd");
+    const before = await machine.run("systemctl show -P ExecStartPre libvirtd");
+    expect(before.text).toMatch(/drain-monitors\.ts .*code=exited ; status=0/);
   });
 
   it("has used the token up for every other machine", async () => {
