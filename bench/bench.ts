@@ -8,6 +8,8 @@ export interface BenchOptions {
   readonly home: string | undefined;
   /** Pairs to measure; undefined = the bench's own choice. */
   readonly rounds: number | undefined;
+  /** One class of cases only, in a bench that has classes. */
+  readonly class: string | undefined;
   readonly signal: AbortSignal;
   /** Progress, for people: standard error. */
   say(line: string): void;

@@ -51,6 +51,8 @@ export interface RunWish {
   readonly keyIds?: readonly string[];
   /** GiB of the system disk; without it, the zone's default. */
   readonly diskGiB?: number;
+  /** Of the system disk; without it, the zone's default. */
+  readonly diskType?: string;
 }
 
 type SdkClient = InstanceType<typeof cvm.v20170312.Client>;
@@ -76,7 +78,10 @@ export class CloudClient {
       InstanceType: wish.instanceType,
       InstanceName: wish.name,
       InstanceCount: wish.count ?? 1,
-      ...(wish.diskGiB === undefined ? {} : { SystemDisk: { DiskSize: wish.diskGiB } }),
+      SystemDisk: {
+        ...(wish.diskGiB === undefined ? {} : { DiskSize: wish.diskGiB }),
+        ...(wish.diskType === undefined ? {} : { DiskType: wish.diskType }),
+      },
       ...(wish.userData === undefined ? {} : { UserData: Buffer.from(wish.userData).toString("base64") }),
       ...(wish.groupId === undefined ? {} : { DisasterRecoverGroupIds: [wish.groupId] }),
       ...(wish.keyIds === undefined ? {} : { LoginSettings: { KeyIds: [...wish.keyIds] } }),

@@ -9,18 +9,21 @@ import { formatError } from "../src/lib/errors.ts";
 import type { Bench } from "./bench.ts";
 import { delivery } from "./delivery/delivery.ts";
 import { machine as machineBench } from "./machine/machine.ts";
+import { classNames } from "./migration/classes.ts";
+import { migration } from "./migration/migration.ts";
 import { asJson, asTable, machineOf } from "./report.ts";
 
-const benches: readonly Bench[] = [delivery, machineBench];
+const benches: readonly Bench[] = [delivery, machineBench, migration];
 
-const usage = `usage: npm run bench -- NAME [--quick] [--json] [--home DIR] [--rounds N]
+const usage = `usage: npm run bench -- NAME [--quick] [--json] [--home DIR] [--n N] [--class C]
 
 ${benches.map(({ name, about }) => `  ${name.padEnd(12)} ${about}`).join("\n")}
 
---quick    fewer and smaller cases, no figures to quote (delivery: within 60 s on two cores)
+--quick    fewer and smaller cases, no figures to quote (delivery, migration: within 60 s on two cores)
 --json     the last line of the output is one JSON object
 --home     measure in this running lab instead of one of the bench's own
---rounds   so many pairs
+--n        so many rounds; migration goes on where an earlier run of as many was ended
+--class    one class only (migration: ${classNames.join(", ")})
 `;
 
 async function main(): Promise<number> {
@@ -30,12 +33,13 @@ async function main(): Promise<number> {
       quick: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
       home: { type: "string" },
-      rounds: { type: "string" },
+      n: { type: "string" },
+      class: { type: "string" },
       help: { type: "boolean", default: false },
     },
   });
   const bench = benches.find(({ name }) => name === positionals[0]);
-  const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
+  const rounds = values.n === undefined ? undefined : Number(values.n);
   if (bench === undefined || values.help || !(rounds === undefined || (Number.isInteger(rounds) && rounds > 0))) {
     process.stderr.write(usage);
     return values.help ? 0 : 2;
@@ -50,6 +54,7 @@ async function main(): Promise<number> {
     quick: values.quick,
     home: values.home,
     rounds,
+    class: values.class,
     signal: stop.signal,
     say: (line) => process.stderr.write(`${line}\n`),
   });

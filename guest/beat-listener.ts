@@ -2,12 +2,12 @@
 import { Worker } from "node:worker_threads";
 import { Failure } from "../src/lib/errors.ts";
 import { within } from "../src/lib/retry.ts";
-import type { BeatReport } from "./beats.ts";
+import type { BeatReport, Range } from "./beats.ts";
 
 export type ToWorker =
   | { kind: "next"; id: number }
   | { kind: "forget"; id: number }
-  | { kind: "report"; id: number; range: { from?: number; to?: number } }
+  | { kind: "report"; id: number; range: Range }
   | { kind: "clear" };
 
 export type FromWorker =
@@ -80,7 +80,7 @@ export class BeatListener {
   }
 
   /** What arrived between two moments of {@link beatClock}, or since the last clear. */
-  async report(range: { from?: number; to?: number } = {}): Promise<BeatReport> {
+  async report(range: Range = {}): Promise<BeatReport> {
     const id = ++this.#lastId;
     const message = await within(30_000, "the beat report", this.#ask({ kind: "report", id, range }));
     if (message.kind !== "report") throw new Error(`the beat listener answered ${message.kind}`);

@@ -114,6 +114,18 @@ describe("BeatLog", () => {
     expect(log.report({ from: 500 })).toMatchObject({ received: 0, gaps: undefined });
   });
 
+  test("in bins: how many came in each, and the longest gap that reaches into it", () => {
+    const log = new BeatLog();
+    for (const [seq, at] of [0, 1, 2, 25, 26, 39].entries()) log.add(at, { seq, bootId });
+    expect(log.report({ from: 0, to: 45, binMs: 10 }).bins).toEqual([
+      { beats: 3, longestMs: 23 },
+      { beats: 0, longestMs: 23 },
+      { beats: 2, longestMs: 23 },
+      { beats: 1, longestMs: 13 },
+    ]);
+    expect(log.report({ from: 0, to: 45 }).bins).toEqual([]);
+  });
+
   test("the gaps of any arrivals add up to their whole span, and clear forgets", () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 1000 }), { minLength: 2, maxLength: 6000 }), (steps) => {

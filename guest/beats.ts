@@ -49,6 +49,22 @@ export interface BeatReport {
   gaps: { p50: number; p99: number; p999: number; max: number } | undefined;
   /** The longest gaps, longest first. */
   longest: Gap[];
+  /** The time asked about in equal parts, where they were asked for. */
+  bins: Bin[];
+}
+
+export interface Bin {
+  /** Beats that arrived in it. */
+  beats: number;
+  /** The longest gap that reaches into it. */
+  longestMs: number;
+}
+
+export interface Range {
+  from?: number;
+  to?: number;
+  /** Length of a bin; needs both ends. */
+  binMs?: number;
 }
 
 interface Boot {
@@ -92,8 +108,8 @@ export class BeatLog {
    * Of the beats that arrived from `from` to `to` (all by default), and of the gaps that reach into that time: one that began before
    * it counts whole, one that has not ended is not known yet. Losses, repeats and lateness are those since the last clear.
    */
-  report(range: { from?: number; to?: number } = {}, longest = 10): BeatReport {
-    const { from = -Infinity, to = Infinity } = range;
+  report(range: Range = {}, longest = 10): BeatReport {
+    const { from = -Infinity, to = Infinity, binMs } = range;
     const times = this.#times.subarray(0, this.#length);
     const inside = times.filter((at) => at >= from && at <= to);
     const gaps: Gap[] = [];
@@ -102,6 +118,7 @@ export class BeatLog {
       const end = times[i] ?? 0;
       if (end >= from && at <= to) gaps.push({ at, ms: end - at });
     }
+    const bins = binMs === undefined ? [] : binned(inside, gaps, from, to, binMs);
     gaps.sort((a, b) => b.ms - a.ms);
     const lengths = gaps.map((gap) => gap.ms);
     const max = lengths[0];
@@ -120,6 +137,7 @@ export class BeatLog {
           ? undefined
           : { p50: top(lengths, 0.5), p99: top(lengths, 0.99), p999: top(lengths, 0.999), max },
       longest: gaps.slice(0, longest),
+      bins,
     };
   }
 
@@ -129,6 +147,23 @@ export class BeatLog {
     this.#repeated = 0;
     this.#late = 0;
   }
+}
+
+/** Whole bins only: what is left over at the end is none. */
+function binned(inside: Float64Array, gaps: readonly Gap[], from: number, to: number, binMs: number): Bin[] {
+  const bins = Array.from({ length: Math.floor((to - from) / binMs) }, () => ({ beats: 0, longestMs: 0 }));
+  for (const at of inside) {
+    const bin = bins[Math.floor((at - from) / binMs)];
+    if (bin !== undefined) bin.beats++;
+  }
+  for (const { at, ms } of gaps) {
+    const last = Math.min(bins.length - 1, Math.floor((at + ms - from) / binMs));
+    for (let i = Math.max(0, Math.floor((at - from) / binMs)); i <= last; i++) {
+      const bin = bins[i];
+      if (bin !== undefined) bin.longestMs = Math.max(bin.longestMs, ms);
+    }
+  }
+  return bins;
 }
 
 /** Marks a number as come; false if it had. */

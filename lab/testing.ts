@@ -4,10 +4,11 @@
  * Parts are named `vstation`, `postgres`, `supervisor`, `host1` (the whole host), `host1/compute`, `host1/libvirtd`, or by an
  * instance's id (its QEMU). Their processes are found anew at each use, by the kernel's word: nothing here remembers a pid.
  */
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, watch } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { promisify } from "node:util";
 import { Home, settingsFile, writeWhole } from "./home.ts";
 import { hostKindOf, hostPlanOf, nestedPlanOf, planOf, type Plan } from "./plan.ts";
 import { gone, handlesOf, initOf, processesInside, signal } from "./processes.ts";
@@ -43,6 +44,11 @@ export class TestLab {
     if (options.hosts !== undefined) args.push("--hosts", String(options.hosts));
     if (options.nested !== undefined) args.push("--nested", String(options.nested));
     return must(await this.run(args, options.env));
+  }
+
+  /** What the command line prints; throws where it fails, with what it said. */
+  async cli(...args: string[]): Promise<string> {
+    return (await promisify(execFile)(join(root, "vstation"), ["--home", this.home.path, ...args])).stdout;
   }
 
   /** Powers it off as a user would. */

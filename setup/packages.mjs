@@ -20,6 +20,7 @@ const neededByHosts = [
   { name: "libvirt-daemon-driver-qemu", atLeast: "11.3", backports: true },
   { name: "dnsmasq-base" },
   { name: "nftables" },
+  { name: "conntrack" },
   { name: "iproute2" },
   { name: "procps" },
   { name: "util-linux" },

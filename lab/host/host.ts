@@ -87,7 +87,7 @@ export function prepareHost(
   caFingerprint: string,
 ): void {
   const dir = home.hostDir(host.name);
-  for (const each of ["etc/libvirt", "var", "log", "status", "state"]) {
+  for (const each of ["etc/libvirt/tls", "var", "log", "status", "state"]) {
     mkdirSync(join(dir, each), { recursive: true, mode: 0o755 });
   }
   chmodSync(dir, 0o700);
@@ -115,6 +115,7 @@ export function prepareHost(
     shape,
     overcommit: { cpu: 4, memory: 1 },
     network: { underlayAddress: host.address, underlayDevice: "eth0" },
+    migration: { tlsDirectory: "/etc/libvirt/tls" },
   };
   writeWhole(join(dir, "compute.json"), `${JSON.stringify(config, undefined, 2)}\n`, 0o600);
 }
@@ -156,4 +157,6 @@ max_core = 0
 dump_guest_core = 0
 migration_port_min = 49152
 migration_port_max = 49215
+migrate_tls_x509_cert_dir = "/etc/libvirt/tls"
+migrate_tls_x509_verify = 1
 `;

@@ -80,6 +80,8 @@ main() {
   # As `enable` does, but that fails where the package's System V links are missing: set-up leaves nothing enabled.
   systemctl add-wants multi-user.target libvirtd.service
   systemctl start libvirtd.service || stop "libvirtd did not start: journalctl -u libvirtd"
+  # Guests live on; what libvirtd reads at its start alone may have changed.
+  [ "$libvirt_changed" = no ] || systemctl restart libvirtd.service || stop "libvirtd did not start again: journalctl -u libvirtd"
   systemctl enable vstation-compute.service
   systemctl restart vstation-compute.service || stop "Compute did not start: journalctl -u vstation-compute"
 
@@ -158,7 +160,11 @@ configure() {
 END
   mv "$etc/compute.json.new" "$etc/compute.json"
 
-  # QEMU runs as Debian has it, unprivileged and under AppArmor where the kernel has that; only what Compute relies on is said.
+  # QEMU runs as Debian has it, unprivileged and under AppArmor where the kernel has that, which lets it read here; only what Compute
+  # relies on is said. What lies in the folder belongs to whom the folder belongs to.
+  install -d -m 0755 /etc/pki /etc/pki/qemu
+  install -d -m 0700 -o libvirt-qemu -g "$(id -gn libvirt-qemu)" /etc/pki/qemu/vstation
+  before=$(cksum < /etc/libvirt/qemu.conf)
   sed -i '/^# BEGIN vstation/,/^# END vstation/d' /etc/libvirt/qemu.conf
   cat >> /etc/libvirt/qemu.conf << 'END'
 # BEGIN vstation
@@ -167,8 +173,12 @@ max_core = 0
 dump_guest_core = 0
 migration_port_min = 49152
 migration_port_max = 49215
+migrate_tls_x509_cert_dir = "/etc/pki/qemu/vstation"
+migrate_tls_x509_verify = 1
 # END vstation
 END
+  libvirt_changed=no
+  [ "$before" = "$(cksum < /etc/libvirt/qemu.conf)" ] || libvirt_changed=yes
 }
 
 main "$@"

@@ -37,9 +37,9 @@ ip -o link show | sed -n 's/^[0-9]*: \([^:@]*\)[:@].*alias vstation.*/\1/p' | wh
 
 # Definitions of guests that were taken away above with --guests-too.
 rm -f /etc/libvirt/qemu/ins-????????.xml
-[ ! -d /run/systemd/system ] || systemctl try-restart libvirtd.service || true
 sed -i '/^# BEGIN vstation/,/^# END vstation/d' /etc/libvirt/qemu.conf 2>/dev/null || true
-rm -rf "$etc" "$state" "$run" /etc/modules-load.d/vstation.conf
+[ ! -d /run/systemd/system ] || systemctl try-restart libvirtd.service || true
+rm -rf /etc/pki/qemu/vstation "$etc" "$state" "$run" /etc/modules-load.d/vstation.conf
 # Last: this very file is in it.
 rm -rf "$top"
 say "this machine is no host any more; Debian's packages were left"

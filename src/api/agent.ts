@@ -12,12 +12,15 @@
  */
 import * as z from "zod";
 import { cpuBaselineSchema, machineSchema, plainPromise } from "../core/machine.ts";
+import { migrationTransports } from "../core/migration/halves.ts";
 import { hostNameSchema } from "../core/names.ts";
 import { idSchema } from "../lib/ids.ts";
+import { seenMigrationSchema, wantedSourceSchema, wantedTargetSchema } from "./agent-migration.ts";
+import { preflightAsks } from "./agent-preflight.ts";
 import { dataDiskSchema, seenDiskSchema, seenJobSchema, systemDiskSchema, wantedJobSchema } from "./agent-storage.ts";
 
 /** Raised when a message changes meaning; hello carries it and both sides refuse what they do not speak. */
-export const agentProtocol = 2;
+export const agentProtocol = 3;
 
 const counter = z.int().nonnegative();
 const text = (max: number): z.ZodString => z.string().max(max);
@@ -83,6 +86,17 @@ export const wantedInstanceSchema = z.strictObject({
   epoch: counter.min(1),
   spec: instanceSpecSchema,
   power: powerSchema,
+});
+
+/** One half of a live migration; see agent-migration.ts. */
+export const wantedMigrationSchema = z.strictObject({
+  id: idSchema("migration"),
+  instanceId: idSchema("instance"),
+  generation: counter,
+  wish: z.enum(["go", "cancel"]),
+  /** It is over: the half forgets it. */
+  gone: z.boolean(),
+  half: z.discriminatedUnion("is", [wantedSourceSchema, wantedTargetSchema(instanceSpecSchema)]),
 });
 
 /** Addresses mean something only inside their VPC: two VPCs may use the same ranges and do not see each other. */
@@ -160,6 +174,8 @@ export const toComputeSchema = z.discriminatedUnion("type", [
     heartbeatMs: z.int(),
     /** The processor that the zone's guests are to see: the host says in its readiness whether it can give that. */
     cpuBaseline: cpuBaselineSchema.default("host"),
+    /** How the zone's guests go from host to host. */
+    migrationTransport: z.enum(migrationTransports).default("tls"),
     /** Where this host is, as its guests are told. */
     place: placeSchema,
   }),
@@ -177,6 +193,7 @@ export const toComputeSchema = z.discriminatedUnion("type", [
     securityGroups: z.array(wantedSecurityGroupSchema),
     instances: z.array(wantedInstanceSchema),
     jobs: z.array(wantedJobSchema),
+    migrations: z.array(wantedMigrationSchema),
   }),
   z.strictObject({ type: z.literal("peers"), generation: counter, full: z.boolean(), peers: z.array(peerSchema) }),
   /** The seen report `seq` is committed. */
@@ -199,6 +216,7 @@ export const askSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("console.open"), instanceId: idSchema("instance"), session: text(64) }),
   /** Runs the readiness checks anew. Answer: the readiness report. */
   z.strictObject({ kind: z.literal("readiness") }),
+  ...preflightAsks(instanceSpecSchema),
 ]);
 
 /* ---------------------------------------------------------------- seen: Compute -> VStation */
@@ -320,6 +338,7 @@ export const fromComputeSchema = z.discriminatedUnion("type", [
     wantedGeneration: counter,
     instances: z.array(seenInstanceSchema),
     jobs: z.array(seenJobSchema),
+    migrations: z.array(seenMigrationSchema),
   }),
   z.strictObject({ type: z.literal("report"), inventory: inventorySchema, readiness: readinessSchema }),
   z.strictObject({ type: z.literal("answer"), id: counter, answer: z.unknown() }),
@@ -332,6 +351,7 @@ export type Nic = z.infer<typeof nicSchema>;
 export type Login = z.infer<typeof loginSchema>;
 export type InstanceSpec = z.infer<typeof instanceSpecSchema>;
 export type Power = z.infer<typeof powerSchema>;
+export type WantedMigration = z.infer<typeof wantedMigrationSchema>;
 export type WantedInstance = z.infer<typeof wantedInstanceSchema>;
 export type Place = z.infer<typeof placeSchema>;
 export type WantedVpc = z.infer<typeof wantedVpcSchema>;
@@ -365,7 +385,12 @@ export const joinAnswerSchema = z.strictObject({
   certificate: text(16_384),
   ca: text(16_384),
 });
-/** POST /renew, under the host's own certificate, answered as a join is: the next certificate for this host. */
-export const renewRequestSchema = z.strictObject({ csr: text(8192) });
+const certificateUseSchema = z.enum(["host", "qemu"]);
+/**
+ * POST /renew, under the host's own certificate, answered as a join is: the next certificate for this host, or one for its `qemu`s, with
+ * a key of their own, that is good for guests' memory and disks on their way between hosts and for nothing else.
+ */
+export const renewRequestSchema = z.strictObject({ csr: text(8192), use: certificateUseSchema.default("host") });
+export type CertificateUse = z.infer<typeof certificateUseSchema>;
 export type JoinRequest = z.infer<typeof joinRequestSchema>;
 export type JoinAnswer = z.infer<typeof joinAnswerSchema>;

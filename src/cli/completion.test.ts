@@ -13,7 +13,7 @@ function offered(line: string): string[] {
   const test = `vstation() { local all="$*"; echo "asked-\${all//[^a-z]/-}"; }
     COMP_WORDS=(${words.map((word) => `'${word}'`).join(" ")}); COMP_CWORD=${words.length - 1}
     _vstation; printf '%s\\n' "\${COMPREPLY[@]}"`;
-  const run = spawnSync("bash", ["-uc", `${script}\n${test}`]);
+  const run = spawnSync("bash", ["--norc", "-uc", `${script}\n${test}`]);
   expect(run.stderr.toString()).toBe("");
   return run.stdout.toString().trim().split("\n");
 }

@@ -74,6 +74,12 @@ const advice: Readonly<Record<string, string>> = {
   WrongState: "`./vstation instance show ID` tells the present state",
   MustStop: "`--stop` stops it for that and starts it again",
   OperationInProgress: "`./vstation operation list --open` shows it; wait for its end and try again",
+  MigrationSameHost: "leave --to out to get the host where it fits best",
+  MigrationUnfinished: "`./vstation migration list --open` shows it",
+  MigrationQueued: "`./vstation migration cancel INSTANCE` calls that one off",
+  MigrationTooLate: "to have it back, `./vstation instance migrate INSTANCE --to HOST`",
+  HostCordoned: "`./vstation host uncordon HOST`, or another --to",
+  HostNotReady: "`./vstation host show HOST --check` looks anew",
   Protected: "`./vstation instance set ID --no-protect` takes the protection off",
   InsufficientCapacity: "`./vstation type list` shows what fits; `./vstation host list` where the room is",
   ImageNameTaken:

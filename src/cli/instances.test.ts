@@ -105,6 +105,7 @@ describe("hosts, operations, catalogue", () => {
       memory       0 of 8192 MiB (8192 MiB x 1)
       disk         0 of 100 GiB
       instances    0
+      drain        -
       numa nodes   1
       compute      0.1.0
       libvirt      11.3.0

@@ -1,4 +1,4 @@
-/** Where a secret is put down that is shown only once. */
+/** Where something is put down that was not there: a secret that is shown only once, a picture. */
 import { openSync } from "node:fs";
 import { usageError } from "./exit.ts";
 

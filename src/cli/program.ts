@@ -10,6 +10,7 @@ import { addDoctor } from "./commands/doctor.ts";
 import { addHost } from "./commands/host.ts";
 import { addInstanceActions } from "./commands/instance-actions.ts";
 import { addInstanceReads } from "./commands/instance-list.ts";
+import { addMigrate, addMigration } from "./commands/migration.ts";
 import { addNetworks } from "./commands/network.ts";
 import { addOperation } from "./commands/operation.ts";
 import { addStorage } from "./commands/storage.ts";
@@ -33,10 +34,12 @@ export function buildProgram(io: Io, forPrograms = false): Command {
 
   const instance = program.command("instance").alias("i").description("virtual machines");
   addInstanceActions(instance, io);
+  addMigrate(instance, io);
   addInstanceReads(instance, io);
   addConsole(instance, io);
   addHost(program, io);
   addOperation(program, io);
+  addMigration(program, io);
   addStorage(program, io);
   addNetworks(program, io);
   addCatalogue(program, io);

@@ -8,6 +8,7 @@ import { mkdir } from "node:fs/promises";
 import { cpus } from "node:os";
 import type { Inventory, Place, Readiness, SeenInstance } from "../api/agent.ts";
 import type { CpuBaseline } from "../core/machine.ts";
+import type { MigrationTransport } from "../core/migration/halves.ts";
 import { formatError, isFailure } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { backoff, sleep } from "../lib/retry.ts";
@@ -19,7 +20,7 @@ import { proveAccelerator } from "./inventory/accelerator.ts";
 import { readBootId } from "./inventory/boot.ts";
 import { readInventory } from "./inventory/inventory.ts";
 import { readReadiness } from "./inventory/readiness.ts";
-import { lacksOf } from "./machine/baseline.ts";
+import { Processor } from "./machine/baseline.ts";
 import { Affinity } from "./machine/affinity.ts";
 import { Allotments } from "./machine/allotments.ts";
 import { Machines } from "./machine/machines.ts";
@@ -36,6 +37,9 @@ import { Outbox } from "./link/outbox.ts";
 import { lifeOf, Renewal } from "./link/renewal.ts";
 import { subjectAt } from "./metadata/document.ts";
 import { Metadata } from "./metadata/metadata.ts";
+import { Preflight } from "./migration/preflight.ts";
+import { QemuCertificate } from "./migration/qemu-certificate.ts";
+import { MigrationRunner } from "./migration/runner.ts";
 import { Network } from "./network/network.ts";
 import { jobDiskFile, pathsOf } from "./paths.ts";
 import { run } from "./process.ts";
@@ -120,14 +124,19 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     log,
     readPlaces: () => readPlaces(config.shape),
   });
-  const lacks = lacksOf(libvirt, proof.accelerator, emulator);
+  const processor = new Processor({
+    libvirt,
+    accelerator: proof.accelerator,
+    emulator,
+    without: config.shape === "machine" ? [] : (config.shape.withoutCpuFeatures ?? []),
+  });
   const affinity = new Affinity({
     libvirt,
     log,
     running: () => fleet.running(),
     pool: () => machines.pool,
   });
-  const machines: Machines = new Machines({ allotments, affinity, lacks, nodes });
+  const machines: Machines = new Machines({ allotments, affinity, processor, nodes });
   let zoneBaseline: CpuBaseline = "host";
   const disks = new DiskFiles(paths, config.sharedDir ?? null);
   const context: Context = {
@@ -166,11 +175,36 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     publish: (id, seen) => outbox.setJob(id, seen),
     log,
   });
+  const qemuCertificate = new QemuCertificate({
+    directory: config.migration.tlsDirectory,
+    name: config.name,
+    servers: config.vstation.servers,
+    caFingerprint: config.vstation.caFingerprint,
+    identity,
+    log,
+    onChange: () => tell(),
+  });
+  // Until VStation has said otherwise.
+  let migrationTransport: MigrationTransport = "tls";
+  const migrations = new MigrationRunner({
+    context,
+    fleet,
+    identity,
+    transport: async () => {
+      if (migrationTransport === "tls") await qemuCertificate.check();
+      return migrationTransport;
+    },
+    underlayAddress: config.network.underlayAddress,
+    wanted: () => store.migrations(),
+    forgetWanted: (id, epoch) => store.forget(id, epoch),
+    publish: (id, seen) => outbox.setMigration(id, seen),
+  });
   await refill(reserve, log);
   await store.load();
   await fleet.load();
   await allotments.load();
   await jobs.load();
+  await migrations.load();
   fleet.start();
   void networkRound(network.check(), log);
 
@@ -190,8 +224,9 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
         places: allotments.host,
         damagedAllotments: [...allotments.damaged.keys()],
         disk,
-        processor: { baseline: zoneBaseline, lacks: () => lacks(zoneBaseline) },
+        processor: { baseline: zoneBaseline, lacks: () => processor.lacks(zoneBaseline) },
         certificate: renewal?.state ?? null,
+        migration: { transport: migrationTransport, trouble: () => qemuCertificate.trouble() },
         widestMtu: Math.max(0, ...(store.network?.subnets ?? []).map((s) => s.mtu)),
       }),
     ]);
@@ -209,7 +244,13 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     waiting = false;
     if (answers) tell();
   };
-  const desk = new AskDesk({ paths, fleet, log, readiness: async () => (await describe()).readiness });
+  const desk = new AskDesk({
+    paths,
+    fleet,
+    log,
+    readiness: async () => (await describe()).readiness,
+    preflight: new Preflight({ context, identity, underlayAddress: config.network.underlayAddress }),
+  });
 
   // Where another host's guest lives is of use once it runs. Starts need the processor before that, and twenty make one pass.
   let peersTimer: NodeJS.Timeout | undefined;
@@ -252,8 +293,9 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       tell,
       applyWanted: async (message) => {
         const change = await store.apply(message);
-        // Before the instances: what a job holds off must not begin with the same message.
+        // Before the instances: what a job or a migration holds off must not begin with the same message.
         if (change.jobs) jobs.changed();
+        if (change.migrations) migrations.changed();
         fleet.wantedChanged(change.instances);
         outbox.changed();
         const round = networkRound(network.changed(), log);
@@ -265,10 +307,11 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       ask: (ask, reply) => desk.answer(ask, reply),
       consoleInput: (session, data) => desk.consoles.input(session, data),
       consoleClose: (session) => desk.consoles.close(session),
-      welcomed: ({ cpuBaseline, place }) => {
+      welcomed: ({ cpuBaseline, place, migrationTransport: transport }) => {
         void keepPlace(store, place, log);
-        const isNew = JSON.stringify(cpuBaseline) !== JSON.stringify(zoneBaseline);
+        const isNew = JSON.stringify(cpuBaseline) !== JSON.stringify(zoneBaseline) || transport !== migrationTransport;
         zoneBaseline = cpuBaseline;
+        migrationTransport = transport;
         if (isNew) tell();
         void describe().then(
           ({ readiness }) => membership.welcomed(readiness),
@@ -281,7 +324,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
         void keeper.joinAgain(vstation.joinTokenFile);
       },
     });
-    await Promise.all([link.run(), keeper.run(ending.signal)]);
+    await Promise.all([link.run(), keeper.run(ending.signal), qemuCertificate.run(ending.signal)]);
   })();
   const drift = setInterval(() => {
     void networkRound(network.check(), log);
@@ -301,7 +344,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       space.close();
       desk.consoles.closeAll();
       metadata.close();
-      await Promise.all([linked, jobs.stop()]);
+      await Promise.all([linked, jobs.stop(), migrations.stop()]);
       await fleet.stop();
       await libvirt.close();
     },

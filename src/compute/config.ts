@@ -1,5 +1,6 @@
 /** What one Compute process is told at its start (`--config FILE`); everything else it learns from VStation or the host. */
 import * as z from "zod";
+import { cpuNameSchema } from "../core/machine.ts";
 import { hostNameSchema } from "../core/names.ts";
 
 export const computeConfigSchema = z.strictObject({
@@ -35,6 +36,8 @@ export const computeConfigSchema = z.strictObject({
       numaNodes: z.int().min(1).max(8).optional(),
       /** Of the machine's 2 MiB pages, so much is this host's to give; none if left out. */
       hugepagesMiB: z.int().min(0).optional(),
+      /** Features of the machine's processor, by libvirt's names, that guests here do not have; none if left out. */
+      withoutCpuFeatures: z.array(cpuNameSchema).max(64).optional(),
     }),
   ]),
   overcommit: z.strictObject({ cpu: z.number().min(1).max(32), memory: z.number().min(1).max(4) }),
@@ -45,6 +48,15 @@ export const computeConfigSchema = z.strictObject({
     underlayAddress: z.ipv4(),
     underlayDevice: z.string(),
   }),
+  migration: z
+    .strictObject({
+      /**
+       * Where QEMU has its TLS files for guests that move: `migrate_tls_x509_cert_dir` of libvirt's qemu.conf, which must be there before
+       * libvirt is started. What lies in it is written by Compute, and belongs to whom the folder belongs to: QEMU's user.
+       */
+      tlsDirectory: z.string().default("/etc/pki/qemu/vstation"),
+    })
+    .prefault({}),
   /** Run, detached, when VStation has taken this host out and nothing of an instance is left here: takes everything of ours away. */
   uninstall: z.array(z.string()).min(1).optional(),
 });

@@ -20,6 +20,7 @@ export type Hypervisor = Pick<
   | "onResync"
   | "on"
   | "onLifecycle"
+  | "onMonitor"
   | "version"
   | "domainList"
   | "domainLookupByUuid"
@@ -36,6 +37,7 @@ export type Hypervisor = Pick<
   | "domainCapabilities"
   | "cpuCompare"
   | "cpuBaseline"
+  | "memoryStats"
   | "vcpuPin"
   | "emulatorPin"
   | "iothreadPin"
@@ -44,6 +46,13 @@ export type Hypervisor = Pick<
   | "blockResize"
   | "blockTune"
   | "qmp"
+  | "timeGet"
+  | "timeSet"
+  | "openMigration"
+  | "migrateSetMaxDowntime"
+  | "migrateStartPostcopy"
+  | "jobStats"
+  | "jobAbort"
 >;
 
 /** What the domain is now. `mark` is what is known of its metadata already; undefined = read it. */

@@ -1,6 +1,6 @@
 /** Where things lie under `stateDir` and `runDir`: the only place that joins these names. */
 import { join } from "node:path";
-import type { DiskId, InstanceId, JobId } from "../lib/ids.ts";
+import type { DiskId, InstanceId, JobId, MigrationId } from "../lib/ids.ts";
 
 export interface Paths {
   readonly stateDir: string;
@@ -11,6 +11,7 @@ export interface Paths {
   readonly disks: string;
   readonly snapshots: string;
   readonly jobs: string;
+  readonly migrations: string;
   readonly reserve: string;
   readonly network: string;
   readonly consoles: string;
@@ -27,6 +28,7 @@ export function pathsOf(config: { stateDir: string; runDir: string }): Paths {
     disks: join(stateDir, "disks"),
     snapshots: join(stateDir, "snapshots"),
     jobs: join(stateDir, "jobs"),
+    migrations: join(stateDir, "migrations"),
     reserve: join(stateDir, "reserve"),
     network: join(runDir, "network"),
     consoles: join(runDir, "consoles"),
@@ -58,6 +60,15 @@ export function jobDiskFile(paths: Paths, id: JobId): string {
 
 export function jobFile(paths: Paths, id: JobId): string {
   return join(paths.jobs, `${id}.json`);
+}
+
+export function migrationFile(paths: Paths, id: MigrationId): string {
+  return join(paths.migrations, `${id}.json`);
+}
+
+/** The story of a migration at its source. Not a name that a record has: `load` of the runner leaves it alone. */
+export function storyFile(paths: Paths, id: MigrationId): string {
+  return join(paths.migrations, `${id}.story`);
 }
 
 /** The firmware's variables of an instance that starts by UEFI: made from a template at its first start, and kept. */

@@ -13,6 +13,7 @@ const operationMs: Record<OperationKind, number> = {
   "instance.renumber": 5 * minute,
   "instance.terminate": 5 * minute,
   "instance.reinstall": 10 * minute,
+  "instance.migrate": 10 * minute,
   "instance.recover": 10 * minute,
 };
 

@@ -265,3 +265,27 @@ describe("gone", () => {
     expect(decide(situation({ record: started, guest: off("unknown"), wanted, held })).step.do).toBe("wait");
   });
 });
+
+describe("a guest that a live migration looks after", () => {
+  const wishes = [
+    wantedPower({ state: "running", incarnation: 2, resets: 3 }),
+    wantedPower({ state: "stopped", how: "hard" }),
+    wantedPower({ state: "gone" }),
+    null,
+  ];
+  const guests: Guest[] = [running, off("crashed"), { is: "absent" }, { is: "paused", mark, why: "paused_outside" }];
+
+  test("is left alone, whatever is wanted and seen; its source says what it said, its target nothing", () => {
+    for (const wanted of wishes) {
+      for (const guest of guests) {
+        const at = (migrating: "source" | "target") =>
+          decide(situation({ wanted, guest, record: started, held: { ...nothingHeld, migrating } }));
+        expect(at("target")).toEqual({ step: { do: "wait", untilMs: null }, phase: null });
+        expect(at("source")).toMatchObject({
+          step: { do: "wait", untilMs: null },
+          phase: { is: "running", incarnation: started.incarnation },
+        });
+      }
+    }
+  });
+});

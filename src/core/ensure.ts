@@ -95,6 +95,8 @@ export interface Held {
   readonly erased: boolean;
   /** Why its disks must stay closed for now (a copy is made of one, or put into it); a start waits for that. */
   readonly busy: string | null;
+  /** It leaves or comes by a live migration: that alone acts on it, whatever is wanted and whatever libvirt says. */
+  readonly migrating: "source" | "target" | null;
 }
 
 export const nothingHeld: Held = {
@@ -106,6 +108,7 @@ export const nothingHeld: Held = {
   roomAgain: false,
   erased: false,
   busy: null,
+  migrating: null,
 };
 
 export interface Situation {
@@ -156,6 +159,7 @@ const waiting: Step = { do: "wait", untilMs: null };
 
 /** The next step, and what to report before doing it. */
 export function decide(s: Situation): Decision {
+  if (s.held.migrating !== null) return { step: waiting, phase: phaseInMigration(s) };
   if (s.guest.is === "unknown") return { step: waiting, phase: null };
   if (s.wanted === null) return decideStranger(s);
   const known = Math.max(s.knownEpoch, s.record?.epoch ?? 0, markOf(s.guest)?.epoch ?? 0);
@@ -167,6 +171,21 @@ export function decide(s: Situation): Decision {
     return decideUp(s, s.wanted, mark);
   }
   return decideDown(s, s.wanted);
+}
+
+/**
+ * Its owner sees it running, wherever it is: of the source's the same as before is said until it is over there, and of the
+ * target's nothing before it has arrived.
+ */
+function phaseInMigration({ held, record, guest }: Situation): SeenPhase | null {
+  const told = held.migrating === "source" && guest.is !== "unknown" && record?.stage === "started";
+  if (!told || record.startedAt === null) return null;
+  return {
+    is: "running",
+    incarnation: record.incarnation,
+    resets: record.resets,
+    startedAt: record.startedAt,
+  };
 }
 
 function decideStranger(s: Situation): Decision {

@@ -50,6 +50,7 @@ export const failureKinds = {
   ResourceNotFound: "not_found",
   DiskNotFound: "not_found",
   SnapshotNotFound: "not_found",
+  MigrationNotFound: "not_found",
 
   /** detail.state: InstanceState, detail.action: InstanceAction, detail.instanceId */
   WrongState: "conflict",
@@ -116,6 +117,18 @@ export const failureKinds = {
   ClientTokenMismatch: "conflict",
   /** Instances, disks, snapshots or jobs are on it. detail.ids */
   HostInUse: "conflict",
+  /** It takes no new instances. detail.hostId */
+  HostCordoned: "conflict",
+  /** Its readiness says that something is broken. detail.hostId */
+  HostNotReady: "conflict",
+  /** It is on that host already. detail.hostId */
+  MigrationSameHost: "conflict",
+  /** An earlier move of it is not cleared up at both hosts. detail.migrationId, detail.hostId: whose word is missing */
+  MigrationUnfinished: "conflict",
+  /** Another request to move it waits. detail.migrationId */
+  MigrationQueued: "conflict",
+  /** Nothing can be called off any more. detail.migrationId */
+  MigrationTooLate: "conflict",
   /** It cannot be told that it is removed. detail.hostId */
   HostNotTold: "conflict",
   /** The host understood the question and refused it. detail.refusal: the host's own code */
@@ -198,6 +211,33 @@ export const operationFailureCodes = [
   "DeadlineExceeded",
   /** A later request (termination) took its place. */
   "Superseded",
+  /** A migration was called off; the guest runs where it was. */
+  "MigrationCancelled",
+  /** The target could make no machine that takes the guest; the guest runs where it was. */
+  "MigrationTargetRefused",
+  /** The two hosts lost each other; the guest runs where it was. */
+  "MigrationLinkLost",
+  /** A certificate of one of the two hosts is not good; the guest runs where it was. */
+  "MigrationNotTrusted",
+  /** libvirt or QEMU gave up; the guest runs where it was. */
+  "MigrationCopyFailed",
+  /** The guest changed its memory faster than it could be copied; it runs where it was. */
+  "MigrationNotInTime",
+  /** A program at one of the two hosts began anew in the middle; the guest runs where it was. */
+  "MigrationInterrupted",
+  // What the two hosts found before any memory moved (core/migration/preflight.ts); the guest runs where it was.
+  "MigrationGuestNotRunning",
+  "MigrationGuestBusy",
+  "MigrationGuestBlocked",
+  "MigrationCpuDiffers",
+  "MigrationMachineDiffers",
+  "MigrationDiskMissing",
+  "MigrationDiskDiffers",
+  "MigrationStateLocal",
+  "MigrationMemoryMissing",
+  "MigrationPortsTaken",
+  "MigrationPolicyUnavailable",
+  "MigrationClockDiffers",
 ] as const;
 
 export type OperationFailureCode = (typeof operationFailureCodes)[number];

@@ -36,6 +36,8 @@ export function instanceState({ power, seen, open, restartPolicy }: StateInput):
   if (open === "instance.resize" || open === "instance.renumber") {
     return power.is === "running" ? "STARTING" : stopped(seen);
   }
+  // Its guest runs at one place or the other, and its owner sees no difference.
+  if (open === "instance.migrate") return power.is === "running" ? "RUNNING" : stopped(seen);
   if (open !== null) return transition(open);
   if (power.is === "stopped") return stopped(seen);
   if (seen !== null && isOver(seen)) return restartPolicy === "always" ? "STARTING" : "STOPPED";
@@ -46,7 +48,9 @@ function stopped(seen: SeenPhase["is"] | null): InstanceState {
   return seen !== null && mayRun(seen) ? "STOPPING" : "STOPPED";
 }
 
-function transition(open: Exclude<OperationKind, "instance.resize" | "instance.renumber">): InstanceState {
+function transition(
+  open: Exclude<OperationKind, "instance.resize" | "instance.renumber" | "instance.migrate">,
+): InstanceState {
   switch (open) {
     case "instance.run":
       return "PENDING";

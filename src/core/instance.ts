@@ -28,6 +28,7 @@ export const instanceActions = [
   "terminate",
   "modify",
   "reinstall",
+  "migrate",
 ] as const;
 export type InstanceAction = (typeof instanceActions)[number];
 
@@ -42,6 +43,8 @@ export const allowedStates: Record<InstanceAction, readonly InstanceState[]> = {
   terminate: ["PENDING", "LAUNCH_FAILED", "RUNNING", "STOPPED", "STARTING", "STOPPING", "REBOOTING"],
   reinstall: ["RUNNING", "STOPPED"],
   modify: ["PENDING", "RUNNING", "STOPPED", "STARTING", "STOPPING", "REBOOTING"],
+  /** Only operators ask for it. */
+  migrate: ["RUNNING"],
 };
 
 /** What the request queue says to an action, knowing the state and what is already under way. */
@@ -67,6 +70,8 @@ export const operationKinds = [
   "instance.terminate",
   /** A new system disk, and a start from it. */
   "instance.reinstall",
+  /** Its guest goes on at another host. How it ends is written by the reconciler of migrations. */
+  "instance.migrate",
   /** VStation's own: a guest that ended by itself is started again. */
   "instance.recover",
 ] as const;

@@ -456,8 +456,10 @@ describe("VStation's rules against a host's rules", () => {
     );
     // The walks must reach what they are to judge, or they judge nothing.
     const seen = new Set(worlds.flatMap(({ ends }) => ends.map(({ kind, as }) => `${kind} ${as}`)));
-    for (const kind of operationKinds) expect(seen).toContain(`${kind} SUCCEEDED`);
-    for (const kind of operationKinds.filter((each) => each !== "instance.terminate")) {
+    // Its model is migration.test.ts.
+    const kinds = operationKinds.filter((kind) => kind !== "instance.migrate");
+    for (const kind of kinds) expect(seen).toContain(`${kind} SUCCEEDED`);
+    for (const kind of kinds.filter((each) => each !== "instance.terminate")) {
       expect(seen).toContain(`${kind} FAILED`);
     }
     expect(worlds.some(({ instance }) => instance.epoch > 1 && instance.launched)).toBe(true);

@@ -7,7 +7,8 @@
  */
 import * as z from "zod";
 
-const cpuName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "the name of a processor model");
+/** Of a processor model, or of a feature of one. */
+export const cpuNameSchema = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "the name of a processor model");
 
 /**
  * The processor that guests of a zone see: `host` is whatever the host has, a named model is the same on every host that has at
@@ -16,8 +17,8 @@ const cpuName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "the name 
 export const cpuBaselineSchema = z.union([
   z.literal("host"),
   z.strictObject({
-    model: cpuName,
-    features: z.array(z.strictObject({ name: cpuName, policy: z.enum(["require", "disable"]) })).max(512),
+    model: cpuNameSchema,
+    features: z.array(z.strictObject({ name: cpuNameSchema, policy: z.enum(["require", "disable"]) })).max(512),
   }),
 ]);
 export type CpuBaseline = z.infer<typeof cpuBaselineSchema>;

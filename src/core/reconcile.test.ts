@@ -56,6 +56,17 @@ const failed = (
   attempts,
 });
 
+describe("an instance that moves to another host", () => {
+  it("is left to its migration, whatever its host says", () => {
+    for (const phase of [running(), exited("guest_shutdown"), failed(9), { is: "gone" } as const]) {
+      const one = instance({ operation: operation("instance.migrate", { deadline: now - 1 }) }, phase);
+      for (const link of ["connected", "unreachable"] as const) {
+        expect(changes(reconcile(one, link, now))).toBe(false);
+      }
+    }
+  });
+});
+
 describe("an instance that should run", () => {
   it("ends its operation when the guest of this very start runs", () => {
     for (const kind of ["instance.run", "instance.start", "instance.recover"] as const) {

@@ -54,6 +54,8 @@ function otherAddressOf(i: Instance, decision: Decision): "letGo" | null {
 
 function reconcilePower(instance: Instance, link: HostLink, now: number): Decision {
   const context: Context = { i: instance, link, now };
+  // Between two hosts: what either says of the guest is the migration's, whose own reconciler ends the operation.
+  if (instance.operation?.kind === "instance.migrate" && instance.power.is === "running") return nothing;
   switch (instance.power.is) {
     case "gone":
       return reconcileGone(context, instance.power.purpose);

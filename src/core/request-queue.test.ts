@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { allowedStates, instanceStates, operationKinds, type StopMode } from "./instance.ts";
-import { decideChange, decideRequest, type PowerRequest, type Situation } from "./request-queue.ts";
+import { decideChange, decideMigrate, decideRequest, type PowerRequest, type Situation } from "./request-queue.ts";
 
 const how = fc.constantFrom<StopMode>("soft", "soft_first", "hard");
 const requests: fc.Arbitrary<PowerRequest> = fc.oneof(
@@ -45,9 +45,32 @@ describe("the request queue", () => {
     );
   });
 
-  it("ends anything that is not protected, once", () => {
+  it("moves what runs and has nothing under way, and meanwhile changes nothing of it", () => {
+    fc.assert(
+      fc.property(situations, requests, how, (situation, request, mode) => {
+        const may = situation.state === "RUNNING" && situation.open === null;
+        expect(decideMigrate(situation).is).toBe(may ? "accept" : "deny");
+        const moving = {
+          ...situation,
+          state: "RUNNING" as const,
+          open: { kind: "instance.migrate" as const, how: mode },
+        };
+        const verdict = decideRequest(request, { ...moving, terminationProtection: false });
+        const denied = { is: "deny", reason: "operation_in_progress", operation: "instance.migrate" };
+        const running = { is: "deny", reason: "wrong_state", state: "RUNNING" };
+        expect(verdict).toEqual(request.action === "start" ? running : denied);
+        for (const action of ["resize", "renumber"] as const) {
+          expect(decideChange(action, moving, { changes: true, mayStop: true })).toEqual(denied);
+        }
+        expect(decideMigrate(moving)).toEqual(denied);
+      }),
+    );
+  });
+
+  it("ends anything that is not protected or moving, once", () => {
     fc.assert(
       fc.property(situations, (situation) => {
+        fc.pre(situation.open?.kind !== "instance.migrate");
         const verdict = decideRequest({ action: "terminate" }, situation);
         const unlessOver = situation.terminationProtection ? { is: "deny", reason: "protected" } : { is: "accept" };
         expect(verdict).toEqual(situation.state === "TERMINATING" ? { is: "ignore" } : unlessOver);

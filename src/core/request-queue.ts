@@ -75,9 +75,17 @@ export function decideChange(
   return state === "RUNNING" && !ask.mayStop ? { is: "deny", reason: "must_stop" } : { is: "accept" };
 }
 
-/** Terminating is always accepted, over whatever is under way, unless the instance is protected. */
-function decideTerminate({ state, terminationProtection }: Situation): Verdict {
+/** Decides on a move of the running guest to another host. */
+export function decideMigrate({ state, open }: Situation): Verdict {
+  if (!isAllowed("migrate", state)) return { is: "deny", reason: "wrong_state", state };
+  return open === null ? { is: "accept" } : { is: "deny", reason: "operation_in_progress", operation: open.kind };
+}
+
+/** Terminating is accepted over whatever is under way but a move to another host, unless the instance is protected. */
+function decideTerminate({ state, open, terminationProtection }: Situation): Verdict {
   if (state === "TERMINATING") return { is: "ignore" };
+  // Which of the two hosts would have to end it is known when the move has ended.
+  if (open?.kind === "instance.migrate") return { is: "deny", reason: "operation_in_progress", operation: open.kind };
   if (terminationProtection) return { is: "deny", reason: "protected" };
   return isAllowed("terminate", state) ? { is: "accept" } : { is: "deny", reason: "wrong_state", state };
 }

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type * as migrationWire from "../api/agent-migration.ts";
 import type * as wire from "../api/agent.ts";
 import type { InstanceId } from "../lib/ids.ts";
 import { ipToNumber, macOfGateway, macOfInstance, numberToIp, usableRange } from "./addresses.ts";
@@ -8,6 +9,7 @@ import { instanceState } from "./instance-state.ts";
 import { instanceStates, operationKinds } from "./instance.ts";
 import { isHostname, nameAt } from "./names.ts";
 import { decideRestart, restartDelaysMs, stableMs } from "./restart-policy.ts";
+import type { SourceState, TargetState } from "./migration/halves.ts";
 import type { SeenPhase, SeenReason } from "./seen.ts";
 
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false;
@@ -16,6 +18,9 @@ describe("what hosts say", () => {
   it("is the same here and on the wire, to the compiler", () => {
     const same: [Same<SeenReason, wire.SeenReason>, Same<SeenPhase, wire.SeenPhase>] = [true, true];
     expect(same).toEqual([true, true]);
+    type Half<Is extends string> = Extract<migrationWire.SeenMigration["half"], { is: Is }>["state"];
+    const halves: [Same<SourceState, Half<"source">>, Same<TargetState, Half<"target">>] = [true, true];
+    expect(halves).toEqual([true, true]);
   });
 });
 

@@ -3,8 +3,8 @@
  * finds either the old content or the new, never a part. Measured: 1.3 ms on ext4 over a virtual disk, 0.3 ms on tmpfs.
  */
 import { randomBytes } from "node:crypto";
-import { link, mkdir, open, readFile, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { link, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import type * as z from "zod";
 import { wrap } from "./errors.ts";
 
@@ -66,6 +66,14 @@ export async function makeDurableDirectory(directory: string, mode = 0o711): Pro
 
 /** What {@link writeDurably} and its like leave behind when the process dies is told by this ending. */
 export const temporaryEnding = ".partial";
+
+/** Removes what writings that were cut off have left of files that end in `of` here; returns the names of all else. */
+export async function removeTemporaries(directory: string, of = ""): Promise<string[]> {
+  const names = await readdir(directory);
+  const isLeft = (name: string): boolean => name.includes(`${of}.`) && name.endsWith(temporaryEnding);
+  for (const name of names.filter(isLeft)) await rm(join(directory, name), { force: true });
+  return names.filter((name) => !isLeft(name));
+}
 
 export function temporaryName(file: string): string {
   return `${file}.${randomBytes(4).toString("hex")}${temporaryEnding}`;

@@ -22,6 +22,7 @@ const prefixes = {
   natGateway: "nat",
   snapshot: "snap",
   job: "job",
+  migration: "mig",
   operation: "op",
   account: "acct",
 } as const;
@@ -55,6 +56,7 @@ export type ImageId = Id<"image">;
 export type DiskId = Id<"disk">;
 export type SnapshotId = Id<"snapshot">;
 export type JobId = Id<"job">;
+export type MigrationId = Id<"migration">;
 export type KeyId = Id<"key">;
 export type GroupId = Id<"group">;
 export type SubnetId = Id<"subnet">;

@@ -173,8 +173,12 @@ export interface HostVerbs {
    * "CpuIncompatible" whose text names what is missing.
    */
   cpuCompare(want: EmulatorWant, cpu: string, options?: CallOptions): Promise<void>;
-  /** The best processor that all of the described ones can give, as a `<cpu>` element. */
-  cpuBaseline(want: EmulatorWant, cpus: readonly string[], options?: CallOptions): Promise<string>;
+  /** The best processor that all of the described ones can give, as a `<cpu>` element; `expand`: with each feature of its model named. */
+  cpuBaseline(
+    want: EmulatorWant,
+    cpus: readonly string[],
+    options?: CallOptions & { expand?: boolean },
+  ): Promise<string>;
   nodeInfo(options?: CallOptions): Promise<NodeInfo>;
   nodeMemoryStats(cell?: number, options?: CallOptions): Promise<Readonly<Record<string, bigint>>>;
   nodeCpuStats(cpu?: number, options?: CallOptions): Promise<Readonly<Record<string, bigint>>>;
@@ -296,6 +300,10 @@ export interface DomainVerbs {
   qmp(domain: DomainRef, command: string, args?: Record<string, unknown>, options?: CallOptions): Promise<unknown>;
   /** One guest-agent command; the deadline covers the guest's answer. */
   agent(domain: DomainRef, command: string, args?: Record<string, unknown>, options?: CallOptions): Promise<unknown>;
+  /** The guest's wall clock, in milliseconds since 1970, as its agent reads it; rejects at once when there is no agent. */
+  timeGet(domain: DomainRef, options?: CallOptions): Promise<number>;
+  /** Has the guest's agent set it. */
+  timeSet(domain: DomainRef, ms: number, options?: CallOptions): Promise<void>;
 }
 
 /** Following what happens. A subscription outlives reconnects; it exists for the caller from the moment the call returns. */

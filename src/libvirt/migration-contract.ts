@@ -12,7 +12,7 @@
  * confirm(cancelled) finds nothing to do. Perform worked -> finish; if finish itself says that the domain did not come up ->
  * confirm(cancelled), the source resumes. When a connection is lost in the middle the outcome is unknown until both sides'
  * states were re-read; and a daemon throws away its half of an unfinished migration when the connection that began it ends.
- * All phases use one connection of their own for that reason (open.ts).
+ * The phases of one half are therefore verbs of a connection of their own, which ends with it (`openMigration`).
  */
 import type { CallOptions, DomainRef, StatValues } from "./contract.ts";
 import type { LibvirtError } from "./errors.ts";
@@ -102,7 +102,8 @@ export interface Finished {
   readonly complaint: LibvirtError | undefined;
 }
 
-export interface MigrationVerbs {
+/** The phases of one migration at one host. */
+export interface MigrationPhases {
   /** Source. Give all phases the same flags and parameters; what each phase must not see is taken out here. */
   migrateBegin(domain: DomainRef, options: MigrationOptions): Promise<Begun>;
   /** Target. */
@@ -118,6 +119,17 @@ export interface MigrationVerbs {
   ): Promise<Finished>;
   /** Source. With `cancelled` it is no error when there is nothing to cancel (any more). */
   migrateConfirm(domain: DomainRef, cookie: Uint8Array, cancelled: boolean, options: MigrationOptions): Promise<void>;
+}
+
+/** One host's half; closing it makes libvirt throw away what is unfinished of it, but for a phase that it is in. */
+export interface MigrationHalf extends MigrationPhases {
+  /** libvirtd has what was asked before, also should this connection end now. */
+  heard(): Promise<void>;
+  close(): void;
+}
+
+export interface MigrationVerbs {
+  openMigration(): Promise<MigrationHalf>;
   migrateSetMaxDowntime(domain: DomainRef, ms: bigint, options?: CallOptions): Promise<void>;
   /** MiB/s. */
   migrateSetMaxSpeed(domain: DomainRef, mibPerSecond: bigint, options?: CallOptions): Promise<void>;

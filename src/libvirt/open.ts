@@ -2,8 +2,9 @@
  * Puts the client together: which verb runs on which connection.
  *
  * - The main connection carries all short calls and all events. It is opened at once and kept (link.ts).
- * - Migrations have a connection of their own, opened when the first one begins: a phase may run for minutes and would take a slot
- *   of the main connection's window for all that time; and libvirtd ties an unfinished migration to the connection that began it.
+ * - Each half of a migration has a connection of its own (`openMigration`): a phase may run for minutes and would take a slot of the
+ *   main connection's window for all that time; and libvirtd throws an unfinished half away with the connection that began it. So
+ *   it is never opened anew: a half whose connection is lost is over.
  * - Each stream has a connection of its own, so that a slow reader of a console stops only that console.
  *
  * When the main connection is lost the streams are given up as well: a paused one would not notice by itself.
@@ -15,6 +16,8 @@ import { newCounters } from "./counters.ts";
 import { Delivery } from "./delivery.ts";
 import { notConnected } from "./errors.ts";
 import { Link } from "./link.ts";
+import type { MigrationHalf } from "./migration-contract.ts";
+import { connection as protocol } from "./protocol/connection.ts";
 import type { Procedure } from "./protocol/notation.ts";
 import type { Stream } from "./stream.ts";
 import { Subscriptions } from "./subscriptions.ts";
@@ -23,7 +26,7 @@ import { deviceVerbs } from "./verbs/device.ts";
 import { guestVerbs } from "./verbs/guest.ts";
 import { hostVerbs } from "./verbs/host.ts";
 import { lifecycleVerbs } from "./verbs/lifecycle.ts";
-import { migrationVerbs } from "./verbs/migration.ts";
+import { migrationPhases, migrationVerbs } from "./verbs/migration.ts";
 
 /** libvirtd serves 5 calls of a client at once unless told otherwise; one is left so that it goes on reading our pings. */
 const defaultWindow = 4;
@@ -36,6 +39,7 @@ export function openLibvirt(options: OpenOptions): Libvirt {
   const linkListeners = new Set<Delivery<LinkState>>();
   const resyncListeners = new Set<Delivery<ResyncReason>>();
   const streams = new Set<Connection>();
+  const halves = new Set<Connection>();
   let closing: Promise<void> | undefined;
 
   const resync = (reason: ResyncReason): void => {
@@ -74,16 +78,6 @@ export function openLibvirt(options: OpenOptions): Libvirt {
     },
   });
 
-  let migrations: Link | undefined;
-  const migrationLink = (): Link =>
-    (migrations ??= new Link({
-      name: "migration",
-      log,
-      connection: base,
-      prepare: () => Promise.resolve(),
-      changed: () => {},
-    }));
-
   // A call goes out within the turn that made it: nothing is awaited before `use`.
   const on =
     (link: Link): Call =>
@@ -92,13 +86,21 @@ export function openLibvirt(options: OpenOptions): Libvirt {
       return await link.use(procedure.name).call(procedure, args, withDefault);
     };
   const call = on(main);
-  const callMigration: Call = async (procedure, args, callOptions, deadlineMs) => {
-    // When the daemon is away this must fail as fast as everything else, so the main link decides.
-    main.use(procedure.name);
-    const link = migrationLink();
-    await link.ready({ ...callOptions, deadlineMs: Math.min(callOptions?.deadlineMs ?? Infinity, 10_000) });
-    return await on(link)(procedure, args, callOptions, deadlineMs);
-  };
+
+  async function openMigration(): Promise<MigrationHalf> {
+    main.use("openMigration");
+    const connection = await Connection.open(base);
+    halves.add(connection);
+    void connection.lost.then(() => halves.delete(connection));
+    return {
+      ...migrationPhases((procedure, args, callOptions, deadlineMs) =>
+        connection.call(procedure, args, deadlineMs === undefined ? callOptions : { deadlineMs, ...callOptions }),
+      ),
+      // Whatever is trivial: it reads one after the other.
+      heard: async () => void (await connection.call(protocol.connectGetLibVersion, {}, undefined)),
+      close: () => connection.close(),
+    };
+  }
 
   async function openStream<A, R>(
     procedure: Procedure<A, R>,
@@ -136,8 +138,8 @@ export function openLibvirt(options: OpenOptions): Libvirt {
 
   async function shut(): Promise<void> {
     subscriptions.close();
-    for (const stream of streams) stream.close();
-    await Promise.all([main.close(), migrations?.close()]);
+    for (const connection of [...streams, ...halves]) connection.close();
+    await main.close();
   }
 
   return {
@@ -145,10 +147,11 @@ export function openLibvirt(options: OpenOptions): Libvirt {
     ...lifecycleVerbs(call),
     ...deviceVerbs(call),
     ...guestVerbs(call, openStream),
-    ...migrationVerbs(callMigration, call),
+    ...migrationVerbs(call),
+    openMigration,
     counters,
     get outstanding() {
-      const links = [main.outstanding, ...(migrations ? [migrations.outstanding] : [])];
+      const links = [main.outstanding, ...[...halves].map((half) => half.outstanding)];
       return {
         waiting: links.reduce((sum, one) => sum + one.waiting, 0),
         abandoned: links.reduce((sum, one) => sum + one.abandoned, 0),

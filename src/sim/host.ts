@@ -8,6 +8,7 @@ import { WebSocket } from "ws";
 import {
   agentProtocol,
   toComputeSchema,
+  type Ask,
   type FromCompute,
   type InstanceSpec,
   type Inventory,
@@ -15,15 +16,16 @@ import {
   type Readiness,
   type SeenInstance,
   type ToCompute,
-  type WantedInstance,
 } from "../api/agent.ts";
 import type { JobSpec, SeenJob } from "../api/agent-storage.ts";
 import { formatError, unreachable } from "../lib/errors.ts";
-import type { InstanceId, JobId } from "../lib/ids.ts";
+import type { HostId, InstanceId, JobId } from "../lib/ids.ts";
 import { backoff, sleep } from "../lib/retry.ts";
+import { SimHalves } from "./halves.ts";
 import { simDisk, simSendImage } from "./image.ts";
 import type { SimIdentity } from "./join.ts";
 import { noFaults, SimMachine, type Faults } from "./machine.ts";
+import { SimPreflight } from "./preflight.ts";
 
 export interface SimHostOptions {
   /** Tried in turn; may grow while the host runs. */
@@ -38,6 +40,8 @@ export interface SimHostOptions {
   /** Delay before each step in auto mode, ms. */
   stepMs?: number;
   faults?: Partial<Faults>;
+  /** Finds the host that a guest moves to. */
+  neighbour?: (id: HostId) => SimHost | undefined;
 }
 
 /** How a wanted message was received, for measuring. */
@@ -55,6 +59,10 @@ export class SimHost {
   /** Every job that it was given and that is not over: each is done as soon as it comes. */
   readonly jobs = new Map<JobId, SeenJob>();
   readonly peers = new Map<string, Peer>();
+  /** Its halves of moves. */
+  readonly halves = new SimHalves(this);
+  /** What it says before a move. */
+  readonly preflight = new SimPreflight(this);
   /** The networks it was last told of. */
   network: Pick<Extract<ToCompute, { type: "wanted" }>, "vpcs" | "subnets" | "securityGroups"> = {
     vpcs: [],
@@ -104,6 +112,11 @@ export class SimHost {
     await this.#connected.promise;
   }
 
+  /** All that it said is acknowledged. */
+  get idle(): boolean {
+    return this.#greeted && this.#inFlight === undefined;
+  }
+
   /** Closes the connection and keeps it closed; guests go on. */
   async disconnect(): Promise<void> {
     this.#stop?.abort();
@@ -148,12 +161,21 @@ export class SimHost {
     const full = this.#fullDue;
     const instances = [...this.machines].flatMap(([id, machine]) => this.#seen(id, machine, full) ?? []);
     const jobs = full || this.#jobsDue ? [...this.jobs.values()] : [];
-    if (!full && instances.length === 0 && jobs.length === 0) return;
+    const migrations = this.halves.seen(full);
+    if (!full && instances.length === 0 && jobs.length === 0 && migrations.length === 0) return;
     this.#jobsDue = false;
     this.#fullDue = false;
     this.#inFlight = ++this.#seq;
     for (const seen of instances) this.#reported.set(seen.id, JSON.stringify(seen));
-    this.send({ type: "seen", seq: this.#seq, full, wantedGeneration: this.#wantedGeneration, instances, jobs });
+    this.send({
+      type: "seen",
+      seq: this.#seq,
+      full,
+      wantedGeneration: this.#wantedGeneration,
+      instances,
+      jobs,
+      migrations,
+    });
   }
 
   reportFull(): void {
@@ -291,7 +313,7 @@ export class SimHost {
         if (message.seq === this.#inFlight) this.#inFlight = undefined;
         return this.report();
       case "ask":
-        return this.#answer(message.id, message.ask.kind);
+        return this.send({ type: "answer", id: message.id, answer: this.#answer(message.ask) });
       case "console.input":
         // An echo: what a guest with a terminal would do first.
         return this.send({ type: "console.output", session: message.session, data: message.data });
@@ -307,7 +329,7 @@ export class SimHost {
     this.network = { vpcs, subnets, securityGroups };
     for (const wanted of message.instances) {
       this.specs.set(wanted.id, wanted.spec);
-      this.#machineOf(wanted).order(wanted, wanted.generation);
+      this.machine(wanted.id).order(wanted, wanted.generation);
     }
     if (message.full) this.jobs.clear();
     for (const { id, gone, spec } of message.jobs) {
@@ -316,10 +338,11 @@ export class SimHost {
       else this.jobs.set(id, { id, state: { is: "done", result: { bytes: 0 } } });
     }
     this.#jobsDue ||= this.jobs.size > 0;
+    this.halves.take(message.migrations, message.full);
     if (message.full) {
       const named = new Set(message.instances.map(({ id }) => id));
       for (const [id, machine] of this.machines) {
-        if (named.has(id)) continue;
+        if (named.has(id) || machine.moving) continue;
         machine.wanted = null;
         if (machine.phase?.is !== "gone") continue;
         this.machines.delete(id);
@@ -349,19 +372,32 @@ export class SimHost {
     );
   }
 
-  #machineOf({ id }: WantedInstance): SimMachine {
+  /** The machine of this instance; a new one if there is none. */
+  machine(id: InstanceId): SimMachine {
     let machine = this.machines.get(id);
     if (machine === undefined) this.machines.set(id, (machine = new SimMachine(this.bootId, this.#faults)));
     return machine;
   }
 
-  #answer(id: number, kind: "console.log" | "console.open" | "readiness"): void {
-    const answer = {
-      "console.log": { data: Buffer.from("simulated\n").toString("base64"), truncated: false },
-      "console.open": {},
-      readiness: this.readiness(),
-    }[kind];
-    this.send({ type: "answer", id, answer });
+  #answer(ask: Ask): unknown {
+    switch (ask.kind) {
+      case "console.log":
+        return { data: Buffer.from("simulated\n").toString("base64"), truncated: false };
+      case "console.open":
+        return {};
+      case "readiness":
+        return this.readiness();
+      case "migration.source-check":
+        return this.preflight.source(ask.instanceId);
+      case "migration.target-check":
+        return { facts: this.preflight.target(ask.spec), port: 1 };
+      case "migration.link-probe":
+        return this.preflight.link;
+      case "migration.dirty-samples":
+        return this.preflight.dirty;
+      default:
+        return unreachable(ask);
+    }
   }
 
   #schedule(ms: number): void {

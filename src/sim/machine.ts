@@ -25,6 +25,8 @@ export class SimMachine {
   wanted: Wanted | null = null;
   /** Of the wanted document; echoed in reports. */
   generation = 0;
+  /** Between two hosts: nothing is done with it here, and nothing else is said of it than before. */
+  moving = false;
   /** How often a guest was started, by incarnation: more than once for one is the worst bug there is. */
   readonly starts = new Map<number, number>();
   #knownEpoch = 0;
@@ -60,6 +62,21 @@ export class SimMachine {
     if (this.#held.failure !== null) this.#held = { ...this.#held, failure: { ...this.#held.failure, retryAtMs: 0 } };
   }
 
+  /** Its guest goes on elsewhere. */
+  depart(): void {
+    this.#guest = { is: "absent" };
+  }
+
+  /** The guest of another host goes on here. */
+  arrive(mark: { epoch: number; incarnation: number; resets: number }): void {
+    this.moving = true;
+    this.#knownEpoch = Math.max(this.#knownEpoch, mark.epoch);
+    const run = { stage: "started", diskMade: true, startedAt: new Date().toISOString() } as const;
+    this.#record = { ...mark, ...run, bootId: this.#bootId, end: null, stop: null };
+    this.#guest = { is: "running", mark };
+    this.#held = nothingHeld;
+  }
+
   /** The guest ends by itself. */
   endGuest(why: "shutdown" | "crashed"): void {
     if (this.#guest.is === "running" || this.#guest.is === "paused") {
@@ -77,7 +94,7 @@ export class SimMachine {
 
   /** One step; the time of the next look when there is none to take now (null: not before something changes). */
   step(now: number): { moved: true } | { moved: false; untilMs: number | null } {
-    if (this.faults.frozen) return { moved: false, untilMs: null };
+    if (this.faults.frozen || this.moving) return { moved: false, untilMs: null };
     const { step, phase } = decide({
       wanted: this.wanted,
       knownEpoch: this.#knownEpoch,

@@ -20,6 +20,7 @@ import type {
   ImageId,
   InstanceId,
   KeyId,
+  MigrationId,
   OperationId,
   SecurityGroupId,
   SubnetId,
@@ -27,6 +28,7 @@ import type {
 } from "../lib/ids.ts";
 import type { Network } from "./cloud/network.ts";
 import type { Images } from "./cloud/images.ts";
+import type { Migrations } from "./cloud/migrations.ts";
 import type { Tags } from "./cloud/tags.ts";
 
 export interface Caller {
@@ -298,6 +300,8 @@ export interface HostView {
   state: "joining" | "ready" | "degraded" | "unreachable";
   /** Takes no new instances. */
   cordoned: boolean;
+  /** Null: it is not drained. */
+  drain: DrainView | null;
   underlayAddress: string;
   inventory: Inventory;
   readiness: Readiness;
@@ -308,13 +312,34 @@ export interface HostView {
   joinedAt: Date;
 }
 
+/** How far a drain is: what went, and what is left of it. */
+export interface DrainView {
+  since: Date;
+  /** Guests that this drain has moved. */
+  moved: number;
+  /** What is on the host, by instance. */
+  left: {
+    instanceId: InstanceId;
+    /** stuck: something has to be done about it; stopped: nothing runs, and it stays until it is ended or started elsewhere. */
+    is: "moving" | "queued" | "stuck" | "stopped";
+    migrationId: MigrationId | null;
+    /** What stands in its way. */
+    reason: { code: string; message: string } | null;
+  }[];
+}
+
 export interface Hosts {
   list(page: Page): Promise<Listed<HostView>>;
   get(id: HostId): Promise<HostView>;
   ask(id: HostId, ask: Ask): Promise<unknown>;
   /** A token with which one machine may join under this name within the hour; `again`: one that has joined before. */
   invite(name: string, again: boolean): Promise<HostInvitation>;
+  /** One that takes new instances again is not drained any more. */
   cordon(id: HostId, cordoned: boolean): Promise<void>;
+  /** Cordons it, and moves what runs there elsewhere. Asked again, what was given up is tried again. */
+  drain(id: HostId): Promise<void>;
+  /** Ends that; `cancel`: calls off what is on its way, too. */
+  undrain(id: HostId, cancel: boolean): Promise<void>;
   /** Refused while instances, disks or snapshots are on it, and, unless `dead`, while it cannot be told. */
   remove(id: HostId, dead: boolean): Promise<{ told: boolean }>;
 }
@@ -350,7 +375,7 @@ export interface Catalogue {
 export interface ChangeEvent {
   id: bigint;
   at: Date;
-  subject: "instance" | "operation" | "host" | "disk" | "snapshot";
+  subject: "instance" | "operation" | "host" | "disk" | "snapshot" | "migration";
   subjectId: string;
 }
 
@@ -376,6 +401,7 @@ export interface Cloud {
   tags: Tags;
   images: Images;
   hosts: Hosts;
+  migrations: Migrations;
   operations: Operations;
   catalogue: Catalogue;
   events: Events;

@@ -1,6 +1,7 @@
 /** What one VStation process is told at its start (`--config FILE`). */
 import * as z from "zod";
 import { cpuBaselineSchema } from "../core/machine.ts";
+import { migrationTransports } from "../core/migration/halves.ts";
 import { idSchema } from "../lib/ids.ts";
 
 const placeName = z.string().regex(/^[a-z0-9-]{1,32}$/, "from 1 to 32 lower-case letters, digits and hyphens");
@@ -84,6 +85,23 @@ export const vstationConfigSchema = z.strictObject({
    * says what it lacks in its readiness and takes no guests.
    */
   cpuBaseline: cpuBaselineSchema.default("host"),
+  /** How guests go from host to host: their memory and disks by TLS; `plain` only where nobody else reaches the underlay. */
+  migration: z
+    .strictObject({
+      transport: z.enum(migrationTransports).default("tls"),
+      /** How many may be on their way at once; see core/migration/queue.ts. */
+      limits: z
+        .strictObject({
+          /** From one host, and to one host, in small guests; a large one takes all of it. */
+          outgoing: z.int().min(1).max(64).default(2),
+          incoming: z.int().min(1).max(64).default(2),
+          /** In the whole zone: what the network between its hosts carries. */
+          zone: z.int().min(1).max(10_000).default(32),
+          largeGiB: z.int().min(1).default(16),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
   /** How many days calls stay in the log: those that could change something (365), and those that only read (14). */
   auditDays: z.strictObject({ changes: z.int().min(1), reads: z.int().min(1) }).optional(),
   /** Join tokens that shall exist, hashed on arrival: the lab hands one to each host it makes. */

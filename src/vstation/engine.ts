@@ -19,6 +19,7 @@ import { Importer } from "./images/importer.ts";
 import { createCloud } from "./app/create-cloud.ts";
 import { EventTail } from "./app/event-tail.ts";
 import { ImageFolder } from "./app/image-folder.ts";
+import { migrationTry } from "./app/instance-migrate.ts";
 import { imageHome } from "./app/image-home.ts";
 import { Audit, type AuditWriter } from "./audit.ts";
 import type { Cloud } from "./cloud.ts";
@@ -31,7 +32,10 @@ import { Keyring } from "./keyring.ts";
 import { PassOn } from "./pass-on.ts";
 import { anySealed } from "./store/access-keys.ts";
 import { auditForget } from "./store/audit.ts";
-import { StorageReconciler } from "./reconciler/storage.ts";
+import { migrationQueue } from "./reconciler/migration-queue.ts";
+import { migrationReconciler } from "./reconciler/migrations.ts";
+import type { Nudged } from "./reconciler/nudged.ts";
+import { storageReconciler } from "./reconciler/storage.ts";
 import { accountBootstrap, type Bootstrap } from "./store/accounts.ts";
 import { isAway, logRetry, Store } from "./store/database.ts";
 import { clientTokensForget } from "./store/client-tokens.ts";
@@ -92,7 +96,9 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
   const events = new EventTail(store, log);
   const audit = new Audit(store, log, metrics.auditLost);
   let reconciler: Reconciler | undefined;
-  let storage: StorageReconciler | undefined;
+  let storage: Nudged | undefined;
+  let moves: Nudged | undefined;
+  let queue: Nudged | undefined;
   const placer = new Placer({
     store,
     zone: config.zone,
@@ -107,6 +113,8 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     if (announced.events.size > 0) events.nudge();
     if (announced.capacity) refreshHosts();
     if (announced.storage) storage?.nudge();
+    if (announced.migrations) moves?.nudge();
+    if (announced.migrations || announced.capacity) queue?.nudge();
   };
   store.onCommit(wake);
   const listener = new Listener({
@@ -118,6 +126,8 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
       agents.wakeAll();
       reconciler?.sweepAll();
       storage?.nudge();
+      moves?.nudge();
+      queue?.nudge();
       events.nudge();
       refreshHosts();
     },
@@ -140,16 +150,23 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
         log,
         onReconciled: (instances, seconds) => metrics.reconciled(instances, seconds),
       });
-      storage ??= new StorageReconciler({ store, zone: config.zone, log });
+      storage ??= storageReconciler({ store, zone: config.zone, log });
+      moves ??= migrationReconciler({ store, placer, zone: config.zone, log });
+      const begin = migrationTry({ store, placer, config });
+      queue ??= migrationQueue({ store, zone: config.zone, limits: config.migration.limits, log, begin });
     },
     onLost: () => {
       placer.end();
       if (reconciler !== undefined) endings.push(reconciler.close());
       if (storage !== undefined) endings.push(storage.close());
+      if (moves !== undefined) endings.push(moves.close());
+      if (queue !== undefined) endings.push(queue.close());
       if (importer !== undefined) endings.push(importer.close());
       importer = undefined;
       reconciler = undefined;
       storage = undefined;
+      moves = undefined;
+      queue = undefined;
     },
   });
   const housekeeping = [
@@ -217,7 +234,14 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
       await agents.close();
       await seen.close();
       placer.end();
-      await Promise.all([reconciler?.close(), storage?.close(), importer?.close(), ...endings]);
+      await Promise.all([
+        reconciler?.close(),
+        storage?.close(),
+        moves?.close(),
+        queue?.close(),
+        importer?.close(),
+        ...endings,
+      ]);
       await lease.close();
       await Promise.all([listener.close(), events.close(), audit.close()]);
       await store.close();
@@ -243,8 +267,8 @@ function countSeen(metrics: EngineMetrics, log: Log, outcome: SeenOutcome): void
   metrics.seen("outdated", outcome.outdated);
   metrics.seen("stranger", outcome.strangers);
   metrics.seen("refused", outcome.refused.length);
-  for (const { hostId, instanceId } of outcome.refused) {
-    log.error({ hostId, instanceId }, "refused what a host said about an instance that is not placed on it");
+  for (const { hostId, about } of outcome.refused) {
+    log.error({ hostId, about }, "refused what a host said about what is not its own");
   }
 }
 

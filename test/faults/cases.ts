@@ -105,6 +105,21 @@ export const reach: Readonly<Record<string, readonly [Scenario, ...Scenario[]]>>
 export const elsewhere: Readonly<Record<string, string>> = {
   // By the clock, weeks after a host has joined.
   "link.renew": "test/real/renewal.test.ts",
+  // Once in a host's life, and weeks after that.
+  "migration.certificate": "test/real/migration-tls.test.ts",
+  // Only where a guest changes hosts while it runs.
+  "migration.disks": "test/real/migration-local-disks.test.ts",
+  "migration.postcopy": "test/real/migration-postcopy.test.ts",
+  "migration.source": "test/real/compute-migration.test.ts",
+  "migration.target": "test/real/compute-migration.test.ts",
+  "network.switch": "test/real/compute-migration.test.ts",
+  "vm.arrival": "test/real/compute-migration.test.ts",
+  "app.migrate": "test/real/vstation-migration-edges.test.ts",
+  "placement.migrate": "test/real/vstation-migration-edges.test.ts",
+  "queue.try": "test/real/vstation-migration-edges.test.ts",
+  "queue.drain": "test/real/vstation-migration-edges.test.ts",
+  "queue.refused": "test/real/vstation-migration-edges.test.ts",
+  "reconciler.migration": "test/real/vstation-migration-edges.test.ts",
 };
 
 export function familyOf(point: CrashPoint): string {
@@ -137,7 +152,11 @@ export function caseName(it: FaultCase): string {
 
 /** A number that depends on the whole case: the same case draws the same moments each time. */
 export function seedOf(it: FaultCase): number {
+  return hashOf(caseName(it));
+}
+
+export function hashOf(name: string): number {
   let hash = 2166136261;
-  for (const byte of Buffer.from(caseName(it))) hash = Math.imul(hash ^ byte, 16777619) >>> 0;
+  for (const byte of Buffer.from(name)) hash = Math.imul(hash ^ byte, 16777619) >>> 0;
   return hash;
 }

@@ -13,7 +13,9 @@ import type { CrashPoint } from "./points.ts";
 export interface ArmedCrash {
   /** From now on the first passage through the point ends the program. */
   release(): void;
-  /** Throws unless the program has ended itself there. */
+  /** The program has passed there, and has ended or stopped itself. */
+  readonly passed: () => boolean;
+  /** Throws unless it has. */
   check(): void;
   /** Nobody is told to crash any more. */
   disarm(): void;
@@ -25,13 +27,18 @@ let crashes = 0;
  * Starts the program anew with the point armed but held: the marker that lets later passages through exists already, until
  * {@link ArmedCrash.release} takes it away. So the crash falls into the request and not into the program's own start.
  */
-export async function armCrash(lab: LabSession, point: CrashPoint): Promise<ArmedCrash> {
+export async function armCrash(
+  lab: LabSession,
+  point: CrashPoint,
+  by: "SIGKILL" | "SIGSTOP" = "SIGKILL",
+): Promise<ArmedCrash> {
   const marker = join(lab.lab.home.path, `crash-${++crashes}-${process.pid}`);
   writeFileSync(marker, "held\n");
-  lab.lab.settings({ VSTATION_CRASH_AT: point.name, VSTATION_CRASH_ONCE: marker });
+  lab.lab.settings({ VSTATION_CRASH_AT: point.name, VSTATION_CRASH_ONCE: marker, VSTATION_CRASH_BY: by });
   await restart(lab, point.program);
   return {
     release: () => rmSync(marker),
+    passed: () => existsSync(marker),
     check: () => expectThat(existsSync(marker), `nothing passed ${point.name}: the path does not lead there`),
     disarm: () => {
       lab.lab.settings({});
@@ -79,7 +86,7 @@ export async function allBack(lab: LabSession): Promise<void> {
   );
 }
 
-function partsOf(lab: LabSession, what: Exclude<Victim, "qemu">): string[] {
+export function partsOf(lab: LabSession, what: Exclude<Victim, "qemu">): string[] {
   return what === "vstation" || what === "postgres" ? [what] : lab.hosts.map((host) => `${host.name}/${what}`);
 }
 

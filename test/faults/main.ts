@@ -1,10 +1,11 @@
 /**
- * `npm run test:faults`: the long kill loops. First a kill at every named point and at random moments, then one at every await of
- * both programs (awaits/), of the program itself and of what it leans on.
+ * `npm run test:faults`: the long kill loops. First a kill at every named point and at random moments, then a
+ * fault in every state of a guest's move (moves/), then a kill at every await of both programs (awaits/), of the program itself and of
+ * what it leans on.
  *
  *   --only TEXT    cases whose name contains it
  *   --minutes N    stop after so long; the rest runs the next time
- *   --rounds N     rounds of random kills and freezes after the crash points (3)
+ *   --rounds N     rounds of random kills and freezes, and of faults in moves (3)
  *   --list         say what would run
  *   --record       walk without a kill and write down which walk comes by which await (awaits/reach.json)
  *
@@ -16,8 +17,10 @@ import { formatError } from "../../src/lib/errors.ts";
 import { readReach } from "./awaits/reach.ts";
 import { AwaitBed, awaitName, batchesOf, record, runBatch, type Batch } from "./awaits/run.ts";
 import { Bed } from "./bed.ts";
-import { caseName, crashCases, randomCases, seedOf, uncovered, type FaultCase } from "./cases.ts";
+import { caseName, crashCases, hashOf, randomCases, uncovered } from "./cases.ts";
 import { keepLogs } from "./keep-logs.ts";
+import { moveCases, moveName } from "./moves/cases.ts";
+import { runMove } from "./moves/run.ts";
 import { crashPoints } from "./points.ts";
 import { appendRow, readRows, sourceHash } from "./rows.ts";
 import { runCase } from "./run-case.ts";
@@ -44,7 +47,7 @@ function isWanted(source: string): (name: string) => boolean {
   return (name) => name.includes(values.only ?? "") && !passed.has(name);
 }
 
-function chosen(wanted: (name: string) => boolean): FaultCase[] {
+function chosen(wanted: (name: string) => boolean): Planned[] {
   const points = crashPoints();
   const missing = uncovered(points);
   if (missing.length > 0) {
@@ -52,8 +55,13 @@ function chosen(wanted: (name: string) => boolean): FaultCase[] {
       `no path is known for ${missing.map((point) => point.name).join(", ")}: add it to test/faults/cases.ts`,
     );
   }
-  const rounds = Array.from({ length: Number(values.rounds) }, (_, i) => randomCases(i + 1));
-  return [...crashCases(points), ...rounds.flat()].filter((it) => wanted(caseName(it)));
+  const rounds = Array.from({ length: Number(values.rounds) }, (_, i) => i + 1);
+  const cases = [...crashCases(points), ...rounds.flatMap(randomCases)];
+  const moves = rounds.flatMap((round) => moveCases(points, round));
+  return [
+    ...cases.map((it) => ({ name: caseName(it), run: (bed: Bed) => runCase(bed, it) })),
+    ...moves.map((it) => ({ name: moveName(it), run: (bed: Bed) => runMove(bed, it) })),
+  ].filter(({ name }) => wanted(name));
 }
 
 class Loop {
@@ -86,18 +94,24 @@ class Loop {
   }
 }
 
-async function runCases(cases: readonly FaultCase[], loop: Loop): Promise<void> {
+/** Something that is done to a lab, and leaves it fit for the next thing. */
+interface Planned {
+  readonly name: string;
+  readonly run: (bed: Bed) => Promise<void>;
+}
+
+async function runAll(all: readonly Planned[], loop: Loop): Promise<void> {
   let bed: Bed | undefined;
   try {
-    for (const it of cases) {
+    for (const { name, run } of all) {
       if (loop.isOver) return;
       bed ??= await Bed.begin();
       const began = performance.now();
       try {
-        await runCase(bed, it);
-        loop.tell(caseName(it), seedOf(it), began, undefined);
+        await run(bed);
+        loop.tell(name, hashOf(name), began, undefined);
       } catch (error) {
-        loop.tell(caseName(it), seedOf(it), began, `${formatError(error)} (logs: ${keepLogs(bed, caseName(it))})`);
+        loop.tell(name, hashOf(name), began, `${formatError(error)} (logs: ${keepLogs(bed, name)})`);
         await bed.end();
         bed = undefined;
       }
@@ -148,11 +162,11 @@ async function main(): Promise<number> {
   const steps = batches.flatMap((batch) => batch.steps.map((step) => awaitName(batch, step)));
   say(`${cases.length} cases and ${steps.length} awaits to run for source ${source}`);
   if (values.list) {
-    for (const name of [...cases.map(caseName), ...steps]) say(name);
+    for (const each of [...cases.map(({ name }) => name), ...steps]) say(each);
     return 0;
   }
   const loop = new Loop(source);
-  await runCases(cases, loop);
+  await runAll(cases, loop);
   await runBatches(batches, loop);
   if (loop.isOver) say("stopped before the end; a rerun goes on from here");
   say(loop.failed === 0 ? "no case failed" : `${loop.failed} cases failed`);

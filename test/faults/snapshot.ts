@@ -38,7 +38,7 @@ export async function untilNothingIsLeft(lab: LabSession, before: readonly strin
 }
 
 /** What is in one and not in the other, for people. */
-function differencesOf(before: readonly string[], after: readonly string[]): string[] {
+export function differencesOf(before: readonly string[], after: readonly string[]): string[] {
   const [had, has] = [new Set(before), new Set(after)];
   return [
     ...after.filter((line) => !had.has(line)).map((line) => `left: ${line}`),

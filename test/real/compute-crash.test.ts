@@ -24,7 +24,14 @@ beforeAll(async () => {
 afterAll(() => bed?.end());
 
 /** Points that are killed at in tests of their own, as those say themselves. */
-const otherTests = ["compute-disks.test.ts", "renewal.test.ts"]
+const otherTests = [
+  "compute-disks.test.ts",
+  "compute-migration.test.ts",
+  "migration-tls.test.ts",
+  "migration-local-disks.test.ts",
+  "migration-postcopy.test.ts",
+  "renewal.test.ts",
+]
   .map((file) => readFileSync(join(import.meta.dirname, file), "utf8"))
   .join("\n");
 

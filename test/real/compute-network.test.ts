@@ -1,5 +1,4 @@
 /** Two hosts and a machine outside, one subnet: guests reach each other over VXLAN without a frame that floods, and never lose one. */
-import { execFile, execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Peer, WantedInstance } from "../../src/api/agent.ts";
@@ -7,6 +6,7 @@ import { until } from "../until.ts";
 import { ComputeBed } from "./support/compute-bed.ts";
 import type { ComputeHost } from "./support/compute-host.ts";
 import type { FakeHostSession } from "./support/fake-vstation.ts";
+import { Outside } from "./support/outside.ts";
 import { testGroup, testSubnet, tinyInstance } from "./support/wanted-documents.ts";
 
 let bed: ComputeBed;
@@ -14,12 +14,10 @@ const hosts: ComputeHost[] = [];
 const sessions: FakeHostSession[] = [];
 const guests: Omit<WantedInstance, "generation">[] = [];
 
-/** The test's own machine as a member of the subnet, as a router of a real network would be. */
-const outside = { ip: "10.77.0.2", mac: "02:77:00:00:00:02", device: `vto${process.pid % 100_000}` };
+let outside: Outside | undefined;
 
 beforeAll(async () => {
   bed = await ComputeBed.begin();
-  const { underlay } = bed;
   for (const number of [1, 2]) {
     const { host, session } = await bed.host({ number });
     hosts.push(host);
@@ -35,34 +33,22 @@ beforeAll(async () => {
     const log = `${hosts[index]?.stateDir}/instances/${guest.id}/console-1.log`;
     await until("the guest's ready line", () => readFileSync(log, "latin1").includes("tiny: ready"), 90_000);
   }
-  const add = `link add ${outside.device} address ${outside.mac} mtu 1500 type vxlan id ${testSubnet.vni} local ${underlay.address} dev ${underlay.bridge} dstport 4789 nolearning`;
-  ip(add);
-  ip(`addr add ${outside.ip}/16 dev ${outside.device}`);
-  ip(`link set ${outside.device} up`);
+  outside = new Outside(bed.underlay);
   const peers = members();
   for (const session of sessions) session.setPeers(peers);
-  for (const peer of peers.filter((one) => one.vtep !== underlay.address)) {
-    ip(`neigh replace ${peer.ip} lladdr ${peer.mac} dev ${outside.device} nud permanent`);
-    execFileSync("bridge", `fdb replace ${peer.mac} dev ${outside.device} dst ${peer.vtep} self permanent`.split(" "));
-  }
+  outside.knows(peers);
 });
 
 afterAll(async () => {
   try {
-    ip(`link del ${outside.device}`);
+    outside?.remove();
   } finally {
     await bed?.end();
   }
 });
 
-function ip(line: string): void {
-  execFileSync("ip", line.split(" "));
-}
-
 function members(): Peer[] {
-  const peers: Peer[] = [
-    { subnetId: testSubnet.id, ip: outside.ip, mac: outside.mac, vtep: bed.underlay.address, name: null, groupIds: [] },
-  ];
+  const peers: Peer[] = outside === undefined ? [] : [outside.peer];
   for (const [index, guest] of guests.entries()) {
     const nic = guest.spec.nics[0];
     const vtep = hosts[index]?.address;
@@ -81,12 +67,7 @@ function members(): Peer[] {
 
 const addressOf = (index: number): string => guests[index]?.spec.nics[0]?.ip ?? "";
 
-/** How many of `count` were answered. Beside the test and not in it: it must go on answering Compute. */
-async function pings(address: string, count: number): Promise<number> {
-  const args = ["ping", "-c", String(count), "-i", "0.05", "-W", "5", address];
-  const text = await new Promise<string>((done) => void execFile("busybox", args, (_, out) => done(out)));
-  return Number(/(\d+) packets received/.exec(text)?.[1] ?? 0);
-}
+const pings = async (address: string, count: number): Promise<number> => (await outside?.pings(address, count)) ?? 0;
 
 /** What a guest's shell prints for a line typed on its console. */
 async function inGuest(index: number, line: string, awaited: RegExp): Promise<string> {

@@ -25,7 +25,7 @@ let key: SshKey | undefined;
 let keyId: string;
 
 beforeAll(async () => {
-  await lab.start({ hosts: 1 });
+  await lab.start({ hosts: 2 });
   cloud = connectCloud(lab.home.credentialsFile);
   const { KeyPair } = await cloud.sdk.CreateKeyPair({ KeyName: "mine", ProjectId: 0 });
   key = new SshKey(KeyPair?.PrivateKey ?? "");
@@ -39,6 +39,7 @@ afterAll(async () => {
 async function boot(
   imageId: string,
   diskGiB: number,
+  diskType?: string,
 ): Promise<{ id: InstanceId; inside: (command: string) => Promise<string> }> {
   const wish = {
     name: "debian",
@@ -47,12 +48,24 @@ async function boot(
     userData,
     keyIds: [keyId],
     diskGiB,
+    ...(diskType === undefined ? {} : { diskType }),
   };
   const [id] = await cloud.run(wish);
   if (id === undefined) throw new Error("RunInstances returned no id");
   await cloud.succeeded([id], 120_000);
   const { ip } = await cloud.instance(id);
   return { id, inside: async (command) => (key === undefined ? "" : key.run(`debian@${ip}`, command)) };
+}
+
+/** Its agent is told what time it is. A pause is too short for this clock; being late by more is the same to who puts it right. */
+async function expectClockRightAfterMove(id: InstanceId, inside: (command: string) => Promise<string>): Promise<void> {
+  const lateSeconds = async () => Date.now() / 1_000 - Number(await inside("date +%s.%N"));
+  const bootId = await inside("cat /proc/sys/kernel/random/boot_id");
+  await inside("sudo systemctl stop systemd-timesyncd; sudo date -s @$(($(date +%s) - 40))");
+  expect(await lateSeconds()).toBeGreaterThan(20);
+  await lab.cli("instance", "migrate", id, "--wait");
+  await vi.waitFor(async () => expect(Math.abs(await lateSeconds())).toBeLessThan(20), patience);
+  expect(await inside("cat /proc/sys/kernel/random/boot_id")).toBe(bootId);
 }
 
 /** Processes of that name which have this path on their command line. */
@@ -75,7 +88,7 @@ describe("debian-12", () => {
   it("boots from its own disk, takes the seed, and lets its owner in", { timeout: 900_000 }, async () => {
     const { ImageSet } = await cloud.sdk.DescribeImages({ ImageIds: [debianImageId] });
     expect(ImageSet).toMatchObject([{ ImageName: "debian-12", Platform: "Debian", ImageSize: 2 }]);
-    const { id, inside } = await boot(debianImageId, 4);
+    const { id, inside } = await boot(debianImageId, 4, "CLOUD_PREMIUM");
     await vi.waitFor(async () => expect(await inside("cloud-init status")).toBe("status: done"), patience);
     expect(await inside("cat /var/lib/user-data-ran")).toBe(`${id} root`);
     expect(await inside("id -un; sudo -n id -un; . /etc/os-release; echo $VERSION_ID; cat /proc/cmdline")).toMatch(
@@ -83,6 +96,7 @@ describe("debian-12", () => {
     );
     // The partition and the file system have grown to the disk that was asked for.
     expect(Number(await inside("df --output=size -BM / | tail -1 | tr -d M"))).toBeGreaterThan(3_500);
+    await expectClockRightAfterMove(id, inside);
     await cloud.terminate(id);
     await vi.waitFor(async () => expect((await cloud.sdk.DescribeInstances({})).TotalCount).toBe(0), patience);
   });
@@ -110,7 +124,7 @@ describe("debian-12", () => {
     );
     expect(await inside("cat /sys/class/tpm/tpm0/tpm_version_major; test -c /dev/tpm0 && echo there")).toBe("2\nthere");
     // Both are the instance's own files: they go with it.
-    const folder = join(lab.home.hostDir("host1"), "state/instances", id);
+    const folder = join(lab.home.hostDir(lab.guestsOf(id)[0]?.host ?? ""), "state/instances", id);
     const files = readdirSync(folder, { recursive: true }).map(String);
     expect(files).toEqual(expect.arrayContaining(["nvram.fd", expect.stringMatching(/^tpm\/.*permall/)]));
     await cloud.terminate(id);

@@ -17,6 +17,7 @@ import { buildSeed } from "../../src/compute/seed.ts";
 import type { ImageManifest } from "../../src/core/image-manifest.ts";
 import { isFailure } from "../../src/lib/errors.ts";
 import { sleep, within } from "../../src/lib/retry.ts";
+import { until } from "../until.ts";
 
 const bootDeadline = 60_000;
 const ports = { tcp: [7, 7777], udp: [7, 7777] };
@@ -178,6 +179,9 @@ describe("the tiny guest", () => {
       await sleep(1_500);
       const during = await probe.checksum();
       expect(during.pages).toBe(32 * 256);
+      // The writer had to wait for the checksum's lock, and was perhaps not back at work yet.
+      const { writtenPages } = await probe.dirtyStatus();
+      await until("it to write on", async () => (await probe.dirtyStatus()).writtenPages > writtenPages, 10_000);
       const status = await probe.dirtyStop();
       const rate = status.writtenPages / 256 / (status.elapsedUs / 1e6);
       expect(rate).toBeGreaterThan(2);

@@ -127,6 +127,9 @@ describe("a machine", () => {
     );
     expect(answered).toBe(id);
     expect((await machine.run("ps -o user= -C qemu-system-x86_64,qemu-system-x86")).text.trim()).toBe("libvirt-qemu");
+    // What it shows to another host's, for it alone to read.
+    const tls = await machine.run("stat -c '%U %a' /etc/pki/qemu/vstation /etc/pki/qemu/vstation/server-key.pem");
+    expect(tls.text.trim().split("\n")).toEqual(["libvirt-qemu 700", "libvirt-qemu 600"]);
 
     // A Compute that hangs is killed and started again by its watchdog; the guest does not notice.
     const dropIn = "/etc/systemd/system/vstation-compute.service.d";

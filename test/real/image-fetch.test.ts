@@ -9,9 +9,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { ImageFetch, type ImageFetchOptions } from "../../src/compute/storage/image-fetch.ts";
-import type { ImageId } from "../../src/lib/ids.ts";
+import type { ImageId, InstanceId } from "../../src/lib/ids.ts";
 import { createLog } from "../../src/lib/log.ts";
 import type { SimHost } from "../../src/sim/host.ts";
+import { until } from "../until.ts";
 import { run } from "./support/cloud.ts";
 import { TestPostgres } from "./support/postgres.ts";
 import { TestVstation } from "./support/vstation.ts";
@@ -157,6 +158,26 @@ describe("what VStation serves", () => {
     expect(await statusOf(path, stranger)).toBe(404);
     expect(await statusOf(path)).toBe(403);
     await expect(fetcher(stranger).fetch(first, () => undefined)).rejects.toMatchObject({ kind: "not_found" });
+  });
+
+  it("goes to a host to which an instance of it is on its way, for as long as it is", async () => {
+    const target = await vstation.addHost();
+    target.halves.auto = false;
+    const { instances } = await vstation.native.call("instanceList", { query: {} });
+    const id = instances.find(({ imageId }) => imageId === first)?.id as InstanceId;
+    const { migrationId } = await vstation.native.call("instanceMigrate", {
+      params: { id },
+      request: { to: target.id, tries: 1 },
+    });
+    await until("the target is told", () => target.halves.wanted.has(migrationId));
+    expect(await statusOf(`/images/${first}/disk.qcow2`, target)).toBe(200);
+    expect(await statusOf(`/images/${second}/disk.qcow2`, target)).toBe(404);
+    target.halves.auto = true;
+    await vstation.native.call("migrationCancel", { params: { id: migrationId } });
+    await until("it is over", async () => {
+      return (await vstation.native.call("migrationGet", { params: { id: migrationId } })).endedAt !== null;
+    });
+    expect(await statusOf(`/images/${first}/disk.qcow2`, target)).toBe(404);
   });
 
   it("is what the manifest names, and nothing beside or above it", async () => {

@@ -183,6 +183,7 @@ function rules({ path }: Place): object {
 const bodies: Partial<Record<RouteName, object | ((place: Place) => object)>> = {
   instanceRun: { instanceType: "T1.SMALL1", imageId },
   instanceModify: renamed,
+  instanceMigrate: {},
   instanceResize: { instanceType: "T1.MEDIUM2", mayStop: true },
   diskCreate: { sizeGiB: 10 },
   diskModify: { name: "renamed" },

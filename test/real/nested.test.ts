@@ -2,9 +2,9 @@
  * A nested host: a machine with a kernel of its own among a lab's hosts. It joins as the others do, proves KVM where the machine
  * around it has none to offer, and a guest runs on it through the whole stack, as the guest itself says.
  */
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFailed, vi } from "vitest";
 import { ProbeClient } from "../../guest/probe-client.ts";
 import { TestLab } from "../../lab/testing.ts";
 import { leftBehind, traces, type Traces } from "../../lab/traces.ts";
@@ -30,9 +30,19 @@ const hostNames = async (): Promise<Map<string, string>> => {
 };
 
 /** What a command says at the root shell that every tiny guest keeps on its console. */
-function atConsole(id: string, command: string): Promise<string> {
+function atConsole(id: string, command: string, historyBytes = 0): Promise<string> {
   return new Promise((resolve, reject) => {
-    const args = ["--home", lab.home.path, "instance", "console", id, "--history", "0", "--linger", "20"];
+    const args = [
+      "--home",
+      lab.home.path,
+      "instance",
+      "console",
+      id,
+      "--history",
+      String(historyBytes),
+      "--linger",
+      "20",
+    ];
     const child = spawn(program, args, { stdio: ["pipe", "pipe", "inherit"] });
     let said = "";
     child.stdout.on("data", (data: Buffer) => (said += data.toString()));
@@ -40,6 +50,17 @@ function atConsole(id: string, command: string): Promise<string> {
     child.once("close", () => resolve(said));
     child.stdin.end(`${command}\r`);
   });
+}
+
+/** Why the machine or its guest did not do as expected is in what they said, or nowhere. */
+async function tellAll(instances: readonly string[]): Promise<void> {
+  const folder = lab.home.hostDir("nested1");
+  const logs = `find ${folder}/log -type f -size +0 -exec sh -c 'echo "== $1"; tail -n 25 "$1"' - {} \\;`;
+  process.stderr.write(execFileSync("sh", ["-c", `${logs}; true`], { encoding: "utf8" }));
+  for (const id of instances) {
+    const said = await atConsole(id, "ip address; dmesg | tail", 4_000).catch(String);
+    process.stderr.write(`== ${id} at its console\n${said}\n`);
+  }
 }
 
 describe("a nested host", () => {
@@ -59,6 +80,7 @@ describe("a nested host", () => {
     const { instanceIds } = await native.call("instanceRun", {
       request: { instanceType: "T1.SMALL1", imageId: "img-tiny0001", count: 2, groupId: group.id },
     });
+    onTestFailed(() => tellAll(instanceIds), 60_000);
     const running = async () => {
       const all = await Promise.all(instanceIds.map((id) => native.call("instanceGet", { params: { id } })));
       expect(all.map(({ state }) => state)).toEqual(["RUNNING", "RUNNING"]);

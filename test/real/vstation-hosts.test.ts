@@ -115,7 +115,7 @@ describe("a connection", () => {
       const { id, options } = vstation.hosts[0] as SimHost;
       // Down to the joining it is what the true host shows; only the signature is another one's.
       const { joining } = Pki.namedIn(new X509Certificate(options.identity.certificate).toLegacyObject());
-      const cert = await foreign.signHost(asked, { hostId: id, joining, days: 1 });
+      const cert = await foreign.signHost(asked, { hostId: id, joining, days: 1, use: "host" });
       const pkcs8 = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
       const key = x509.PemConverter.encode(pkcs8, "PRIVATE KEY");
       expect(await refused({ cert, key })).toBe(403);
@@ -175,6 +175,7 @@ describe("a host that lies", () => {
       wantedGeneration: other.wantedGeneration,
       instances: [{ id, epoch: 1, generation: 1, phase: { is: "gone" }, disks: [] }],
       jobs: [],
+      migrations: [],
     });
     await until("the refusal in the log", () =>
       vstation.errors.some(({ msg }) => msg.includes("refused what a host said")),
@@ -191,7 +192,7 @@ describe("a host that lies", () => {
     for (const epoch of [1, 9]) {
       const instances = [{ id, epoch, generation: 99, phase: { is: "gone" as const }, disks: [] }];
       const { wantedGeneration } = host;
-      host.send({ type: "seen", seq: 900 + epoch, full: false, wantedGeneration, instances, jobs: [] });
+      host.send({ type: "seen", seq: 900 + epoch, full: false, wantedGeneration, instances, jobs: [], migrations: [] });
     }
     await until("the refusal of the future", () =>
       vstation.errors.some(({ msg }) => msg.includes("refused what a host said")),
@@ -206,7 +207,15 @@ describe("a host that lies", () => {
     const message = "a \0 and half a pair \ud800";
     const phase = { is: "failed", incarnation: 1, reason: "start_failed", message, attempts: 1 } as const;
     const instances = [{ id, epoch: 1, generation: 1, phase, disks: [] }];
-    host.send({ type: "seen", seq: 950, full: false, wantedGeneration: host.wantedGeneration, instances, jobs: [] });
+    host.send({
+      type: "seen",
+      seq: 950,
+      full: false,
+      wantedGeneration: host.wantedGeneration,
+      instances,
+      jobs: [],
+      migrations: [],
+    });
     const shown = await until("the message", async () => (await show(vstation.native, id)).attention ?? undefined);
     expect(shown).toContain("a \ufffd and half a pair \ufffd");
   });

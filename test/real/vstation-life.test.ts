@@ -41,6 +41,27 @@ async function deadlinePasses(id: InstanceId): Promise<void> {
   await vstation.native.call("instanceModify", { params: { id }, request: { name: "late" } });
 }
 
+it("shows its state and its last operation as they were at one moment", async () => {
+  const id = await one();
+  const odd: object[] = [];
+  const over = new AbortController();
+  const look = async (): Promise<void> => {
+    while (!over.signal.aborted) {
+      const { state, latestOperation } = await show(vstation.native, id);
+      const open = latestOperation?.endedAt === null;
+      if (state !== (open ? "REBOOTING" : "RUNNING")) odd.push({ state, open });
+    }
+  };
+  const lookers = Array.from({ length: 6 }, look);
+  for (let n = 0; n < 15; n++) {
+    await reboot(vstation.native, [id], "hard");
+    await inState(vstation, [id], "RUNNING");
+  }
+  over.abort();
+  await Promise.all(lookers);
+  expect(odd).toEqual([]);
+});
+
 describe("a guest that ends by itself", () => {
   it("runs again under `always`, under an operation of VStation's own", async () => {
     const id = await one();

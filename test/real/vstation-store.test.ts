@@ -109,6 +109,22 @@ describe("the state in SQL", () => {
   });
 });
 
+describe("a snapshot", () => {
+  it("shows one moment to all of its queries, and lets none of them write", async () => {
+    await store.read((db: Reader) => sql`create table moment (n int)`.execute(db));
+    const count = async (db: Reader): Promise<number | undefined> =>
+      (await sql<{ n: number }>`select count(*)::int as n from moment`.execute(db)).rows[0]?.n;
+    const add = (db: Reader): Promise<unknown> => sql`insert into moment values (1)`.execute(db);
+    const counts = await store.snapshot(async (db) => {
+      const before = await count(db);
+      await store.read(add);
+      return [before, await count(db)];
+    });
+    expect([...counts, await store.read(count)]).toEqual([0, 0, 1]);
+    await expect(store.snapshot(add)).rejects.toThrow("read-only transaction");
+  });
+});
+
 describe("a client token", () => {
   it("keeps its answer for two weeks", async () => {
     const hash = requestHash({ a: 1 });

@@ -265,7 +265,7 @@ export const groupCreateRequest = z
   })
   .meta({ id: "GroupCreateRequest" });
 
-export const changeSubjects = ["instance", "operation", "host", "disk", "snapshot"] as const;
+export const changeSubjects = ["instance", "operation", "host", "disk", "snapshot", "migration"] as const;
 
 export const hostInviteRequest = z
   .strictObject({
@@ -276,6 +276,9 @@ export const hostInviteRequest = z
 export const hostChangeRequest = z
   .strictObject({ cordoned: z.boolean().describe("A cordoned host takes no new instances.") })
   .meta({ id: "HostChangeRequest" });
+export const hostUndrainRequest = z
+  .strictObject({ cancel: z.boolean().default(false).describe("Calls off what is on its way, too.") })
+  .meta({ id: "HostUndrainRequest" });
 export const hostRemoveQuery = z.strictObject({
   dead: z
     .enum(["true", "false"])

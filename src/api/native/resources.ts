@@ -91,6 +91,27 @@ export const hostSchema = z
         "`joining`: has a certificate, not heard of yet; `degraded`: connected, with an error in its readiness; `unreachable`: its state is unknown.",
       ),
     cordoned: z.boolean().describe("Takes no new instances."),
+    drain: z
+      .object({
+        since: time,
+        moved: counter.describe("Guests that it has moved."),
+        left: z
+          .array(
+            z.object({
+              instanceId: idSchema("instance"),
+              is: z
+                .enum(["moving", "queued", "stuck", "stopped"])
+                .describe(
+                  "`stuck`: somebody has to do something about it; `stopped`: nothing of it runs, and it stays.",
+                ),
+              migrationId: idSchema("migration").nullable(),
+              reason: z.object({ code: z.string(), message: z.string() }).nullable(),
+            }),
+          )
+          .describe("What is on the host; it is drained when nothing of it is `moving`, `queued` or `stuck`."),
+      })
+      .nullable()
+      .describe("`null`: it is not drained."),
     underlayAddress: z.string(),
     inventory,
     readiness: readinessAnswer,

@@ -7,6 +7,7 @@ import * as ask from "./requests.ts";
 import * as answer from "./resources.ts";
 import { route } from "./route.ts";
 import { elasticAddressRoutes } from "./elastic-addresses.ts";
+import { migrationRoutes } from "./migrations.ts";
 import { networkRoutes } from "./network.ts";
 import { securityGroupRoutes } from "./security-groups.ts";
 import { storageRoutes } from "./storage.ts";
@@ -163,9 +164,29 @@ const infrastructure = {
     method: "PATCH",
     path: "/v1/hosts/{id}",
     tag: "hosts",
-    summary: "Cordons or uncordons a host",
+    summary: "Cordons or uncordons a host; one that is uncordoned is not drained any more",
     params: ask.hostParams,
     request: ask.hostChangeRequest,
+    response: answer.hostSchema,
+    errors: ["not_found"],
+  }),
+  hostDrain: route({
+    method: "POST",
+    path: "/v1/hosts/{id}/drain",
+    tag: "hosts",
+    summary: "Cordons a host and moves its running guests elsewhere; asked again, also those that were given up",
+    params: ask.hostParams,
+    response: answer.hostSchema,
+    status: 202,
+    errors: ["not_found"],
+  }),
+  hostUndrain: route({
+    method: "POST",
+    path: "/v1/hosts/{id}/undrain",
+    tag: "hosts",
+    summary: "Ends a drain and uncordons the host; what is on its way goes on unless it is to be called off",
+    params: ask.hostParams,
+    request: ask.hostUndrainRequest,
     response: answer.hostSchema,
     errors: ["not_found"],
   }),
@@ -353,6 +374,7 @@ export const routes = {
   ...networkRoutes,
   ...securityGroupRoutes,
   ...elasticAddressRoutes,
+  ...migrationRoutes,
   ...infrastructure,
   ...catalogue,
   ...tenancyRoutes,

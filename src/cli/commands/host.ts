@@ -5,6 +5,8 @@ import type { Io } from "../io.ts";
 import { paint } from "../io.ts";
 import { idOf, listAll } from "../resolve.ts";
 import { age, facts, pad, printable, table } from "../table.ts";
+import { drainText, isDrained } from "../drain-wait.ts";
+import { addHostDrain } from "./host-drain.ts";
 import { addHostMembership } from "./host-membership.ts";
 import { contextOf, paintState } from "./shared.ts";
 
@@ -56,14 +58,17 @@ export function addHost(program: Command, io: Io): void {
     });
 
   addHostMembership(host, io);
+  addHostDrain(host, io);
 }
 
 /** With what a person has to know of it at a glance. */
-function stateText({ state, cordoned, readiness }: HostWire): string {
+function stateText({ state, cordoned, drain, readiness }: HostWire): string {
   const certificate = readiness.checks.some(({ name, level }) => name === "certificate" && level !== "ok");
-  return [state, ...(cordoned ? ["cordoned"] : []), ...(certificate ? ["its certificate is not renewed"] : [])].join(
-    ", ",
-  );
+  return [
+    state,
+    ...(drain === null ? (cordoned ? ["cordoned"] : []) : [isDrained(drain) ? "drained" : "draining"]),
+    ...(certificate ? ["its certificate is not renewed"] : []),
+  ].join(", ");
 }
 
 function offered(host: HostWire): { vcpus: number; memoryMiB: number } {
@@ -75,7 +80,7 @@ function offered(host: HostWire): { vcpus: number; memoryMiB: number } {
 }
 
 function hostText(io: Io, host: HostWire): string {
-  const { inventory, overcommit, used, readiness } = host;
+  const { inventory, overcommit, used, readiness, drain } = host;
   const { cpu, versions } = inventory;
   const offer = offered(host);
   const text = facts([
@@ -90,6 +95,7 @@ function hostText(io: Io, host: HostWire): string {
     ["memory", `${used.memoryMiB} of ${offer.memoryMiB} MiB (${inventory.memoryMiB} MiB x ${overcommit.memory})`],
     ["disk", `${used.diskGiB} of ${inventory.diskGiB} GiB`],
     ["instances", used.instances],
+    ["drain", drain === null ? null : drainText(drain)],
     ["numa nodes", inventory.numa.length],
     ["compute", versions.compute],
     ["libvirt", versions.libvirt],

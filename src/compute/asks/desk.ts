@@ -5,6 +5,7 @@ import { Failure, unreachable } from "../../lib/errors.ts";
 import type { InstanceId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Reply } from "../link/link.ts";
+import type { Preflight } from "../migration/preflight.ts";
 import { consoleSocket, instanceDirectory, type Paths } from "../paths.ts";
 import type { Fleet } from "../vm/fleet.ts";
 import { consoleLogs } from "../vm/log-bound.ts";
@@ -15,6 +16,7 @@ export interface DeskOptions {
   readonly fleet: Pick<Fleet, "worker">;
   readonly log: Log;
   readonly readiness: () => Promise<Readiness>;
+  readonly preflight: Preflight;
 }
 
 export class AskDesk {
@@ -40,6 +42,14 @@ export class AskDesk {
         await this.consoles.open(ask.instanceId, consoleSocket(paths, ask.instanceId), ask.session, reply);
         return {};
       }
+      case "migration.source-check":
+        return this.#options.preflight.source(ask.instanceId);
+      case "migration.target-check":
+        return this.#options.preflight.target(ask.instanceId, ask.sourceHostId, ask.spec);
+      case "migration.link-probe":
+        return this.#options.preflight.link({ hostId: ask.targetHostId, address: ask.address, port: ask.port });
+      case "migration.dirty-samples":
+        return this.#options.preflight.dirty(ask.instanceId);
       default:
         return unreachable(ask);
     }

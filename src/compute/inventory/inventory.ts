@@ -65,7 +65,7 @@ export function parseCpuinfo(text: string): { threads: number; description: Inve
   };
 }
 
-async function readNuma(): Promise<Inventory["numa"]> {
+export async function readNuma(): Promise<Inventory["numa"]> {
   const names = await namesIn(nodesDirectory);
   const nodes = names.flatMap((name) => /^node(\d+)$/.exec(name)?.[1] ?? []);
   return Promise.all(
@@ -94,6 +94,6 @@ async function readHugepages(directory: string): Promise<Inventory["numa"][numbe
 }
 
 /** KiB behind a name in a meminfo text. */
-function field(text: string, name: string): number {
+export function field(text: string, name: string): number {
   return Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(text)?.[1] ?? 0);
 }

@@ -4,6 +4,7 @@ import * as z from "zod";
 import type { Readiness, ReadinessCheck } from "../../api/agent.ts";
 import { formatError } from "../../lib/errors.ts";
 import type { CpuBaseline } from "../../core/machine.ts";
+import type { MigrationTransport } from "../../core/migration/halves.ts";
 import { dedicatedPlaces, type HostPlaces } from "../../core/cpu-plan.ts";
 import { parseId, type InstanceId } from "../../lib/ids.ts";
 import { firstOf } from "../../lib/words.ts";
@@ -26,6 +27,8 @@ export interface ReadinessInput {
   readonly foreignDomains: readonly string[];
   readonly wentBack: { held: number; offered: number } | null;
   readonly certificate: CertificateState | null;
+  /** How the zone's guests move, and what keeps this host's QEMU from that. */
+  readonly migration: { readonly transport: MigrationTransport; readonly trouble: () => Promise<string | null> };
   readonly widestMtu: number;
   readonly places: HostPlaces;
   readonly damagedAllotments: readonly InstanceId[];
@@ -136,6 +139,11 @@ const checks: Readonly<Record<string, Check>> = {
       : warning("net.ipv4.ip_forward is 0; it is set when the first subnet comes, unless something forbids it"),
   firewall: async () => {
     await run("nft", ["list", "tables"]);
+    try {
+      await run("conntrack", ["--count"]);
+    } catch (failure) {
+      return warning(`connections of guests that move cannot be kept: ${formatError(failure)}`.slice(0, 1024));
+    }
     return (await canFilterBridges()) ? ok("nftables works, on bridges too") : error(bridgeFilterMissing);
   },
   underlay: async ({ config, widestMtu }) => {
@@ -160,6 +168,17 @@ const checks: Readonly<Record<string, Check>> = {
     const until = `valid until ${ends.toISOString().slice(0, 16)}Z`;
     if (trouble === null) return ok(`${until}, and renewed before that`);
     return warning(`${until}, and could not be renewed yet, which is tried again: ${trouble}`);
+  },
+  migration: async ({ migration: { transport, trouble } }) => {
+    if (transport === "plain") {
+      return warning(
+        "the memory of guests that move goes over the underlay in plain text, as the zone's configuration says (migration.transport)",
+      );
+    }
+    const why = await trouble();
+    return why === null
+      ? ok("the memory of guests that move goes by TLS")
+      : warning(`guests cannot be moved to or from this host: ${why}`);
   },
   strangers: async ({ foreignDomains }) =>
     foreignDomains.length === 0

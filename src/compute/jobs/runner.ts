@@ -9,7 +9,7 @@
  *
  * `load` comes before the workers start: a job that changes a disk holds that disk's instance off from the first moment on.
  */
-import { readdir, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import * as z from "zod";
 import {
   jobSpecSchema,
@@ -20,7 +20,7 @@ import {
   type WantedJob,
 } from "../../api/agent-storage.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
-import { makeDurableDirectory, readDurable } from "../../lib/durable.ts";
+import { makeDurableDirectory, readDurable, removeTemporaries } from "../../lib/durable.ts";
 import { Failure, formatError, isFailure } from "../../lib/errors.ts";
 import { parseId, type JobId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
@@ -90,7 +90,8 @@ export class JobRunner {
   async load(): Promise<void> {
     const { paths, log } = this.#options;
     await makeDurableDirectory(paths.jobs, 0o700);
-    for (const name of await readdir(paths.jobs)) {
+    // Copies have temporaries, too, and QEMU may be writing one.
+    for (const name of await removeTemporaries(paths.jobs, ".json")) {
       const id = parseId("job", name.replace(/\.json$/, ""));
       if (id === undefined) continue;
       try {

@@ -12,7 +12,7 @@ import { request } from "node:https";
 import { join } from "node:path";
 import { connect, type DetailedPeerCertificate } from "node:tls";
 import * as z from "zod";
-import { joinAnswerSchema, type JoinAnswer } from "../../api/agent.ts";
+import { joinAnswerSchema, type CertificateUse, type JoinAnswer } from "../../api/agent.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { Failure, wrap } from "../../lib/errors.ts";
 import { parseId, type HostId } from "../../lib/ids.ts";
@@ -73,17 +73,27 @@ export async function joinVstation(options: JoinOptions): Promise<Identity> {
 
 /** Another certificate for the same key, asked for under the one that is held; when it resolves, the new one is on the disk. */
 export async function renewIdentity(options: Omit<JoinOptions, "joinTokenFile">, held: Identity): Promise<Identity> {
-  const { key, ca, certificate: cert, hostId } = held;
-  const csr = signingRequest(options.name, key);
-  return byAnyServer("renewing the host's certificate", options.servers, async (server) => {
-    const answer = await post(server, "/renew", { ca, cert, key }, JSON.stringify({ csr }));
-    crashPoint("link.renew.answered");
-    checkAnswer(answer, key, options.caFingerprint);
-    if (answer.hostId !== hostId)
+  const answer = await certify(options, held, { key: held.key, use: "host" });
+  crashPoint("link.renew.answered");
+  await keep(options.directory, answer);
+  crashPoint("link.renew.kept");
+  return { ...held, certificate: answer.certificate };
+}
+
+/** Another certificate under the one that is held, for this key. */
+export async function certify(
+  { name, servers, caFingerprint }: Pick<JoinOptions, "name" | "servers" | "caFingerprint">,
+  { key, ca, certificate: cert, hostId }: Identity,
+  wanted: { readonly key: string; readonly use: CertificateUse },
+): Promise<JoinAnswer> {
+  const csr = signingRequest(name, wanted.key);
+  return byAnyServer("renewing a certificate of the host", servers, async (server) => {
+    const answer = await post(server, "/renew", { ca, cert, key }, JSON.stringify({ csr, use: wanted.use }));
+    checkAnswer(answer, wanted.key, caFingerprint);
+    if (answer.hostId !== hostId) {
       throw new Failure("invalid", "CertificateWrong", "VStation's answer is another host's");
-    await keep(options.directory, answer);
-    crashPoint("link.renew.kept");
-    return { ...held, certificate: answer.certificate };
+    }
+    return answer;
   });
 }
 
@@ -212,7 +222,11 @@ function checkAnswer(answer: JoinAnswer, key: string, caFingerprint: string): vo
   const ca = new X509Certificate(answer.ca);
   const ours = certificate.checkPrivateKey(createPrivateKey(key));
   if (!ours || fingerprint(answer.ca) !== caFingerprint || !certificate.verify(ca.publicKey)) {
-    throw new Failure("unauthenticated", "CertificateWrong", "VStation's answer is no certificate for this host's key");
+    throw new Failure(
+      "unauthenticated",
+      "CertificateWrong",
+      "VStation's answer is no certificate for the key that was sent",
+    );
   }
   if (parseId("host", answer.hostId) === undefined) {
     throw new Failure("invalid", "CertificateWrong", "VStation's answer names no host");

@@ -16,6 +16,7 @@ import {
   type ToCompute,
 } from "../../api/agent.ts";
 import type { CpuBaseline } from "../../core/machine.ts";
+import type { MigrationTransport } from "../../core/migration/halves.ts";
 import { formatError, isFailure } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { backoff, sleep } from "../../lib/retry.ts";
@@ -41,8 +42,12 @@ export interface LinkOptions {
   readonly ask: (ask: Ask, reply: Reply) => Promise<unknown>;
   readonly consoleInput: (session: string, data: Buffer) => void;
   readonly consoleClose: (session: string) => void;
-  /** VStation takes this host's reports, and said where it is and what processor the zone's guests are to see. */
-  readonly welcomed: (welcome: { cpuBaseline: CpuBaseline; place: Place }) => void;
+  /** VStation takes this host's reports, and said where it is, what processor the zone's guests are to see and how they move. */
+  readonly welcomed: (welcome: {
+    cpuBaseline: CpuBaseline;
+    migrationTransport: MigrationTransport;
+    place: Place;
+  }) => void;
   /** The connection went: what belonged to it ends. */
   readonly onLost: () => void;
   /** VStation does not take this host's certificate, perhaps because the host was taken out; called again at each try to connect. */

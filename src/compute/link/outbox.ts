@@ -1,11 +1,12 @@
 /**
- * What VStation is to know of this host's instances and jobs, and what it has acknowledged: the latest state of each, never a queue
- * of past ones. A change is sent at once if no report is on its way, else with the next one; a report without acknowledgement
+ * What VStation is to know of this host's instances, jobs and migrations, and what it has acknowledged: the latest state of each, never
+ * a queue of past ones. A change is sent at once if no report is on its way, else with the next one; a report without acknowledgement
  * is made again from what is true then. Everything is sent whole after each connect and every few minutes.
  */
 import type { FromCompute, SeenInstance } from "../../api/agent.ts";
+import type { SeenMigration } from "../../api/agent-migration.ts";
 import type { SeenJob } from "../../api/agent-storage.ts";
-import type { InstanceId, JobId } from "../../lib/ids.ts";
+import type { InstanceId, JobId, MigrationId } from "../../lib/ids.ts";
 
 type SeenMessage = Extract<FromCompute, { type: "seen" }>;
 
@@ -22,6 +23,7 @@ interface InFlight {
   readonly seq: number;
   readonly instances: ReadonlySet<InstanceId>;
   readonly jobs: ReadonlySet<JobId>;
+  readonly migrations: ReadonlySet<MigrationId>;
   readonly full: boolean;
 }
 
@@ -29,6 +31,7 @@ export class Outbox {
   readonly #options: OutboxOptions;
   readonly #instances = new Levels<InstanceId, SeenInstance>();
   readonly #jobs = new Levels<JobId, SeenJob>();
+  readonly #migrations = new Levels<MigrationId, SeenMigration>();
   #inFlight: InFlight | null = null;
   #fullDue = true;
   #lastSeq = 0;
@@ -55,6 +58,11 @@ export class Outbox {
     if (this.#jobs.set(id, seen) === "changed") this.#announce();
   }
 
+  /** null: this host has forgotten its half; nobody waits to hear that. */
+  setMigration(id: MigrationId, seen: SeenMigration | null): void {
+    if (this.#migrations.set(id, seen) === "changed") this.#announce();
+  }
+
   /** The wanted generation has changed: the next report says so, even if no instance did. */
   changed(): void {
     this.#announce();
@@ -77,6 +85,7 @@ export class Outbox {
     if (this.#inFlight === null) return;
     this.#instances.again(this.#inFlight.instances);
     this.#jobs.again(this.#inFlight.jobs);
+    this.#migrations.again(this.#inFlight.migrations);
     if (this.#inFlight.full) this.#fullDue = true;
     this.#inFlight = null;
     this.#announce();
@@ -93,15 +102,24 @@ export class Outbox {
     if (this.#inFlight !== null) return null;
     const full = this.#fullDue && this.#options.isWhole();
     const wantedGeneration = this.#options.generation();
-    const nothingNew = !this.#instances.isDirty && !this.#jobs.isDirty && wantedGeneration === this.#lastGeneration;
-    if (!full && nothingNew) return null;
+    const news = [this.#instances, this.#jobs, this.#migrations].some((levels) => levels.isDirty);
+    if (!full && !news && wantedGeneration === this.#lastGeneration) return null;
     const instances = this.#instances.take(full);
     const jobs = this.#jobs.take(full);
+    const migrations = this.#migrations.take(full);
     const seq = ++this.#lastSeq;
-    this.#inFlight = { seq, instances: instances.ids, jobs: jobs.ids, full };
+    this.#inFlight = { seq, instances: instances.ids, jobs: jobs.ids, migrations: migrations.ids, full };
     if (full) this.#fullDue = false;
     this.#lastGeneration = wantedGeneration;
-    return { type: "seen", seq, full, wantedGeneration, instances: instances.values, jobs: jobs.values };
+    return {
+      type: "seen",
+      seq,
+      full,
+      wantedGeneration,
+      instances: instances.values,
+      jobs: jobs.values,
+      migrations: migrations.values,
+    };
   }
 
   #announce(): void {

@@ -112,7 +112,7 @@ export interface Life {
   readonly ends: Date;
 }
 
-export function lifeOf({ certificate }: Identity): Life {
+export function lifeOf({ certificate }: Pick<Identity, "certificate">): Life {
   const { validFrom, validTo } = new X509Certificate(certificate);
   return { begins: new Date(validFrom), ends: new Date(validTo) };
 }

@@ -6,13 +6,13 @@ import type { InstanceId } from "../../lib/ids.ts";
 import type { DomainMachine } from "../vm/domain-xml/machine.ts";
 import type { Affinity } from "./affinity.ts";
 import type { Allotments } from "./allotments.ts";
-import type { Lacks } from "./baseline.ts";
+import type { Processor } from "./baseline.ts";
 import { cpuList } from "./places.ts";
 
 export interface MachinesOptions {
   readonly allotments: Allotments;
   readonly affinity: Affinity;
-  readonly lacks: Lacks;
+  readonly processor: Processor;
   /** The machine has so many nodes: with one there is nothing to bind memory to. */
   readonly nodes: readonly number[];
 }
@@ -26,12 +26,12 @@ export class Machines {
 
   /** Gives the instance what it owns, durably, and says how its guest is to be defined. Failure `MachineUnavailable`. */
   async prepare(id: InstanceId, spec: InstanceSpec): Promise<DomainMachine> {
-    const { allotments, affinity, nodes, lacks } = this.#options;
+    const { allotments, affinity, nodes, processor } = this.#options;
     const { machine, vcpus, memoryMiB } = spec;
-    const lacking = await lacks(machine.baseline);
+    const lacking = await processor.lacks(machine.baseline);
     if (lacking !== null) {
       const message = `this host cannot give the zone's processor to a guest: ${lacking}`;
-      throw new Failure("no_capacity", "MachineUnavailable", message);
+      throw new Failure("no_capacity", "MachineUnavailable", message, { detail: { lacks: "processor" } });
     }
     const before = cpuList(this.pool);
     let allotment: Allotment | null = null;
@@ -45,7 +45,12 @@ export class Machines {
     return domainMachine(spec, allotments.host, allotment, {
       pool: allotments.pool === null ? null : cpuList(allotments.pool),
       bindNodes: nodes.length > 1,
+      without: processor.without,
     });
+  }
+
+  get processor(): Processor {
+    return this.#options.processor;
   }
 
   /** Nothing of the instance is left here. */
@@ -72,10 +77,10 @@ export function domainMachine(
   spec: Pick<InstanceSpec, "vcpus" | "memoryMiB" | "machine">,
   host: HostPlaces,
   allotment: Allotment | null,
-  { pool, bindNodes }: { pool: string | null; bindNodes: boolean },
+  { pool, bindNodes, without }: { pool: string | null; bindNodes: boolean; without: readonly string[] },
 ): DomainMachine {
   const { baseline, hugepages, iothreads, nicQueues } = spec.machine;
-  const common = { baseline, hugepages, iothreads, pool, nicQueues: Math.min(nicQueues, spec.vcpus) };
+  const common = { baseline, without, hugepages, iothreads, pool, nicQueues: Math.min(nicQueues, spec.vcpus) };
   if (allotment === null) return { ...common, memoryMiB: spec.memoryMiB, vcpuCpus: null, topology: null, cells: [] };
   const { shares } = allotment;
   const cpus = new Map(host.places.map(({ place, cpu }) => [place, cpu]));

@@ -17,7 +17,7 @@ export interface ActualLink {
   } | null;
   /** A bridge's IPv4 frames pass the firewall. */
   readonly filtered: boolean;
-  readonly port: { readonly learning: boolean; readonly neighSuppress: boolean } | null;
+  readonly port: { readonly learning: boolean; readonly neighSuppress: boolean; readonly hairpin: boolean } | null;
   readonly addresses: readonly string[];
 }
 
@@ -62,7 +62,11 @@ const linkSchema = z.object({
         .optional()
         .catch(undefined),
       info_slave_data: z
-        .object({ learning: z.boolean().optional(), neigh_suppress: z.boolean().optional() })
+        .object({
+          learning: z.boolean().optional(),
+          neigh_suppress: z.boolean().optional(),
+          hairpin: z.boolean().optional(),
+        })
         .optional()
         .catch(undefined),
     })
@@ -152,7 +156,13 @@ function actualLink(link: z.output<typeof linkSchema>): ActualLink {
         ? { id: data?.id ?? 0, local: data?.local ?? "", device: data?.link ?? "", learning: data?.learning ?? true }
         : null,
     filtered: data?.nf_call_iptables === 1,
-    port: port ? { learning: port.learning ?? true, neighSuppress: port.neigh_suppress ?? false } : null,
+    port: port
+      ? {
+          learning: port.learning ?? true,
+          neighSuppress: port.neigh_suppress ?? false,
+          hairpin: port.hairpin ?? false,
+        }
+      : null,
     addresses: link.addr_info.flatMap((a) => (a.family === "inet" && a.local ? [`${a.local}/${a.prefixlen}`] : [])),
   };
 }

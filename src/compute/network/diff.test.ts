@@ -36,6 +36,7 @@ const nic: GuestNic = {
   subnetId: subnet.id,
   groups: [],
   elasticIp: null,
+  place: { is: "here" },
 };
 const planOf = (peers: readonly Peer[], nics: readonly GuestNic[] = [], subnets = [subnet]): NetworkPlan =>
   planNetwork({
@@ -76,9 +77,12 @@ const bridge = link("br-abcd1234", { mac: "0e:76:73:00:00:02", filtered: true })
 const vxlan = link("vx-abcd1234", {
   master: "br-abcd1234",
   vxlan: { id: 7, local: "192.0.2.1", device: "eth0", learning: false },
-  port: { learning: false, neighSuppress: true },
+  port: { learning: false, neighSuppress: true, hairpin: false },
 });
-const port = link("rp-abcd1234", { master: "br-abcd1234", port: { learning: true, neighSuppress: false } });
+const port = link("rp-abcd1234", {
+  master: "br-abcd1234",
+  port: { learning: true, neighSuppress: false, hairpin: false },
+});
 const uplink = link("up-abcd1234", { mtu: 1500, addresses: ["169.254.192.2/31"] });
 const asWanted: ActualNetwork = {
   ...nothing,

@@ -101,6 +101,9 @@ function vxlanLink(
   if (!joined || is?.port?.learning !== false || !is.port.neighSuppress) {
     bridge.push(`link set dev ${name} learning off neigh_suppress on`);
   }
+  if ((joined && is?.port?.hairpin === true) !== subnet.forwards) {
+    bridge.push(`link set dev ${name} hairpin ${subnet.forwards ? "on" : "off"}`);
+  }
   if (!same || !is.up) ip.push(`link set dev ${name} up`);
   return !same;
 }
@@ -182,7 +185,7 @@ function entries(subnet: SubnetPlan, actual: ActualNetwork, fresh: boolean, ip: 
  */
 function elastic(plan: NetworkPlan, actual: ActualNetwork, ip: string[], arrived: string[]): void {
   const { device } = plan.underlay;
-  const wanted = new Map(plan.vpcs.flatMap((vpc) => [...vpc.elastic.keys()].map((address) => [address, vpc] as const)));
+  const wanted = new Map(plan.vpcs.flatMap((vpc) => [...vpc.answered].map((address) => [address, vpc] as const)));
   for (const { uplink: link } of plan.vpcs) {
     for (const address of actual.routes.get(link) ?? []) {
       if (wanted.get(address)?.uplink !== link) ip.push(`route del ${address}/32 dev ${link}`);

@@ -6,11 +6,12 @@ import { run } from "../process.ts";
 
 /** Lets the kernel pass packets on, and frames of our bridges through the firewall. */
 export async function prepareKernel(): Promise<void> {
-  try {
-    await writeFile("/proc/sys/net/ipv4/ip_forward", "1");
-  } catch (error) {
-    throw wrap("letting the kernel forward packets (net.ipv4.ip_forward)", error);
-  }
+  await setting("net/ipv4/ip_forward", "letting the kernel forward packets");
+  // Where connection tracking is a module, its settings come with it.
+  if (!(await exists("/proc/sys/net/netfilter"))) await run("modprobe", ["nf_conntrack"]).catch(() => undefined);
+  // A guest that has moved away and comes back brings connections whose windows have moved on without this host: by the book they are
+  // invalid, and dropped.
+  await setting("net/netfilter/nf_conntrack_tcp_be_liberal", "keeping connections of guests that move");
   if (await exists(hooks)) return;
   await run("modprobe", ["br_netfilter"]).catch(() => undefined);
   if (await exists(hooks)) return;
@@ -18,6 +19,14 @@ export async function prepareKernel(): Promise<void> {
   throw new Failure("unavailable", "BridgeFilterMissing", bridgeFilterMissing);
 }
 const hooks = "/proc/sys/net/bridge";
+
+async function setting(name: string, what: string): Promise<void> {
+  try {
+    await writeFile(`/proc/sys/${name}`, "1");
+  } catch (error) {
+    throw wrap(`${what} (${name.replaceAll("/", ".")})`, error);
+  }
+}
 
 export const bridgeFilterMissing = "the kernel cannot filter what crosses a bridge; give it the module br_netfilter";
 

@@ -23,6 +23,7 @@ import type { DomainNic } from "../vm/domain-xml/nics.ts";
 import type { WantedNetwork } from "../wanted/store.ts";
 import { readNetwork } from "./actual.ts";
 import { announce } from "./announce.ts";
+import { forgetConnections, type TrackedNic } from "./connections.ts";
 import { diffNetwork, holdsStranger } from "./diff.ts";
 import { Dnsmasq } from "./dnsmasq.ts";
 import { Filter } from "./filter.ts";
@@ -32,6 +33,8 @@ import { answerAtOnce, prepareKernel, readResolvers } from "./host.ts";
 import { hostsFile } from "./hosts-file.ts";
 import { bridgeName, tapName } from "./names.ts";
 import { neededNetwork } from "./needed.ts";
+import { Places, type Place } from "./places.ts";
+import { ReadySwitch } from "./switch.ts";
 import { guestNics, planNetwork, type NetworkPlan } from "./plan.ts";
 import { readNamespaces } from "./router.ts";
 import { Router } from "./routers.ts";
@@ -54,6 +57,7 @@ export interface NetworkOptions {
 export class Network {
   readonly #options: NetworkOptions;
   readonly #slots: Slots;
+  readonly #places: Places;
   #assigned: ReadonlyMap<string, number> = new Map();
   /** Networks as they were wanted last, kept while an instance needs them. */
   #needed: WantedNetwork = { vpcs: [], subnets: [], securityGroups: [] };
@@ -74,6 +78,7 @@ export class Network {
   constructor(options: NetworkOptions) {
     this.#options = options;
     this.#slots = new Slots(join(options.directory, "slots.json"));
+    this.#places = new Places(options.underlayAddress);
   }
 
   /** One pass that begins after this call: joins the one that waits, if any. */
@@ -110,6 +115,52 @@ export class Network {
     return this.#textOf(this.#plan()) !== this.#done;
   }
 
+  /** Says where a guest is that moves; the next pass goes by it. */
+  place(id: InstanceId, place: Place): void {
+    this.#places.set(id, place);
+  }
+
+  /** The same, and a pass that makes it so: what a quick switch did not, and soon. One that fails is made again by itself. */
+  settle(id: InstanceId, place: Place): void {
+    this.place(id, place);
+    this.sync().catch((error: unknown) => this.#options.log.warn({ err: error }, "the network is not so yet"));
+  }
+
+  /**
+   * Makes ready to say so at once, for the guest's own addresses and no others: at the hand-over each millisecond is one without the guest.
+   * What nobody has yet asked for (an elastic address) and what fails here is done by the pass that has to follow.
+   */
+  readySwitch(id: InstanceId, place: Place): ReadySwitch {
+    return new ReadySwitch(() => {
+      this.#places.set(id, place);
+      return this.#nics().filter(({ instance }) => instance === id);
+    });
+  }
+
+  /** Where the connections of each of its NICs are tracked here, in their order; null: nowhere yet. */
+  tracked(id: InstanceId): (TrackedNic | null)[] {
+    const all = this.#nics();
+    const own = all.filter(({ instance }) => instance === id).toSorted((a, b) => a.index - b.index);
+    return own.map(({ ip, subnetId }) => {
+      const zone = this.#assigned.get(subnetId);
+      const here = all.filter(
+        ({ instance, subnetId: other, place }) =>
+          instance !== id && other === subnetId && (place.is === "here" || place.is === "arrived"),
+      );
+      return zone === undefined ? null : { ip, zone, neighbours: new Set(here.map((nic) => nic.ip)) };
+    });
+  }
+
+  /** What is tracked of a guest that is not here any more, before another one has its address. Never rejects. */
+  async forgetConnections(id: InstanceId): Promise<void> {
+    for (const nic of this.tracked(id)) {
+      if (nic === null) continue;
+      await forgetConnections(nic).catch((error: unknown) =>
+        this.#options.log.warn({ err: error, instance: id }, "a guest's connections were not forgotten"),
+      );
+    }
+  }
+
   /** Makes an instance's addresses ready and says how its NICs are attached. */
   async ensureGuest(id: InstanceId, spec: InstanceSpec): Promise<DomainNic[]> {
     if (spec.nics.some((nic) => !this.#ready.has(nic.subnetId))) await this.sync();
@@ -129,12 +180,13 @@ export class Network {
   }
 
   #refresh(): void {
-    const { network } = this.#options.wanted();
+    const { network, peers } = this.#options.wanted();
+    this.#places.settle(this.#nics(), peers);
     if (network !== null) this.#needed = neededNetwork(this.#needed, network, this.#nics());
   }
 
   #nics() {
-    return guestNics(this.#options.guests());
+    return guestNics(this.#options.guests(), this.#places.all);
   }
 
   #plan(): NetworkPlan {
@@ -151,7 +203,9 @@ export class Network {
   #textOf(plan: NetworkPlan): string {
     const { peers } = this.#options.wanted();
     const names = plan.vpcs.map((vpc) => hostsFile(vpc, peers));
-    return JSON.stringify([plan, names], (_, value: unknown) => (value instanceof Map ? [...value] : value));
+    return JSON.stringify([plan, names], (_, value: unknown) =>
+      value instanceof Map || value instanceof Set ? [...value] : value,
+    );
   }
 
   async #runPass(): Promise<void> {
@@ -201,7 +255,7 @@ export class Network {
     await Promise.all([
       ...routers.map((router) => router.apply()),
       this.#repairFilters(),
-      plan.vpcs.some(({ elastic }) => elastic.size > 0) ? answerAtOnce(device) : undefined,
+      plan.vpcs.some(({ answered }) => answered.size > 0) ? answerAtOnce(device) : undefined,
     ]);
     crashPoint("network.pass.rules-written");
     if (actual.underlay) await announce(actual.underlay, commands.arrived);

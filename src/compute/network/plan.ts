@@ -19,6 +19,7 @@
 import type { InstanceSpec, Peer, WantedSubnet } from "../../api/agent.ts";
 import type { InstanceId, SecurityGroupId, SubnetId, VpcId } from "../../lib/ids.ts";
 import type { WantedNetwork } from "../wanted/store.ts";
+import type { Place } from "./places.ts";
 import {
   bridgeName,
   gateName,
@@ -52,6 +53,8 @@ export interface SubnetPlan {
   readonly zone: number;
   /** By MAC: where it lives, and which address it answers for. */
   readonly remote: ReadonlyMap<string, { readonly vtep: string; readonly ip: string }>;
+  /** A guest has left from here, and what still comes for it by VXLAN goes back out there. */
+  readonly forwards: boolean;
 }
 
 export interface VpcPlan {
@@ -62,8 +65,10 @@ export interface VpcPlan {
   readonly cidrs: readonly string[];
   readonly domain: string;
   readonly subnets: readonly SubnetPlan[];
-  /** Elastic addresses of instances on this host -> their own. */
+  /** Elastic addresses of instances on this host, or on their way to it, -> their own: what the router translates. */
   readonly elastic: ReadonlyMap<string, string>;
+  /** Those of instances that are here: what the host answers for on the underlay. */
+  readonly answered: ReadonlySet<string>;
 }
 
 export interface NetworkPlan {
@@ -82,9 +87,13 @@ export interface GuestNic {
   readonly subnetId: SubnetId;
   readonly groups: readonly SecurityGroupId[];
   readonly elasticIp: string | null;
+  readonly place: Place;
 }
 
-export function guestNics(guests: Iterable<readonly [InstanceId, InstanceSpec]>): GuestNic[] {
+export function guestNics(
+  guests: Iterable<readonly [InstanceId, InstanceSpec]>,
+  places: ReadonlyMap<InstanceId, Place>,
+): GuestNic[] {
   return [...guests].flatMap(([instance, spec]) =>
     spec.nics.map((nic, index) => ({
       instance,
@@ -95,6 +104,7 @@ export function guestNics(guests: Iterable<readonly [InstanceId, InstanceSpec]>)
       subnetId: nic.subnetId,
       groups: nic.securityGroupIds,
       elasticIp: nic.elasticIp,
+      place: places.get(instance) ?? { is: "here" },
     })),
   );
 }
@@ -110,15 +120,19 @@ export interface PlanInput {
 export function planNetwork(input: PlanInput): NetworkPlan {
   const { network, nics, slots, underlay } = input;
   const remote = remoteBySubnet(input);
+  const forwards = new Set(nics.flatMap(({ place, subnetId }) => (place.is === "gone" ? [subnetId] : [])));
   const vpcs = network.vpcs
     .map((vpc): VpcPlan => {
       const subnets = network.subnets
         .filter((subnet) => subnet.vpcId === vpc.id)
-        .map((subnet) => planSubnet(subnet, slots.get(subnet.id) ?? 0, remote.get(subnet.id) ?? new Map()))
+        .map((subnet) => ({
+          ...planSubnet(subnet, slots.get(subnet.id) ?? 0, remote.get(subnet.id) ?? new Map()),
+          forwards: forwards.has(subnet.id),
+        }))
         .toSorted((a, b) => a.id.localeCompare(b.id));
       const ids = new Set(subnets.map(({ id }) => id));
-      const elastic = nics.flatMap(({ ip, elasticIp, subnetId }) =>
-        elasticIp !== null && ids.has(subnetId) ? [[elasticIp, ip] as const] : [],
+      const elastic = nics.flatMap(({ ip, elasticIp, subnetId, place }) =>
+        elasticIp !== null && ids.has(subnetId) && place.is !== "gone" ? [{ elasticIp, ip, place }] : [],
       );
       return {
         id: vpc.id,
@@ -128,7 +142,10 @@ export function planNetwork(input: PlanInput): NetworkPlan {
         cidrs: vpc.cidrs,
         domain: vpc.domain,
         subnets,
-        elastic: new Map(elastic.toSorted(([a], [b]) => a.localeCompare(b))),
+        elastic: new Map(
+          elastic.map(({ elasticIp, ip }) => [elasticIp, ip] as const).toSorted(([a], [b]) => a.localeCompare(b)),
+        ),
+        answered: new Set(elastic.flatMap(({ elasticIp, place }) => (place.is === "coming" ? [] : [elasticIp]))),
       };
     })
     .filter(({ subnets }) => subnets.length > 0)
@@ -136,18 +153,29 @@ export function planNetwork(input: PlanInput): NetworkPlan {
   return { underlay, vpcs, subnets: vpcs.flatMap(({ subnets }) => subnets) };
 }
 
-function remoteBySubnet({ peers, underlay }: PlanInput): Map<SubnetId, Map<string, { vtep: string; ip: string }>> {
+function remoteBySubnet({
+  peers,
+  nics,
+  underlay,
+}: PlanInput): Map<SubnetId, Map<string, { vtep: string; ip: string }>> {
   const all = new Map<SubnetId, Map<string, { vtep: string; ip: string }>>();
-  for (const { subnetId, mac, ip, vtep } of peers) {
-    if (vtep === null || vtep === underlay.address) continue;
+  const of = (subnetId: SubnetId): Map<string, { vtep: string; ip: string }> => {
     let remote = all.get(subnetId);
     if (remote === undefined) all.set(subnetId, (remote = new Map()));
-    remote.set(mac.toLowerCase(), { vtep, ip });
+    return remote;
+  };
+  for (const { subnetId, mac, ip, vtep } of peers) {
+    if (vtep !== null && vtep !== underlay.address) of(subnetId).set(mac.toLowerCase(), { vtep, ip });
+  }
+  // Of one that moves this host knows more than its peers say yet.
+  for (const { subnetId, mac, ip, place } of nics) {
+    if (place.is === "arrived") of(subnetId).delete(mac);
+    if (place.is === "gone") of(subnetId).set(mac, { vtep: place.vtep, ip });
   }
   return all;
 }
 
-function planSubnet(subnet: WantedSubnet, slot: number, remote: SubnetPlan["remote"]): SubnetPlan {
+function planSubnet(subnet: WantedSubnet, slot: number, remote: SubnetPlan["remote"]): Omit<SubnetPlan, "forwards"> {
   return {
     id: subnet.id,
     namespace: namespaceName(subnet.vpcId),

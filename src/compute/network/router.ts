@@ -12,7 +12,8 @@ import { metadataAddresses, namespaceFile, namespacePrefix, uplinkInside } from 
 import type { VpcPlan } from "./plan.ts";
 
 export interface ActualRouter {
-  readonly forwards: boolean;
+  /** Its kernel's settings are as they should be. */
+  readonly isSet: boolean;
   readonly links: ReadonlyMap<string, RouterLink>;
   readonly routes: ReadonlySet<string>;
   /** The listing of our table, empty if there is none. */
@@ -61,9 +62,14 @@ export async function makeNamespace(name: string): Promise<void> {
   await run("ip", ["netns", "add", name]);
 }
 
+/**
+ * A namespace inherits them from nobody: to pass packets on, and to take connections as they are whose windows have moved on without
+ * this host, because their guest has moved away and is back.
+ */
+const settings = ["ip_forward", "../netfilter/nf_conntrack_tcp_be_liberal"].map((name) => `/proc/sys/net/ipv4/${name}`);
 const separator = "----";
 const reading = [
-  "cat /proc/sys/net/ipv4/ip_forward",
+  `cat ${settings.join(" ")}`,
   "ip -j addr show",
   "ip -j -4 route show table main",
   "nft -s list table inet vstation 2>/dev/null || true",
@@ -71,12 +77,15 @@ const reading = [
 
 export async function readRouter(namespace: string): Promise<ActualRouter> {
   const parts = (await runIn(namespace, ["sh", "-c", reading])).split(`\n${separator}\n`);
-  const [forwarding, links, routes, rules] = parts;
-  if (forwarding === undefined || links === undefined || routes === undefined || rules === undefined) {
+  const [set, links, routes, rules] = parts;
+  if (set === undefined || links === undefined || routes === undefined || rules === undefined) {
     throw new Failure("internal", "CommandFailed", `the state of ${namespace} could not be read`);
   }
   return {
-    forwards: forwarding.trim() === "1",
+    isSet: set
+      .trim()
+      .split("\n")
+      .every((value) => value === "1"),
     links: new Map(
       list(linkSchema, links).map((link) => [
         link.ifname,
@@ -137,7 +146,6 @@ function addressed(name: string, address: string, is: RouterLink | undefined, ip
   if (!is?.up) ip.push(`link set dev ${name} addrgenmode none`, `link set dev ${name} up`);
 }
 
-/** Lets the namespace pass packets on; it inherits that from nobody. */
-export async function letForward(namespace: string): Promise<void> {
-  await runIn(namespace, ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
+export async function setUp(namespace: string): Promise<void> {
+  await runIn(namespace, ["sh", "-c", settings.map((file) => `echo 1 > ${file}`).join(" && ")]);
 }

@@ -8,7 +8,7 @@ import { Filter } from "./filter.ts";
 import { routerTable } from "./firewall/router.ts";
 import { namespaceFile } from "./names.ts";
 import type { VpcPlan } from "./plan.ts";
-import { diffRouter, letForward, makeNamespace, readRouter, runIn, type ActualRouter } from "./router.ts";
+import { diffRouter, setUp, makeNamespace, readRouter, runIn, type ActualRouter } from "./router.ts";
 
 export class Router {
   /** The number of its namespace; a later one of the same name has another. */
@@ -42,7 +42,7 @@ export class Router {
     if (vpc === null || actual === null || this.#filter === null) return;
     // Rules before addresses: nothing is let through that should not be.
     await this.#filter.repair(routerTable(vpc));
-    if (!actual.forwards) await letForward(vpc.namespace);
+    if (!actual.isSet) await setUp(vpc.namespace);
     const commands = diffRouter(vpc, actual);
     if (commands.length > 0) {
       const input = commands.map((line) => `${line}\n`).join("");
@@ -55,5 +55,5 @@ export class Router {
 /** Of what concerns the router: where addresses live does not. */
 function textOf(vpc: VpcPlan): string {
   const subnets = vpc.subnets.map((subnet) => ({ ...subnet, remote: null }));
-  return JSON.stringify({ ...vpc, subnets, elastic: [...vpc.elastic] });
+  return JSON.stringify({ ...vpc, subnets, elastic: [...vpc.elastic], answered: null });
 }

@@ -4,7 +4,7 @@
  * Every file of ours is a qcow2 that is made under a temporary name and renamed. A data disk's first file is empty; once it has been
  * in a machine (`made`) a missing file is a loss to report. Growing is done here only while nothing has the file open.
  */
-import { rename, rm, statfs } from "node:fs/promises";
+import { rename, rm, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { DiskRef, SnapshotRef, StorageDriver } from "../../api/agent-storage.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
@@ -14,7 +14,7 @@ import { exists } from "../../lib/files.ts";
 import type { DiskId } from "../../lib/ids.ts";
 import { diskFile, type Paths } from "../paths.ts";
 import { run } from "../process.ts";
-import { qcow2Size, writeOverlay } from "./qcow2.ts";
+import { qcow2Size, writeOverlay, type Overlay } from "./qcow2.ts";
 
 /** Lies in the shared folder itself, so that an empty mount point is not taken for it: disks made there would lie on one host only. */
 export const sharedMark = "vstation-shared";
@@ -53,13 +53,26 @@ export class DiskFiles {
     throw new Failure("unavailable", "SharedFolderMissing", message);
   }
 
+  /** By what the shared folder is told from another one, the same on every host that mounts it; null: it is not there. */
+  async sharedIdentity(): Promise<string | null> {
+    if (this.#sharedDir === null || !(await exists(join(this.#sharedDir, sharedMark)))) return null;
+    const { mtimeMs, size } = await stat(join(this.#sharedDir, sharedMark));
+    return `made ${new Date(mtimeMs).toISOString()}, ${size} bytes`;
+  }
+
+  /** What the guest sees of a disk, in bytes; null: its file is not there. */
+  async size(ref: Pick<DiskRef, "id" | "driver" | "usage" | "instanceId">): Promise<number | null> {
+    const file = this.disk(ref);
+    return (await exists(file)) ? await qcow2Size(file) : null;
+  }
+
   /** Makes the file of a data disk if it is missing and may be made, and grows it; nothing may have it open. */
   async ensureData(ref: DiskRef): Promise<string> {
     await this.reach(ref.driver);
     const file = this.disk(ref);
     if (!(await exists(file))) {
       if (ref.made) throw diskMissing(ref.id, file);
-      await this.#makeEmpty(file, ref.sizeGiB);
+      await this.make(file, { size: ref.sizeGiB * gib, backing: null });
     }
     await grow(file, ref.sizeGiB);
     return file;
@@ -78,11 +91,12 @@ export class DiskFiles {
     throw new Failure("unavailable", "SharedFolderMissing", "this host has no shared folder");
   }
 
-  async #makeEmpty(file: string, sizeGiB: number): Promise<void> {
+  /** An empty disk, or one that stands on another, under a name that nothing has. */
+  async make(file: string, overlay: Overlay): Promise<void> {
     const temporary = temporaryName(file);
     try {
       await makeDurableDirectory(dirname(file));
-      await writeOverlay(temporary, { size: sizeGiB * gib, backing: null });
+      await writeOverlay(temporary, overlay);
       crashPoint("disk.make.written");
       await rename(temporary, file);
       crashPoint("disk.make.renamed");

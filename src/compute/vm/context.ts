@@ -27,7 +27,10 @@ export interface Context {
   readonly disks: DiskFiles;
   readonly images: Pick<Images, "find" | "ensure">;
   readonly seeds: Seeds;
-  readonly network: Pick<Network, "ensureGuest" | "guard" | "sync">;
+  readonly network: Pick<
+    Network,
+    "changed" | "ensureGuest" | "forgetConnections" | "guard" | "place" | "readySwitch" | "settle" | "sync" | "tracked"
+  >;
   readonly machines: Machines;
   /** Puts a note on the disk, if need be from the reserve. */
   readonly write: Write;

@@ -17,6 +17,7 @@ const plan: DomainPlan = {
   vcpus: 2,
   machine: {
     baseline: "host",
+    without: [],
     memoryMiB: 1024,
     hugepages: null,
     iothreads: 0,
@@ -83,7 +84,7 @@ describe("domainXml", () => {
         <pm><suspend-to-mem enabled='no'/><suspend-to-disk enabled='no'/></pm>
         <devices>
           <emulator>/usr/bin/qemu-system-x86_64</emulator>
-          <disk type='file' device='disk'>
+          <disk type='file' device='disk' model='virtio-non-transitional'>
             <driver name='qemu' type='qcow2' cache='none' io='io_uring' discard='unmap' error_policy='enospace'/>
             <source file='/state/disk.qcow2'/>
             <backingStore type='file'>
@@ -94,19 +95,21 @@ describe("domainXml", () => {
             <target dev='vda' bus='virtio'/>
             <serial>disk-abcd1234</serial>
             <alias name='ua-disk-abcd1234'/>
+            <address type='pci' domain='0x0000' bus='0x00' slot='0x02' function='0x0'/>
           </disk>
-          <disk type='file' device='disk'>
+          <disk type='file' device='disk' model='virtio-non-transitional'>
             <driver name='qemu' type='raw' cache='writeback'/>
             <source file='/state/seed.img'/>
             <backingStore/>
             <target dev='vdb' bus='virtio'/>
             <readonly/>
+            <address type='pci' domain='0x0000' bus='0x00' slot='0x03' function='0x0'/>
           </disk>
           <controller type='pci' index='1' model='pcie-root-port'>
             <address type='pci' domain='0x0000' bus='0x00' slot='0x10' function='0x0'/>
           </controller>
           <controller type='pci' index='2' model='pcie-to-pci-bridge'/>
-          <disk type='file' device='disk'>
+          <disk type='file' device='disk' model='virtio-non-transitional'>
             <driver name='qemu' type='qcow2' cache='none' io='io_uring' discard='unmap' error_policy='enospace'/>
             <source file='/shared/data.qcow2'/>
             <backingStore/>
@@ -123,9 +126,10 @@ describe("domainXml", () => {
             <mac address='52:54:00:00:00:01'/>
             <source bridge='br-abcd1234'/>
             <target dev='t0-abcd1234'/>
-            <model type='virtio'/>
+            <model type='virtio-non-transitional'/>
             <mtu size='1450'/>
             <rom enabled='no'/>
+            <address type='pci' domain='0x0000' bus='0x00' slot='0x04' function='0x0'/>
           </interface>
           <serial type='unix'>
             <source mode='bind' path='/run/console.sock'/>
@@ -135,8 +139,16 @@ describe("domainXml", () => {
           <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
           <graphics type='vnc'><listen type='socket'/></graphics>
           <video><model type='vga' vram='16384'/></video>
-          <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
-          <memballoon model='virtio' freePageReporting='on'/>
+          <controller type='virtio-serial' index='0' model='virtio-non-transitional'>
+            <address type='pci' domain='0x0000' bus='0x00' slot='0x0c' function='0x0'/>
+          </controller>
+          <rng model='virtio-non-transitional'>
+            <backend model='random'>/dev/urandom</backend>
+            <address type='pci' domain='0x0000' bus='0x00' slot='0x0d' function='0x0'/>
+          </rng>
+          <memballoon model='virtio-non-transitional' freePageReporting='on'>
+            <address type='pci' domain='0x0000' bus='0x00' slot='0x0e' function='0x0'/>
+          </memballoon>
           <panic model='isa'/>
           <controller type='usb' model='none'/>
         </devices>

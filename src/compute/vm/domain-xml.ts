@@ -62,7 +62,7 @@ export function domainXml(plan: DomainPlan): string {
     ...seedDisk(plan.seedFile),
     ...dataDiskBridge,
     ...plan.dataDisks.flatMap((disk) => dataDisk(disk, plan.machine.iothreads)),
-    ...plan.nics.flatMap((one) => nic(one, plan.machine.nicQueues)),
+    ...plan.nics.flatMap((one, index) => nic(one, index, plan.machine.nicQueues)),
     ...serial(plan.console),
     ...tpm(plan.extras),
     ...fixedDevices,

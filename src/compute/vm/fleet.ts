@@ -5,14 +5,13 @@
  * instance; so a stranger is seen as well as a guest of ours. Every reason to look (a wanted change, an event, a reconnect)
  * ends in a wake-up, never in an order.
  */
-import { readdir, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { readdir } from "node:fs/promises";
 import type { InstanceSpec } from "../../api/agent.ts";
 import { formatError } from "../../lib/errors.ts";
 import { parseId, type ImageId, type InstanceId } from "../../lib/ids.ts";
 import type { DomainRef, Subscription } from "../../libvirt/contract.ts";
 import { instanceDirectory, recordFile } from "../paths.ts";
-import { makeDurableDirectory, temporaryEnding } from "../../lib/durable.ts";
+import { makeDurableDirectory, removeTemporaries } from "../../lib/durable.ts";
 import type { RunningGuest } from "../machine/affinity.ts";
 import type { Context } from "./context.ts";
 import { boundLogs } from "./log-bound.ts";
@@ -96,6 +95,13 @@ export class Fleet {
     return this.#worker(id).hold(why);
   }
 
+  /** The worker of an instance that leaves or comes by a live migration; one is made if there is none. */
+  migrating(id: InstanceId, as: "source" | "target"): Worker {
+    const worker = this.#worker(id);
+    worker.migrates(as);
+    return worker;
+  }
+
   /** Once nothing of it is under way: its domain if a guest runs, "off" if none does, null when that is not known now. */
   atRest(id: InstanceId): Promise<DomainRef | "off" | null> {
     return this.#worker(id).atRest();
@@ -124,8 +130,9 @@ export class Fleet {
 
   /** Every guest that runs now, with the machine that it was started with. */
   *running(): Generator<RunningGuest> {
-    for (const { id, domain, record, isUp } of this.#workers.values()) {
-      if (isUp && domain !== null && record !== null) yield { id, domain, spec: record.spec };
+    for (const { id, domain, record, isUp, isMigrating } of this.#workers.values()) {
+      // libvirt lets nobody turn a guest's knobs while it moves; it is told afterwards.
+      if (isUp && !isMigrating && domain !== null && record !== null) yield { id, domain, spec: record.spec };
     }
   }
 
@@ -194,11 +201,5 @@ export class Fleet {
     for (const [id, worker] of this.#workers) {
       if (worker.isIdle && this.#context.wanted(id) === undefined) this.#workers.delete(id);
     }
-  }
-}
-
-async function removeTemporaries(directory: string): Promise<void> {
-  for (const name of await readdir(directory)) {
-    if (name.endsWith(temporaryEnding)) await rm(join(directory, name), { force: true });
   }
 }

@@ -21,7 +21,7 @@ import { parseId, type DiskId, type InstanceId } from "../../lib/ids.ts";
 import { backoff } from "../../lib/retry.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
 import type { Context } from "./context.ts";
-import { dataDisk, dataDiskTarget, diskAlias } from "./domain-xml/disks.ts";
+import { dataDisk, dataDiskTarget, diskAlias, systemDiskTarget } from "./domain-xml/disks.ts";
 import { messageOf } from "./failures.ts";
 
 const gib = 2 ** 30;
@@ -173,5 +173,5 @@ function dataDiskOf(spec: InstanceSpec, id: DiskId): DataDisk {
 }
 
 function targetOf(spec: InstanceSpec, id: DiskId): string {
-  return spec.systemDisk.id === id ? "vda" : dataDiskTarget(dataDiskOf(spec, id).slot);
+  return spec.systemDisk.id === id ? systemDiskTarget : dataDiskTarget(dataDiskOf(spec, id).slot);
 }

@@ -22,6 +22,8 @@ import { writeOverlay } from "../storage/qcow2.ts";
 import type { Context } from "./context.ts";
 import { domainXml } from "./domain-xml.ts";
 import type { DomainBoot } from "./domain-xml/firmware.ts";
+import type { DomainMachine } from "./domain-xml/machine.ts";
+import type { DomainNic } from "./domain-xml/nics.ts";
 import { refOf } from "./live-disks.ts";
 
 export interface Seeds {
@@ -59,42 +61,7 @@ export async function prepareInstance(context: Context, it: Preparation): Promis
   const parts = await Promise.allSettled([
     ensureSystemDisk(context, it, image),
     ensureSeed(context, it),
-    ensureMachine(context, it).then(({ machine, nics }) => {
-      const base = image.base;
-      const xml = domainXml({
-        id,
-        title: spec.name,
-        mark: it.mark,
-        accelerator: context.accelerator,
-        emulator: context.emulator,
-        vcpus: spec.vcpus,
-        machine,
-        boot: bootOf(context, id, image),
-        extras: { hyperv: image.hyperv, tpm: image.tpm ? tpmDirectory(context.paths, id) : null },
-        systemDisk: {
-          id: spec.systemDisk.id,
-          file: systemDiskFile(context, it),
-          cache: context.diskCache,
-          io: context.diskIo,
-          backing: { file: base.file, format: base.format },
-          limits: spec.systemDisk.limits,
-        },
-        dataDisks: spec.dataDisks.map((disk) => ({
-          ...disk,
-          file: context.disks.disk(refOf(disk, id)),
-          cache: context.diskCache,
-          io: context.diskIo,
-          backing: null,
-        })),
-        seedFile: seedFile(context.paths, id),
-        nics,
-        console: {
-          log: consoleLogFile(context.paths, id, it.mark.incarnation),
-          socket: consoleSocket(context.paths, id),
-        },
-      });
-      return context.libvirt.domainDefine(xml);
-    }),
+    ensureMachine(context, it).then((made) => context.libvirt.domainDefine(definition(context, it, image, made))),
     ...spec.dataDisks.map((disk) => context.disks.ensureData(refOf(disk, id))),
     networkPart(context.network.guard()),
   ]);
@@ -106,12 +73,54 @@ export async function prepareInstance(context: Context, it: Preparation): Promis
   return defined.value;
 }
 
+/** The machine as libvirt is told it. */
+export function definition(
+  context: Context,
+  it: Pick<Preparation, "id" | "spec" | "mark">,
+  image: Image,
+  { machine, nics }: { machine: DomainMachine; nics: readonly DomainNic[] },
+): string {
+  const { id, spec } = it;
+  return domainXml({
+    id,
+    title: spec.name,
+    mark: it.mark,
+    accelerator: context.accelerator,
+    emulator: context.emulator,
+    vcpus: spec.vcpus,
+    machine,
+    boot: bootOf(context, id, image),
+    extras: { hyperv: image.hyperv, tpm: image.tpm ? tpmDirectory(context.paths, id) : null },
+    systemDisk: {
+      id: spec.systemDisk.id,
+      file: systemDiskFile(context, it),
+      cache: context.diskCache,
+      io: context.diskIo,
+      backing: { file: image.base.file, format: image.base.format },
+      limits: spec.systemDisk.limits,
+    },
+    dataDisks: spec.dataDisks.map((disk) => ({
+      ...disk,
+      file: context.disks.disk(refOf(disk, id)),
+      cache: context.diskCache,
+      io: context.diskIo,
+      backing: null,
+    })),
+    seedFile: seedFile(context.paths, id),
+    nics,
+    console: {
+      log: consoleLogFile(context.paths, id, it.mark.incarnation),
+      socket: consoleSocket(context.paths, id),
+    },
+  });
+}
+
 function bootOf(context: Context, id: InstanceId, { boot }: Image): DomainBoot {
   if (boot.kind === "direct" || boot.firmware === "bios") return boot;
   return { ...boot, nvram: nvramFile(context.paths, id) };
 }
 
-function systemDiskFile(context: Context, { id, spec }: Preparation): string {
+export function systemDiskFile(context: Context, { id, spec }: Pick<Preparation, "id" | "spec">): string {
   return context.disks.disk({ ...spec.systemDisk, usage: "system", instanceId: id });
 }
 
@@ -154,7 +163,7 @@ export async function removeFormerDisks(context: Context, id: InstanceId, system
 }
 
 /** Written anew for each start: it is cheap, and the spec may have changed. */
-async function ensureSeed(context: Context, it: Preparation): Promise<void> {
+export async function ensureSeed(context: Context, it: Pick<Preparation, "id" | "spec">): Promise<void> {
   const { hostname, userData, publicKeys, login = null } = it.spec;
   const file = seedFile(context.paths, it.id);
   const temporary = temporaryName(file);
@@ -176,16 +185,19 @@ async function ensureSeed(context: Context, it: Preparation): Promise<void> {
 }
 
 /** One after the other: when this ends, in whatever way, nothing of it is at work. */
-async function ensureMachine(context: Context, it: Preparation) {
+export async function ensureMachine(context: Context, it: Pick<Preparation, "id" | "spec">) {
   const machine = await context.machines.prepare(it.id, it.spec);
   return { machine, nics: await ensureNetwork(context, it) };
 }
 
-function ensureNetwork(context: Context, it: Preparation): ReturnType<Context["network"]["ensureGuest"]> {
+function ensureNetwork(
+  context: Context,
+  it: Pick<Preparation, "id" | "spec">,
+): ReturnType<Context["network"]["ensureGuest"]> {
   return networkPart(context.network.ensureGuest(it.id, it.spec));
 }
 
-async function networkPart<T>(part: Promise<T>): Promise<T> {
+export async function networkPart<T>(part: Promise<T>): Promise<T> {
   try {
     return await part;
   } catch (error) {

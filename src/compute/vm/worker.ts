@@ -74,7 +74,7 @@ export class Worker {
 
   /** Nothing of it is here and nobody names it: it may be dropped. */
   get isIdle(): boolean {
-    return this.#nothing && this.#running === null && this.#holders.size === 0;
+    return this.#nothing && this.#running === null && this.#holders.size === 0 && !this.isMigrating;
   }
 
   /** Something of it lies here and nobody can tell what it stands on. */
@@ -90,7 +90,11 @@ export class Worker {
   }
   /** Its state has been reported since this process began. */
   get isKnown(): boolean {
-    return this.#phase !== null || this.#nothing;
+    return this.#phase !== null || this.#nothing || this.#held.migrating === "target";
+  }
+  /** A live migration looks after it. */
+  get isMigrating(): boolean {
+    return this.#held.migrating !== null;
   }
   get isUp(): boolean {
     return this.#domain.isUp;
@@ -145,6 +149,31 @@ export class Worker {
     };
   }
 
+  /** A live migration looks after it from now on: what is under way here ends ({@link atRest}), and nothing else is begun. */
+  migrates(as: "source" | "target" | null): void {
+    this.#held = { ...this.#held, migrating: as };
+    this.#disks.forget();
+    this.#domain.doubt();
+    this.reconsider();
+  }
+
+  /** It is to arrive here: should this be all that is left of it, it was started and has ended. */
+  async adopt(record: InstanceRecord): Promise<void> {
+    await this.#running;
+    await writeRecord(this.#context.write, recordFile(this.#context.paths, this.id), record);
+    this.#record = record;
+  }
+
+  /** Removes what this host has of an instance that has moved, or has not come; nothing is said of it. */
+  async vanish(): Promise<void> {
+    await this.#running;
+    await this.#domain.look();
+    await this.#erase();
+    this.#held = { ...nothingHeld, busy: this.#held.busy, migrating: this.#held.migrating };
+    this.#publish(null, undefined);
+    this.#nothing = true;
+  }
+
   /** Once nothing is under way: the domain if a guest runs, "off" if none does, null when that is not known now. */
   async atRest(): Promise<DomainRef | "off" | null> {
     this.lookAgain();
@@ -190,11 +219,11 @@ export class Worker {
       }
       if (this.#domain.isStale) await this.#look();
       const entry = this.#context.wanted(this.id);
-      if (entry !== undefined) await this.#leaveAddresses(entry);
+      if (entry !== undefined && !this.isMigrating) await this.#leaveAddresses(entry);
       const situation = await this.#situation(entry);
       const { step, phase } = decide(situation);
       if (phase !== null) this.#publish(phase === "nothing" ? null : phase, entry);
-      else if (this.#phase === null && this.#record === null && entry) {
+      else if (this.#phase === null && this.#record === null && entry && !this.isMigrating) {
         // Of an instance with a record nothing is said before it was looked at: it may be running.
         this.#publish({ is: "preparing", step: "waiting for libvirt" }, entry);
       }
@@ -226,6 +255,7 @@ export class Worker {
   /** A guest that runs as wanted gets its disks as wanted; returns when to look again. */
   async #settleDisks(phase: SeenPhase | "nothing" | null, entry: WantedEntry | undefined): Promise<number | null> {
     if (phase === null || phase === "nothing" || phase.is !== "running" || entry === undefined) return null;
+    if (this.isMigrating) return null;
     for (;;) {
       const { moved, untilMs } = await this.#disks.step(this.#domain.known(), entry.doc.spec);
       this.#publish(phase, entry);
@@ -334,17 +364,22 @@ export class Worker {
         this.#domain.doubt();
         return;
       case "erase":
-        await eraseInstance(this.#context, this.id, this.#domain.ref);
-        this.#record = null;
-        this.#leftover = false;
-        this.#domain.erased();
-        this.#held = { ...nothingHeld, busy: this.#held.busy, erased: true };
-        await this.#context.machines.release(this.id);
-        await this.#context.network.sync();
+        await this.#erase();
+        this.#held = { ...nothingHeld, busy: this.#held.busy, migrating: this.#held.migrating, erased: true };
         return;
       default:
         return unreachable(step);
     }
+  }
+
+  async #erase(): Promise<void> {
+    await this.#context.network.forgetConnections(this.id);
+    await eraseInstance(this.#context, this.id, this.#domain.ref);
+    this.#record = null;
+    this.#leftover = false;
+    this.#domain.erased();
+    await this.#context.machines.release(this.id);
+    await this.#context.network.sync();
   }
 
   async #write(run: RunRecord, entry: WantedEntry | undefined): Promise<void> {

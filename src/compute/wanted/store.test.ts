@@ -73,6 +73,7 @@ const wanted = (generation: number, instances: WantedInstance[], full = false, j
   ...network,
   instances,
   jobs,
+  migrations: [],
 });
 
 async function open(): Promise<WantedStore> {
@@ -91,12 +92,33 @@ describe("WantedStore", () => {
     expect(again.instance(a)).toEqual({ knownEpoch: 1, doc: first });
   });
 
+  test("forgets one that has left, for good, but not one that has come back meanwhile", async () => {
+    const store = await open();
+    await store.apply(wanted(1, [doc(a, 1), doc(b, 1)]));
+    const newer = doc(b, 2, 3);
+    await Promise.all([store.apply(wanted(2, [newer])), store.forget(a, 1), store.forget(b, 1)]);
+    for (const each of [store, await open()]) {
+      expect(each.instance(a)).toBeUndefined();
+      expect(each.instance(b)?.doc).toEqual(newer);
+    }
+  });
+
   test("tells what changed, and an unchanged document keeps its object", async () => {
     const store = await open();
     const first = doc(a, 1);
-    expect(await store.apply(wanted(1, [first]))).toEqual({ instances: [a], network: true, jobs: false });
+    expect(await store.apply(wanted(1, [first]))).toEqual({
+      instances: [a],
+      network: true,
+      jobs: false,
+      migrations: false,
+    });
     const entry = store.instance(a);
-    expect(await store.apply(wanted(2, [{ ...first }]))).toEqual({ instances: [], network: false, jobs: false });
+    expect(await store.apply(wanted(2, [{ ...first }]))).toEqual({
+      instances: [],
+      network: false,
+      jobs: false,
+      migrations: false,
+    });
     expect(store.instance(a)).toBe(entry);
   });
 
@@ -106,7 +128,12 @@ describe("WantedStore", () => {
     await store.apply(wanted(1, [one, two]));
     await store.apply(wanted(2, [two]));
     expect(store.instance(a)).toBeDefined();
-    expect(await store.apply(wanted(3, [two], true))).toEqual({ instances: [a], network: false, jobs: false });
+    expect(await store.apply(wanted(3, [two], true))).toEqual({
+      instances: [a],
+      network: false,
+      jobs: false,
+      migrations: false,
+    });
     expect((await open()).instance(a)).toBeUndefined();
   });
 

@@ -8,8 +8,8 @@
  * A change is durable before anyone acts on it. Otherwise a Compute that had removed an instance as wanted, and died, would come
  * back with the older document and make the instance again.
  *
- * Jobs are few and short: all of them stand in the generation file. One that is over, or that a full message does not name, leaves
- * it at once; what it has left on the disk is cleared away by its own record (compute/jobs/runner.ts).
+ * Jobs and migrations are few and short: all of them stand in the generation file. One that is over, or that a full message does not
+ * name, leaves it at once; what it has left on the disk is cleared away by its own record (compute/jobs, compute/migration).
  *
  * Instances that a full message does not name are forgotten here and become strangers: their records and guests stay. The
  * highest epoch ever heard of an instance is kept beside its document as long as the document is.
@@ -22,6 +22,7 @@ import {
   peerSchema,
   placeSchema,
   wantedInstanceSchema,
+  wantedMigrationSchema,
   wantedSecurityGroupSchema,
   wantedSubnetSchema,
   wantedVpcSchema,
@@ -29,11 +30,13 @@ import {
   type Place,
   type ToCompute,
   type WantedInstance,
+  type WantedMigration,
 } from "../../api/agent.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
-import type { InstanceId, JobId } from "../../lib/ids.ts";
+import type { InstanceId, JobId, MigrationId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { makeDurableDirectory, readDurable, syncDirectory } from "../../lib/durable.ts";
+import { Limit } from "../limit.ts";
 import type { Write } from "../storage/reserve.ts";
 
 const counter = z.int().nonnegative();
@@ -44,9 +47,19 @@ const networkSchema = z.strictObject({
   securityGroups: z.array(wantedSecurityGroupSchema),
 });
 const headSchema = z.union([
-  z.strictObject({ generation: counter, network: networkSchema, jobs: z.array(wantedJobSchema).default([]) }),
+  z.strictObject({
+    generation: counter,
+    network: networkSchema,
+    jobs: z.array(wantedJobSchema).default([]),
+    migrations: z.array(wantedMigrationSchema).default([]),
+  }),
   // Kept by a release that knew no VPCs. What it says of the network is not enough; with generation 0 everything is told anew.
-  z.object({ generation: counter, subnets: z.unknown() }).transform(() => ({ generation: 0, network: null, jobs: [] })),
+  z.object({ generation: counter, subnets: z.unknown() }).transform(() => ({
+    generation: 0,
+    network: null,
+    jobs: [],
+    migrations: [],
+  })),
 ]);
 const peersSchema = z.strictObject({ generation: counter, peers: z.array(peerSchema) });
 
@@ -63,6 +76,7 @@ export interface WantedChange {
   readonly instances: readonly InstanceId[];
   readonly network: boolean;
   readonly jobs: boolean;
+  readonly migrations: boolean;
 }
 
 type WantedMessage = Extract<ToCompute, { type: "wanted" }>;
@@ -72,12 +86,15 @@ export class WantedStore {
   readonly #directory: string;
   readonly #write: Write;
   readonly #log: Log;
+  /** A message and a departure must not cross each other on the disk. */
+  readonly #turn = new Limit(1);
   #generation = 0;
   #peersGeneration = 0;
   #instances = new Map<InstanceId, WantedEntry>();
   #network: WantedNetwork | null = null;
   #place: Place | null = null;
   #jobs = new Map<JobId, WantedJob>();
+  #migrations = new Map<MigrationId, WantedMigration>();
   #peers = new Map<string, Peer>();
   /** A message whose generation is lower than the one held: VStation's truth went back in time (a restored database). */
   #wentBack: { held: number; offered: number } | null = null;
@@ -110,6 +127,9 @@ export class WantedStore {
   jobs(): readonly WantedJob[] {
     return [...this.#jobs.values()];
   }
+  migrations(): readonly WantedMigration[] {
+    return [...this.#migrations.values()];
+  }
   peers(): readonly Peer[] {
     return [...this.#peers.values()];
   }
@@ -129,6 +149,7 @@ export class WantedStore {
     this.#generation = head?.generation ?? 0;
     this.#network = head?.network ?? null;
     for (const job of head?.jobs ?? []) this.#jobs.set(job.id, job);
+    for (const migration of head?.migrations ?? []) this.#migrations.set(migration.id, migration);
     this.#place = (await readDurable(this.#placeFile(), placeSchema)) ?? null;
     const peers = await readDurable(this.#peersFile(), peersSchema);
     this.#peersGeneration = peers?.generation ?? 0;
@@ -136,11 +157,15 @@ export class WantedStore {
   }
 
   /** Takes a `wanted` message over, durably; messages must be applied one after the other. */
-  async apply(message: WantedMessage): Promise<WantedChange> {
+  apply(message: WantedMessage): Promise<WantedChange> {
+    return this.#turn.run(() => this.#take(message));
+  }
+
+  async #take(message: WantedMessage): Promise<WantedChange> {
     if (message.generation < this.#generation) {
       this.#wentBack = { held: this.#generation, offered: message.generation };
       this.#log.error(this.#wentBack, "VStation offers an older generation than it gave before; not taken");
-      return { instances: [], network: false, jobs: false };
+      return { instances: [], network: false, jobs: false, migrations: false };
     }
     this.#wentBack = null;
     const changed: InstanceId[] = [];
@@ -163,13 +188,12 @@ export class WantedStore {
     const { generation, vpcs, subnets, securityGroups } = message;
     const network = { vpcs, subnets, securityGroups };
     const networkChanged = JSON.stringify(network) !== JSON.stringify(this.#network);
-    const jobs = new Map(message.full ? [] : this.#jobs);
-    for (const job of message.jobs) {
-      if (job.gone) jobs.delete(job.id);
-      else jobs.set(job.id, job);
-    }
-    const jobsChanged = JSON.stringify([...jobs.values()]) !== JSON.stringify(this.jobs());
-    await this.#write(this.#headFile(), JSON.stringify({ generation, network, jobs: [...jobs.values()] }));
+    const jobs = applied(this.#jobs, message.jobs, message.full);
+    const migrations = applied(this.#migrations, message.migrations, message.full);
+    const head = { generation, network, jobs: [...jobs.values()], migrations: [...migrations.values()] };
+    const jobsChanged = JSON.stringify(head.jobs) !== JSON.stringify(this.jobs());
+    const migrationsChanged = JSON.stringify(head.migrations) !== JSON.stringify(this.migrations());
+    await this.#write(this.#headFile(), JSON.stringify(head));
     crashPoint("wanted.apply.generation-written");
 
     // An unchanged document keeps its object: whoever compares by identity sees that nothing happened.
@@ -177,8 +201,24 @@ export class WantedStore {
     for (const id of forgotten) this.#instances.delete(id);
     if (networkChanged) this.#network = network;
     this.#jobs = jobs;
+    this.#migrations = migrations;
     this.#generation = generation;
-    return { instances: [...changed, ...forgotten], network: networkChanged, jobs: jobsChanged };
+    const instances = [...changed, ...forgotten];
+    return { instances, network: networkChanged, jobs: jobsChanged, migrations: migrationsChanged };
+  }
+
+  /**
+   * An instance that has moved to another host: VStation says nothing more of it here, not even that. Unless it has come back since, by
+   * a newer placement.
+   */
+  forget(id: InstanceId, epoch: number): Promise<void> {
+    return this.#turn.run(async () => {
+      const entry = this.#instances.get(id);
+      if (entry === undefined || entry.doc.epoch > epoch) return;
+      await rm(this.#instanceFile(id), { force: true });
+      await syncDirectory(this.#instancesDirectory());
+      this.#instances.delete(id);
+    });
   }
 
   /** Where this host is; null until VStation has said it once. */
@@ -229,4 +269,18 @@ export class WantedStore {
 
 function peerKey(peer: Peer): string {
   return `${peer.subnetId} ${peer.ip}`;
+}
+
+/** What is wanted of one kind after a message: a full one names everything. */
+function applied<Id, One extends { id: Id; gone: boolean }>(
+  before: ReadonlyMap<Id, One>,
+  told: readonly One[],
+  full: boolean,
+): Map<Id, One> {
+  const after = new Map(full ? [] : before);
+  for (const one of told) {
+    if (one.gone) after.delete(one.id);
+    else after.set(one.id, one);
+  }
+  return after;
 }

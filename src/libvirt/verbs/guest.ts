@@ -9,7 +9,7 @@ import { domains } from "../protocol/domain.ts";
 import { qemu } from "../protocol/qemu.ts";
 import { type Call, flags, type OpenStream } from "./call.ts";
 
-type GuestVerbs = Pick<DomainVerbs, "consoleOpen" | "screenshot" | "qmp" | "agent">;
+type GuestVerbs = Pick<DomainVerbs, "consoleOpen" | "screenshot" | "qmp" | "agent" | "timeGet" | "timeSet">;
 
 /** A 16k screen in 24 bits is 400 MB as PPM; we refuse to hold more than this for one picture. */
 const pictureMax = 256 * 1024 * 1024;
@@ -57,6 +57,15 @@ export function guestVerbs(call: Call, openStream: OpenStream): GuestVerbs {
       const wire = { domain, command: request(command, args), timeout, flags: 0 };
       const { result } = await call(qemu.qemuDomainAgentCommand, wire, options);
       return result === undefined ? undefined : parse(command, result);
+    },
+    async timeGet(domain, options) {
+      const { seconds, nanoseconds } = await call(domains.domainGetTime, { domain, flags: 0 }, options);
+      return Number(seconds) * 1_000 + nanoseconds / 1_000_000;
+    },
+    async timeSet(domain, ms, options) {
+      const seconds = BigInt(Math.floor(ms / 1_000));
+      const nanoseconds = Math.floor((ms % 1_000) * 1_000_000);
+      await call(domains.domainSetTime, { domain, seconds, nanoseconds, flags: 0 }, options);
     },
   };
 }

@@ -27,7 +27,7 @@ export function hostVerbs(call: Call): HostVerbs {
       await call(connection.connectCompareHypervisorCpu, args, options, capabilitiesMs);
     },
     async cpuBaseline(want, cpus, options) {
-      const args = { ...guess(want), xmls: cpus, flags: 0 };
+      const args = { ...guess(want), xmls: cpus, flags: options?.expand === true ? 1 : 0 };
       return (await call(connection.connectBaselineHypervisorCpu, args, options, capabilitiesMs)).cpu;
     },
     async nodeInfo(options) {

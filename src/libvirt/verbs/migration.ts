@@ -6,6 +6,7 @@ import type {
   MigrationFlag,
   MigrationOptions,
   MigrationParams,
+  MigrationPhases,
   MigrationVerbs,
 } from "../migration-contract.ts";
 import { migration } from "../protocol/migration.ts";
@@ -71,9 +72,8 @@ const paramTypes: {
   tlsDestination: ["tls.destination", "string"],
 };
 
-/** `call` uses the connection kept for migrations, `callMain` the ordinary one, on which a running phase can be watched. */
-export function migrationVerbs(call: Call, callMain: Call): MigrationVerbs {
-  const simple = (domain: DomainRef): { domain: DomainRef; flags: number } => ({ domain, flags: 0 });
+/** `call` uses the half's own connection. */
+export function migrationPhases(call: Call): MigrationPhases {
   return {
     async migrateBegin(domain, options) {
       const args = { domain, params: wireParams(options.params), flags: wireFlags(options) };
@@ -117,26 +117,32 @@ export function migrationVerbs(call: Call, callMain: Call): MigrationVerbs {
         if (!cancelled || !isLibvirtError(error, "OperationInvalid")) throw error;
       }
     },
+  };
+}
 
+/** On the ordinary connection, on which a running phase can be watched. */
+export function migrationVerbs(call: Call): Omit<MigrationVerbs, "openMigration"> {
+  const simple = (domain: DomainRef): { domain: DomainRef; flags: number } => ({ domain, flags: 0 });
+  return {
     async migrateSetMaxDowntime(domain, ms, options) {
-      await callMain(migration.domainMigrateSetMaxDowntime, { ...simple(domain), ms }, options);
+      await call(migration.domainMigrateSetMaxDowntime, { ...simple(domain), ms }, options);
     },
     async migrateSetMaxSpeed(domain, mibPerSecond, options) {
-      await callMain(migration.domainMigrateSetMaxSpeed, { ...simple(domain), mibPerSecond }, options);
+      await call(migration.domainMigrateSetMaxSpeed, { ...simple(domain), mibPerSecond }, options);
     },
     async migrateSetCompressionCache(domain, bytes, options) {
-      await callMain(migration.domainMigrateSetCompressionCache, { ...simple(domain), bytes }, options);
+      await call(migration.domainMigrateSetCompressionCache, { ...simple(domain), bytes }, options);
     },
     async migrateStartPostcopy(domain, options) {
-      await callMain(migration.domainMigrateStartPostCopy, simple(domain), options);
+      await call(migration.domainMigrateStartPostCopy, simple(domain), options);
     },
     async jobStats(domain, options?: CallOptions & { completed?: boolean; keep?: boolean }) {
       const word = flags([options?.completed, 1], [options?.keep, 2]);
-      const { type, params } = await callMain(migration.domainGetJobStats, { domain, flags: word }, options);
+      const { type, params } = await call(migration.domainGetJobStats, { domain, flags: word }, options);
       return { type: jobTypes[type] ?? "unknown", values: statValues(params) };
     },
     async jobAbort(domain, options?: CallOptions & { postcopy?: boolean }) {
-      await callMain(migration.domainAbortJobFlags, { domain, flags: flags([options?.postcopy, 1]) }, options);
+      await call(migration.domainAbortJobFlags, { domain, flags: flags([options?.postcopy, 1]) }, options);
     },
   };
 }

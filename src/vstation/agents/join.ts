@@ -2,7 +2,7 @@
  * POST /join: a machine that shows a join token gets a certificate for its own key. The token is known to us only by its hash, so a
  * look into the database gives nobody one, and looking it up by its hash tells nothing by its timing.
  *
- * POST /renew: a host gets a certificate that is good for longer, under the one that it has. Nothing is written down: it is of the same
+ * POST /renew: a host gets a certificate that is good for longer, or one for its QEMUs, under the one that it has. Nothing is written down: it is of the same
  * joining (pki.ts), and a host that was taken out meanwhile is refused whichever it shows.
  */
 import { createHash } from "node:crypto";
@@ -68,7 +68,7 @@ export async function answerRenew(
   response: ServerResponse,
 ): Promise<void> {
   const renewed = await answer(context, request, response, async (body) => renew(context, await host(), body));
-  if (renewed !== undefined) context.log.info({ hostId: renewed }, "a host renewed its certificate");
+  if (renewed !== undefined) context.log.info({ hostId: renewed }, "a host got another certificate");
 }
 
 /** Answers in any case; returns which host got a certificate. */
@@ -110,7 +110,7 @@ async function join({ store, pki, zone, certificateDays }: JoinContext, body: st
   if ("refused" in used) return used;
   crashPoint("agents.join.committed");
   const { hostId } = used;
-  const certificate = await pki.signHost(checked.request, { hostId, joining, days: certificateDays });
+  const certificate = await pki.signHost(checked.request, { hostId, joining, days: certificateDays, use: "host" });
   return { hostId, certificate, ca: pki.caPem };
 }
 
@@ -122,10 +122,12 @@ async function renew(
   if (host === undefined) return { refused: "CertificateUnknown" };
   if (host.removed) return { refused: "HostRemoved" };
   const parsed = renewRequestSchema.safeParse(parseJson(body));
-  const checked = parsed.success ? await checkRequest(pki, parsed.data.csr) : undefined;
+  if (!parsed.success) return { refused: "JoinRequestInvalid" };
+  const { csr, use } = parsed.data;
+  const checked = await checkRequest(pki, csr);
   if (checked === undefined) return { refused: "JoinRequestInvalid" };
   const { id: hostId, joining } = host;
-  const certificate = await pki.signHost(checked.request, { hostId, joining, days: certificateDays });
+  const certificate = await pki.signHost(checked.request, { hostId, joining, days: certificateDays, use });
   return { hostId, certificate, ca: pki.caPem };
 }
 

@@ -66,6 +66,7 @@ export class AgentListener {
       region: config.region,
       zone: config.zone,
       cpuBaseline: config.cpuBaseline,
+      migrationTransport: config.migration.transport,
       log,
       seen,
       fixedPeers: fixedPeers.map((peer) => ({ subnetId, name: null, groupIds: [], ...peer })),

@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Pki } from "./pki.ts";
+import * as x509 from "@peculiar/x509";
+import { newId } from "../../lib/ids.ts";
 
 let dir: string;
 beforeEach(() => (dir = mkdtempSync(join(tmpdir(), "vstation-pki-"))));
@@ -49,5 +51,31 @@ describe("the CA", () => {
     expect(listener.verify(new X509Certificate(pki.caPem).publicKey)).toBe(true);
     expect([listener.checkIP("10.0.0.1"), listener.checkHost("vstation.example")]).not.toContain(undefined);
     expect(listener.checkIP("10.0.0.2")).toBeUndefined();
+  });
+
+  it("vouches for a host's QEMUs under the host's name, but does not take them for the host", async () => {
+    const pki = await Pki.open(dir);
+    const hostId = newId("host");
+    const { publicKey, privateKey } = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, true, [
+      "sign",
+      "verify",
+    ]);
+    const request = await x509.Pkcs10CertificateRequestGenerator.create({
+      keys: { publicKey, privateKey },
+      signingAlgorithm: { name: "ECDSA", hash: "SHA-256" },
+    });
+    const named = async (use: "host" | "qemu"): Promise<[string, unknown, unknown]> => {
+      const pem = await pki.signHost(request, { hostId, joining: "4a", days: 1, use });
+      const certificate = new X509Certificate(pem);
+      const { name } = Pki.namedIn(certificate.toLegacyObject());
+      return [
+        name,
+        certificate.checkHost(hostId),
+        new x509.X509Certificate(pem).getExtension(x509.KeyUsagesExtension)?.usages,
+      ];
+    };
+    const { digitalSignature, keyEncipherment } = x509.KeyUsageFlags;
+    expect(await named("host")).toEqual([hostId, hostId, digitalSignature]);
+    expect(await named("qemu")).toEqual([`QEMU of ${hostId}`, hostId, digitalSignature | keyEncipherment]);
   });
 });

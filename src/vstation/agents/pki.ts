@@ -3,7 +3,8 @@
  * certificate, against its join token and then against the certificate before. The CA lies in `pkiDir`: `ca.pem` (0600), its key and certificate in one file, and `ca.crt`, a copy
  * of the certificate for whoever has to know it. Replicas share the folder; the listener's key never leaves memory.
  * A host's certificate names the host by id and is good for every use the host has for one (it dials VStation, and other hosts
- * while an instance moves). It also names the joining that it comes from, and is believed only while that is the one in the host's
+ * while an instance moves). Its QEMUs, which read a key themselves, have one of their own: the host's name as an address, and a subject that
+ * is nobody's here, so that what breaks out of a guest into QEMU does not speak for the host. The host's also names the joining that it comes from, and is believed only while that is the one in the host's
  * row: joining again revokes all of an earlier one. A renewal keeps the joining and writes nothing down, so that it can be asked for
  * twice, or its answer be lost; the certificate before it is good until its own end.
  */
@@ -15,12 +16,16 @@ import { join } from "node:path";
 // The library keeps its registry in metadata that only this polyfill provides; it must be loaded first.
 import "reflect-metadata";
 import * as x509 from "@peculiar/x509";
+import type { CertificateUse } from "../../api/agent.ts";
 import { failure } from "../../core/failure-codes.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { createDurably, writeDurably } from "../../lib/durable.ts";
 import { wrap } from "../../lib/errors.ts";
 import { readIfThere } from "../../lib/files.ts";
 import type { HostId } from "../../lib/ids.ts";
+
+const { digitalSignature, keyEncipherment } = x509.KeyUsageFlags;
+const signing = new x509.KeyUsagesExtension(digitalSignature, true);
 
 type CryptoKey = webcrypto.CryptoKey;
 
@@ -110,17 +115,20 @@ export class Pki {
     return { request, keyHash: createHash("sha256").update(Buffer.from(request.publicKey.rawData)).digest("hex") };
   }
 
-  /** Signs a host's certificate under its id, for a joining and so many days. */
+  /** Signs a host's certificate under its id, for a joining and so many days; or one for its QEMUs. */
   async signHost(
     request: x509.Pkcs10CertificateRequest,
-    { hostId, joining, days }: { hostId: HostId; joining: string; days: number },
+    { hostId, joining, days, use }: { hostId: HostId; joining: string; days: number; use: CertificateUse },
   ): Promise<string> {
-    const subject = new x509.Name([{ CN: [hostId] }, { [joiningName]: [joining] }]);
-    const certificate = await this.#sign(request.publicKey, subject.toString(), days, [
+    const joined = new x509.Name([{ CN: [hostId] }, { [joiningName]: [joining] }]);
+    const subject = use === "host" ? joined.toString() : `CN=QEMU of ${hostId}`;
+    const extensions = [
       new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth, x509.ExtendedKeyUsage.serverAuth]),
       new x509.SubjectAlternativeNameExtension([{ type: "dns", value: hostId }]),
-    ]);
-    return certificate.toString("pem");
+    ];
+    // QEMU takes no certificate whose key may not encipher keys, of whatever kind the key is.
+    const usage = use === "qemu" ? new x509.KeyUsagesExtension(digitalSignature | keyEncipherment, true) : signing;
+    return (await this.#sign(request.publicKey, subject, days, extensions, usage)).toString("pem");
   }
 
   /** What a host's certificate says of it; those from before there were renewals are their joining themselves. */
@@ -138,6 +146,7 @@ export class Pki {
     subject: string,
     days: number,
     extensions: x509.Extension[],
+    usage = signing,
   ): Promise<x509.X509Certificate> {
     return x509.X509CertificateGenerator.create({
       serialNumber: newSerial(),
@@ -149,11 +158,7 @@ export class Pki {
       publicKey,
       signingKey: this.#key,
       signingAlgorithm: algorithm,
-      extensions: [
-        new x509.BasicConstraintsExtension(false, undefined, true),
-        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-        ...extensions,
-      ],
+      extensions: [new x509.BasicConstraintsExtension(false, undefined, true), usage, ...extensions],
     });
   }
 }

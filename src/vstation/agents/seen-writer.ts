@@ -4,9 +4,10 @@
  * that counts, and memory is bounded by what hosts have, not by how often they say it.
  */
 import { crashPoint } from "../../lib/crash-point.ts";
+import type { SeenMigration } from "../../api/agent-migration.ts";
 import type { SeenInstance } from "../../api/agent.ts";
 import type { SeenJob } from "../../api/agent-storage.ts";
-import type { HostId, InstanceId, JobId } from "../../lib/ids.ts";
+import type { HostId, InstanceId, JobId, MigrationId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { backoff, sleep } from "../../lib/retry.ts";
 import { isAway, type Store } from "../store/database.ts";
@@ -20,6 +21,7 @@ export interface SeenMessage {
   wantedGeneration: number;
   instances: readonly SeenInstance[];
   jobs: readonly SeenJob[];
+  migrations: readonly SeenMigration[];
   /** Called after the commit. */
   ack: (seq: number) => void;
   /** The report cannot be written, alone and with the database there: something in it is wrong. */
@@ -33,6 +35,7 @@ interface Pending {
   wantedGeneration: number;
   instances: Map<InstanceId, SeenInstance>;
   jobs: Map<JobId, SeenJob>;
+  migrations: Map<MigrationId, SeenMigration>;
   ack: (seq: number) => void;
   refuse: () => void;
 }
@@ -61,6 +64,8 @@ export class SeenWriter {
     for (const instance of message.instances) instances.set(instance.id, instance);
     const jobs = older?.jobs ?? new Map<JobId, SeenJob>();
     for (const job of message.jobs) jobs.set(job.id, job);
+    const migrations = older?.migrations ?? new Map<MigrationId, SeenMigration>();
+    for (const migration of message.migrations) migrations.set(migration.id, migration);
     const wasFull = earlier?.session === session && earlier.full;
     this.#pending.set(hostId, {
       session,
@@ -69,6 +74,7 @@ export class SeenWriter {
       wantedGeneration,
       instances,
       jobs,
+      migrations,
       ack,
       refuse,
     });
@@ -118,13 +124,14 @@ export class SeenWriter {
     const outcome = await this.#store.transaction((tx) =>
       seenSave(
         tx,
-        batch.map(([hostId, { session, full, wantedGeneration, instances, jobs }]) => ({
+        batch.map(([hostId, { session, full, wantedGeneration, instances, jobs, migrations }]) => ({
           hostId,
           session,
           full,
           wantedGeneration,
           instances: [...instances.values()],
           jobs: [...jobs.values()],
+          migrations: [...migrations.values()],
         })),
       ),
     );
@@ -144,5 +151,6 @@ export class SeenWriter {
     newer.full = older.full;
     for (const [id, instance] of older.instances) if (!newer.instances.has(id)) newer.instances.set(id, instance);
     for (const [id, job] of older.jobs) if (!newer.jobs.has(id)) newer.jobs.set(id, job);
+    for (const [id, one] of older.migrations) if (!newer.migrations.has(id)) newer.migrations.set(id, one);
   }
 }

@@ -13,6 +13,7 @@ import {
   type FromCompute,
   type ToCompute,
   type WantedInstance,
+  type WantedMigration,
   type Peer,
 } from "../../api/agent.ts";
 import type { WantedJob } from "../../api/agent-storage.ts";
@@ -24,6 +25,7 @@ import { backoff, sleep } from "../../lib/retry.ts";
 import { logRetry, type Store } from "../store/database.ts";
 import { hostHello, hostLost, hostReport } from "../store/hosts.ts";
 import type { CpuBaseline } from "../../core/machine.ts";
+import type { MigrationTransport } from "../../core/migration/halves.ts";
 import type { WantedNetworkRead } from "../store/network-wanted.ts";
 import { peersSince, wantedSince } from "../store/wanted.ts";
 import { Asks } from "./asks.ts";
@@ -35,6 +37,7 @@ export interface SessionContext {
   region: string;
   zone: string;
   cpuBaseline: CpuBaseline;
+  migrationTransport: MigrationTransport;
   log: Log;
   seen: SeenWriter;
   fixedPeers: readonly Peer[];
@@ -165,7 +168,7 @@ export class HostSession {
   #dispatch(message: Exclude<FromCompute, Hello>): void {
     switch (message.type) {
       case "seen": {
-        const { seq, full, wantedGeneration, instances, jobs } = message;
+        const { seq, full, wantedGeneration, instances, jobs, migrations } = message;
         const ack = (acked: number): void => this.#send({ type: "ack", seq: acked });
         return this.#context.seen.add({
           hostId: this.hostId,
@@ -175,6 +178,7 @@ export class HostSession {
           wantedGeneration,
           instances,
           jobs,
+          migrations,
           ack,
           refuse: () => this.close(1011, "the report cannot be written"),
         });
@@ -209,7 +213,7 @@ export class HostSession {
 
   async #greet(hello: Hello): Promise<void> {
     const { bootId, underlayAddress, inventory, readiness, overcommit } = hello;
-    const { store, region, zone, heartbeatMs, cpuBaseline } = this.#context;
+    const { store, region, zone, heartbeatMs, cpuBaseline, migrationTransport } = this.#context;
     const row = await store.transaction((tx) =>
       hostHello(tx, zone, this.hostId, { session: this.id, bootId, underlayAddress, inventory, readiness, overcommit }),
     );
@@ -219,7 +223,8 @@ export class HostSession {
     crashPoint("agents.hello.committed");
     this.#greeted = true;
     const place = { region, zone };
-    this.#send({ type: "welcome", protocol: agentProtocol, hostId: this.hostId, heartbeatMs, cpuBaseline, place });
+    const told = { heartbeatMs, cpuBaseline, migrationTransport, place };
+    this.#send({ type: "welcome", protocol: agentProtocol, hostId: this.hostId, ...told });
     // A host that has seen a later generation than we ever made knows another database's truth: it gets everything anew.
     this.#wantedSent = hello.wantedGeneration <= row.wanted_generation ? hello.wantedGeneration : 0;
     this.#peersSent = 0;
@@ -271,14 +276,15 @@ export class HostSession {
     if (read?.removed === true) return this.close(4003, "this host was removed");
     if (read === undefined || read.session !== this.id) return this.close(4001, "a newer session took over");
     if (!first && !whole && read.generation === this.#wantedSent) return;
-    const { generation, network, instances, jobs } = read;
-    if (since === 0) this.#sendWantedPart(generation, true, network, instances, jobs);
+    const { generation, network, instances, jobs, migrations } = read;
+    if (since === 0) this.#sendWantedPart(generation, true, network, instances, { jobs, migrations });
     else {
       // Only the last part says that everything up to the new generation has been told.
       for (let at = 0; at === 0 || at < instances.length; at += chunkInstances) {
         const isLast = at + chunkInstances >= instances.length;
         const part = instances.slice(at, at + chunkInstances);
-        this.#sendWantedPart(isLast ? generation : since, false, network, part, isLast ? jobs : []);
+        const rest = isLast ? { jobs, migrations } : { jobs: [], migrations: [] };
+        this.#sendWantedPart(isLast ? generation : since, false, network, part, rest);
       }
     }
     this.#wantedSent = generation;
@@ -290,9 +296,9 @@ export class HostSession {
     full: boolean,
     network: WantedNetworkRead,
     instances: WantedInstance[],
-    jobs: WantedJob[],
+    rest: { jobs: WantedJob[]; migrations: WantedMigration[] },
   ): void {
-    this.#send({ type: "wanted", generation, full, ...network, instances, jobs });
+    this.#send({ type: "wanted", generation, full, ...network, instances, ...rest });
   }
 
   async #sendPeers(whole: boolean): Promise<void> {

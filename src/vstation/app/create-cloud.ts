@@ -14,6 +14,7 @@ import { hosts } from "./hosts.ts";
 import { images } from "./images.ts";
 import { instances } from "./instances.ts";
 import { keys } from "./keys.ts";
+import { migrations } from "./migrations.ts";
 import { network } from "./network/network.ts";
 import { operations } from "./operations.ts";
 import { tags } from "./tags.ts";
@@ -36,6 +37,7 @@ export function createCloud(context: AppContext): Cloud {
     tags: tags(context),
     images: images(context),
     hosts: hosts(context),
+    migrations: migrations(context),
     operations: operations(context),
     catalogue: {
       region: config.region,

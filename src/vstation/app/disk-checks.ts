@@ -1,6 +1,7 @@
 /** What the use cases of disks and of snapshots look at alike, under the row locks. */
 import { diskState } from "../../core/disk.ts";
 import { failure } from "../../core/failure-codes.ts";
+import type { Failure } from "../../lib/errors.ts";
 import type { AccountId, DiskId } from "../../lib/ids.ts";
 import type { AnyCaller } from "../cloud.ts";
 import type { Tx } from "../store/database.ts";
@@ -24,12 +25,18 @@ export async function lockDisks(tx: Tx, caller: AnyCaller, ids: readonly DiskId[
 
 /** Nothing else is under way with the disk, and no snapshot is being made of it. */
 export async function refuseBusy(tx: Tx, row: DiskRow, toBe: string): Promise<void> {
-  if (row.work !== null) throw diskIsBusy(row.id, toBe, diskState(row.work, row.instance_id !== null));
-  const making = await snapshotList(tx.db, { diskIds: [row.id], states: ["CREATING"] }, null);
-  if (making.total > 0) throw diskIsBusy(row.id, toBe, `being copied into snapshot ${making.items[0]?.id ?? ""}`);
+  const busy = await busyWith(tx, row, toBe);
+  if (busy !== null) throw busy;
 }
 
-export function diskIsBusy(diskId: DiskId, toBe: string, how = "changing"): Error {
+/** null: with nothing. */
+export async function busyWith(tx: Tx, row: DiskRow, toBe: string): Promise<Failure | null> {
+  if (row.work !== null) return diskIsBusy(row.id, toBe, diskState(row.work, row.instance_id !== null));
+  const making = await snapshotList(tx.db, { diskIds: [row.id], states: ["CREATING"] }, null);
+  return making.total > 0 ? diskIsBusy(row.id, toBe, `being copied into snapshot ${making.items[0]?.id ?? ""}`) : null;
+}
+
+export function diskIsBusy(diskId: DiskId, toBe: string, how = "changing"): Failure {
   return failure("DiskBusy", `disk ${diskId} is ${how} and cannot be ${toBe} now; ask again when that is over`, {
     detail: { diskId },
   });

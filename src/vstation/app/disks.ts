@@ -19,7 +19,7 @@ import type { DiskRow } from "../store/schema.ts";
 import { snapshotList } from "../store/snapshots.ts";
 import type { AppContext } from "./context.ts";
 import { diskIsBusy, diskIsGone, lockDisks, ownerOf, refuseBusy } from "./disk-checks.ts";
-import { lockAll, stateOf } from "./instance-power.ts";
+import { lockAll, refuseMoving, stateOf } from "./instance-power.ts";
 import { beginApply } from "./snapshots.ts";
 
 const slots = 21;
@@ -222,6 +222,7 @@ async function orderDisks(tx: Tx, { row }: LockedInstance): Promise<number> {
 }
 
 function refuseInstanceState(instance: LockedInstance, action: "attach" | "detach" | "resize"): void {
+  refuseMoving(instance);
   const state = stateOf(instance);
   if (state === "RUNNING" || state === "STOPPED") return;
   const instanceId = instance.row.id;

@@ -2,31 +2,41 @@
 import { randomBytes } from "node:crypto";
 import type { Inventory, Readiness } from "../../api/agent.ts";
 import { failure } from "../../core/failure-codes.ts";
+import { isStuck } from "../../core/migration/retry.ts";
 import { memoryOf } from "../../core/placement.ts";
-import { unreachable, type Failure } from "../../lib/errors.ts";
+import { isFailure, unreachable, type Failure } from "../../lib/errors.ts";
 import type { HostId } from "../../lib/ids.ts";
 import { firstOf } from "../../lib/words.ts";
 import { tokenHash } from "../agents/join.ts";
-import type { Hosts, HostView } from "../cloud.ts";
+import type { DrainView, Hosts, HostView } from "../cloud.ts";
+import { drainFlights, drainRead, hostDrain, hostUndrain, type DrainRead } from "../store/host-drain.ts";
 import { hostCordon, hostNamed, hostRead, hostRemove, type HostRead } from "../store/hosts.ts";
 import { joinTokenEnsure } from "../store/join-tokens.ts";
 import type { AppContext } from "./context.ts";
+import { migrationCallOff } from "./migrations.ts";
 
 const askMs = 30_000;
 
 const joinSeconds = 3600;
 
 export function hosts({ store, agents, config, caPem }: AppContext): Hosts {
-  const read = (): Promise<HostRead[]> => store.read((db) => hostRead(db, { zone: config.zone }));
+  /** With how far the drains are of those that are drained. */
+  const views = (filter: { id: HostId } | { zone: string }): Promise<HostView[]> =>
+    store.snapshot(async (db) => {
+      const all = (await hostRead(db, filter)).filter(({ row }) => row.removed_at === null);
+      const drained = all.filter(({ row }) => row.drain_began !== null).map(({ row }) => row.id);
+      const drains = await drainRead(db, drained);
+      return all.map((host) => hostView(host, drains.get(host.row.id)));
+    });
   return {
     async list(page) {
-      const all = (await read()).filter(({ row }) => row.removed_at === null).map(hostView);
+      const all = await views({ zone: config.zone });
       return { total: all.length, items: all.slice(page.offset, page.offset + page.limit) };
     },
     async get(id) {
-      const [found] = await store.read((db) => hostRead(db, { id }));
-      if (found === undefined || found.row.removed_at !== null) throw notFound(id);
-      return hostView(found);
+      const [found] = await views({ id });
+      if (found === undefined) throw notFound(id);
+      return found;
     },
     ask: (id, ask) => agents.session(id).asks.ask(ask, askMs),
 
@@ -43,6 +53,21 @@ export function hosts({ store, agents, config, caPem }: AppContext): Hosts {
 
     async cordon(id, cordoned) {
       if (!(await store.transaction((tx) => hostCordon(tx, id, cordoned)))) throw notFound(id);
+    },
+
+    async drain(id) {
+      if (!(await store.transaction((tx) => hostDrain(tx, id)))) throw notFound(id);
+    },
+
+    async undrain(id, cancel) {
+      if (!(await store.transaction((tx) => hostUndrain(tx, id)))) throw notFound(id);
+      if (!cancel) return;
+      for (const migration of await store.read((db) => drainFlights(db, id))) {
+        await migrationCallOff(store, migration).catch((error: unknown) => {
+          // What is decided meanwhile is no failure of this.
+          if (!isFailure(error, "conflict", "not_found")) throw error;
+        });
+      }
     },
 
     async remove(id, dead) {
@@ -87,12 +112,13 @@ const nothingYet: Inventory = {
   versions: { compute: "", libvirt: "", qemu: "", kernel: "", node: "" },
 };
 
-function hostView({ row, connected, use }: HostRead): HostView {
+function hostView({ row, connected, use }: HostRead, drain: DrainRead | undefined): HostView {
   const { inventory, readiness, underlay_address, seen_at } = row;
   const common = {
     id: row.id,
     name: row.name,
     cordoned: row.cordoned,
+    drain: row.drain_began === null || drain === undefined ? null : drainView(row.drain_began, drain),
     overcommit: { cpu: row.overcommit_cpu ?? 1, memory: row.overcommit_memory ?? 1 },
     used: {
       vcpus: use.vcpus + use.dedicated,
@@ -123,4 +149,16 @@ function hostView({ row, connected, use }: HostRead): HostView {
     readiness,
     seenAt: seen_at,
   };
+}
+
+function drainView(since: Date, { moved, rows }: DrainRead): DrainView {
+  const left = rows.map((row): DrainView["left"][number] => {
+    const reason = row.code === null ? null : { code: row.code, message: row.message ?? "" };
+    const common = { instanceId: row.instance_id, migrationId: row.migration_id };
+    if (row.is_moving) return { ...common, is: "moving", reason: null };
+    if (row.power !== "running") return { ...common, is: "stopped", reason: null };
+    if (row.request_ended === true) return { ...common, is: "stuck", reason };
+    return { ...common, is: reason !== null && isStuck(reason.code) ? "stuck" : "queued", reason };
+  });
+  return { since, moved, left };
 }

@@ -18,7 +18,7 @@ import { quotaTake } from "../store/quotas.ts";
 import type { ImageRequest } from "../store/schema.ts";
 import type { AppContext } from "./context.ts";
 import { refuseBusy } from "./disk-checks.ts";
-import { lockAll, stateOf } from "./instance-power.ts";
+import { lockAll, refuseMoving, stateOf } from "./instance-power.ts";
 
 /** In the caller's transaction; returns the image's id. */
 export async function imageCreate(
@@ -29,6 +29,7 @@ export async function imageCreate(
 ): Promise<ImageId> {
   const [instance] = await lockAll(tx, caller, [instanceId]);
   if (instance === undefined) throw new Error("a locked instance is not there");
+  refuseMoving(instance);
   const { row } = instance;
   const state = stateOf(instance);
   if (state !== "RUNNING" && state !== "STOPPED") {

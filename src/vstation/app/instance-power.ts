@@ -9,7 +9,7 @@ import type { InstanceAction, OperationKind, Verdict } from "../../core/instance
 import { ordered } from "../../core/order.ts";
 import { decideRequest, type PowerRequest, type Situation } from "../../core/request-queue.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
-import { unreachable } from "../../lib/errors.ts";
+import { unreachable, type Failure } from "../../lib/errors.ts";
 import { newId, type InstanceId, type OperationId } from "../../lib/ids.ts";
 import type { AnyCaller } from "../cloud.ts";
 import type { Store, Tx } from "../store/database.ts";
@@ -89,7 +89,7 @@ export function denied(
   instanceId: InstanceId,
   request: { action: InstanceAction },
   verdict: Verdict & { is: "deny" },
-): Error {
+): Failure {
   switch (verdict.reason) {
     case "wrong_state":
       return failure(
@@ -116,6 +116,13 @@ export function denied(
   }
 }
 
+/** Nothing of an instance changes its place, its disks or its machine while it is on its way between two hosts. */
+export function refuseMoving({ row, facts }: LockedInstance): void {
+  const kind = facts.operation?.kind;
+  if (kind !== "instance.migrate") return;
+  throw denied(row.id, { action: "migrate" }, { is: "deny", reason: "operation_in_progress", operation: kind });
+}
+
 /**
  * For a change that a guest takes in when it starts: those that run, which are started anew afterwards ({@link restart}). Throws
  * WrongState for one that is neither stopped nor, with `force`, running, and OperationInProgress for one that is busy.
@@ -140,6 +147,7 @@ export async function restart(tx: Tx, caller: AnyCaller, running: readonly Locke
     tx,
     running.map(({ row }) => row.id),
   );
+  for (const one of fresh) refuseMoving(one);
   await order(tx, caller, { action: "reboot", how: "soft_first" }, fresh);
 }
 

@@ -18,12 +18,14 @@ import { operationView } from "./operations.ts";
 
 export function instances(context: AppContext): Instances {
   const { store } = context;
+  // A state of one moment with the operation of another would tell a client that waits for its end of an end too early.
   const list: Instances["list"] = (caller, query, page) =>
-    store.read(async (db) => {
+    store.snapshot(async (db) => {
       const { total, items } = await instanceList(db, caller.accountId, query, page);
       const latest = await operationLatest(
         db,
         items.map(({ row }) => row.id),
+        caller.accountId === "any" ? "all" : "owner",
       );
       const views = items.map((item) => {
         const operation = latest.get(item.row.id);

@@ -15,7 +15,7 @@ import type { DiskRow, SnapshotRow } from "../store/schema.ts";
 import { snapshotInsert, snapshotList, snapshotLock, snapshotRef, snapshotSave } from "../store/snapshots.ts";
 import type { AppContext } from "./context.ts";
 import { diskIsBusy, diskIsGone, lockDisks, ownerOf, refuseBusy } from "./disk-checks.ts";
-import { lockAll, stateOf } from "./instance-power.ts";
+import { lockAll, refuseMoving, stateOf } from "./instance-power.ts";
 
 export function snapshots({ store, config }: AppContext): Snapshots {
   const zoneHasShared = config.sharedDir !== undefined;
@@ -70,6 +70,7 @@ async function lockWithHolder(
   const { items } = await diskList(tx.db, { ids: [diskId], ...ownerOf(caller) }, null);
   const holder = items[0]?.row.instance_id ?? null;
   const [instance] = holder === null ? [] : await lockAll(tx, caller, [holder]);
+  if (instance !== undefined) refuseMoving(instance);
   const [row] = await lockDisks(tx, caller, [diskId]);
   if (row === undefined) throw diskIsGone(diskId);
   if (row.instance_id !== holder) throw diskIsBusy(diskId, "used");

@@ -346,9 +346,10 @@ export function fakeCloud() {
         return { limit: 100, used: 1 };
       },
     },
+    migrations: absent,
     hosts: {
       list: () => Promise.resolve({ total: 0, items: [] }),
-      ...{ get: noHost, ask: noHost, invite: noHost, cordon: noHost, remove: noHost },
+      ...{ get: noHost, ask: noHost, invite: noHost, cordon: noHost, drain: noHost, undrain: noHost, remove: noHost },
     },
     operations: {
       list: () => Promise.resolve({ total: 0, items: [] }),

@@ -93,6 +93,7 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   ResourceNotFound: "InvalidParameterValue.ResourceIdInvalid",
   DiskNotFound: "InvalidDiskId.NotFound",
   SnapshotNotFound: "InvalidSnapshotId.NotFound",
+  MigrationNotFound: "ResourceNotFound",
 
   MustStop: "UnsupportedOperation.InstanceStateRunning",
   WrongState: { by: "state", of: wrongState, otherwise: "UnsupportedOperation" },
@@ -141,6 +142,12 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   AccountIsDefault: "FailedOperation",
   ClientTokenMismatch: "InvalidParameterCombination",
   HostInUse: "FailedOperation",
+  HostCordoned: "FailedOperation",
+  HostNotReady: "FailedOperation",
+  MigrationSameHost: "FailedOperation",
+  MigrationUnfinished: "FailedOperation",
+  MigrationQueued: "FailedOperation",
+  MigrationTooLate: "FailedOperation",
   HostNotTold: "ResourceUnavailable",
   HostRefused: "FailedOperation",
 

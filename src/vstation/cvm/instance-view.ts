@@ -7,7 +7,7 @@ import { throughputOf } from "./cbs/values.ts";
 import type { ActionName } from "./known-actions/known-actions.ts";
 import { shownTags } from "./tag-values.ts";
 
-const operationNames: Readonly<Record<OperationKind, ActionName>> = {
+const operationNames: Readonly<Record<Exclude<OperationKind, "instance.migrate">, ActionName>> = {
   "instance.run": "RunInstances",
   "instance.start": "StartInstances",
   "instance.stop": "StopInstances",
@@ -88,7 +88,8 @@ function shownDataDisk(disk: InstanceView["dataDisks"][number]): DataDisk {
 
 /** CVM's only channel for how an accepted request ended; what needs attention since then is said in the same place. */
 function latestOperation(operation: OperationView | null, attention: string | null): Partial<Instance> {
-  if (operation === null) {
+  // Where its guest runs is no tenant's affair.
+  if (operation === null || operation.kind === "instance.migrate") {
     return {
       LatestOperation: "",
       LatestOperationState: "SUCCESS",

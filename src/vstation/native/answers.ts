@@ -74,12 +74,13 @@ export function instanceAnswer(view: InstanceView): wire.InstanceWire {
 }
 
 export function hostAnswer(view: HostView): wire.HostWire {
-  const { id, name, state, cordoned, underlayAddress, inventory, readiness, overcommit, used } = view;
+  const { id, name, state, cordoned, drain, underlayAddress, inventory, readiness, overcommit, used } = view;
   return {
     id,
     name,
     state,
     cordoned,
+    drain: drain && { ...drain, since: drain.since.toISOString() },
     underlayAddress,
     inventory,
     readiness,

@@ -12,6 +12,7 @@ import type * as use from "../cloud.ts";
 import { fakeNetwork, fakeTags } from "../cloud/network.fake.ts";
 import { fakeAccounts } from "./accounts.fake.ts";
 import { fakeImage, fakeImages } from "./images.fake.ts";
+import { FakeMigrations } from "./migrations.fake.ts";
 import { FakeDisks, FakeSnapshots } from "./storage.fake.ts";
 import type { Images } from "../cloud/images.ts";
 
@@ -62,6 +63,7 @@ export class FakeCloud implements use.Cloud {
       name: "host1",
       state: "ready",
       cordoned: false,
+      drain: null,
       underlayAddress: "10.96.0.11",
       inventory,
       readiness,
@@ -74,6 +76,13 @@ export class FakeCloud implements use.Cloud {
 
   readonly disks = new FakeDisks((call, args) => this.#enter(call, args));
   readonly snapshots = new FakeSnapshots((call, args) => this.#enter(call, args));
+  readonly migrations = new FakeMigrations(
+    (call, args) => this.#enter(call, args),
+    (id, requestId) => {
+      const [operationId] = this.#operate("instance.migrate", [id], requestId);
+      return { operationId: operationId as OperationId, accountId: this.#find(id).accountId };
+    },
+  );
 
   readonly catalogue: use.Catalogue = {
     region: "local",
@@ -293,6 +302,8 @@ export class FakeCloud implements use.Cloud {
         ca: "-----BEGIN CERTIFICATE-----",
       })),
     cordon: (id, cordoned) => this.#act("hosts.cordon", [id, cordoned], () => undefined),
+    drain: (id) => this.#act("hosts.drain", [id], () => undefined),
+    undrain: (id, cancel) => this.#act("hosts.undrain", [id, cancel], () => undefined),
     remove: (id, dead) => this.#act("hosts.remove", [id, dead], () => ({ told: true })),
   };
 

@@ -27,6 +27,7 @@ import { requireToken } from "./auth.ts";
 import { accountHeader, auditEntry, callersFor, operatorActor, type Calls, type Service } from "./call.ts";
 import { catalogueCalls } from "./calls/catalogue.ts";
 import { infrastructureCalls } from "./calls/infrastructure.ts";
+import { migrationCalls } from "./calls/migrations.ts";
 import { instanceCalls } from "./calls/instances.ts";
 import { networkCalls } from "./calls/network.ts";
 import { securityCalls } from "./calls/security.ts";
@@ -56,6 +57,7 @@ const calls: Calls = {
   ...networkCalls,
   ...securityCalls,
   ...infrastructureCalls,
+  ...migrationCalls,
   ...catalogueCalls,
   ...tenancyCalls,
 };

@@ -68,6 +68,12 @@ export async function anElasticAddress(client: NativeClient): Promise<{ id: stri
   return { id: made.id };
 }
 
+export async function aMigration(client: NativeClient): Promise<{ id: string }> {
+  const params = await anInstance(client);
+  const made = await client.call("instanceMigrate", { params, request: {} });
+  return { id: made.migrationId };
+}
+
 /** A good request to each route; the type makes a new route without one a compile error. */
 export function sampleRequests(client: NativeClient): Record<RouteName, () => Promise<Sample>> {
   return {
@@ -138,10 +144,18 @@ export function sampleRequests(client: NativeClient): Record<RouteName, () => Pr
     }),
     elasticAddressDetach: async () => ({ params: await anElasticAddress(client) }),
     elasticAddressRelease: async () => ({ params: await anElasticAddress(client) }),
+    instanceMigrate: async () => ({ params: await anInstance(client), request: { to: fakeHost } }),
+    instanceMigratePlan: async () => ({ params: await anInstance(client), request: { to: fakeHost } }),
+    migrationList: async () => ({ query: `?open=true&hostId=${fakeHost}` }),
+    migrationGet: async () => ({ params: await aMigration(client) }),
+    migrationStory: async () => ({ params: await aMigration(client) }),
+    migrationCancel: async () => ({ params: await aMigration(client) }),
     hostList: async () => ({ query: "?limit=1" }),
     hostGet: async () => ({ params: { id: fakeHost } }),
     hostReadiness: async () => ({ params: { id: fakeHost } }),
     hostInvite: async () => ({ request: { name: "machine-1" } }),
+    hostDrain: async () => ({ params: { id: fakeHost } }),
+    hostUndrain: async () => ({ params: { id: fakeHost }, request: { cancel: true } }),
     hostModify: async () => ({ params: { id: fakeHost }, request: { cordoned: true } }),
     hostRemove: async () => ({ params: { id: fakeHost }, query: "?dead=true" }),
     operationList: async () => ({ query: "?state=SUCCEEDED" }),

@@ -8,12 +8,12 @@
  */
 import { crashPoint } from "../../lib/crash-point.ts";
 import { failure } from "../../core/failure-codes.ts";
-import { addRoom, type Room } from "../../core/placement.ts";
+import { addRoom, type Choice, type Room } from "../../core/placement.ts";
 import { exceeded, exceededText, type Limits } from "../../core/quotas.ts";
 import type { Instance } from "../../core/wanted.ts";
-import type { AccountId, GroupId, InstanceId, SubnetId } from "../../lib/ids.ts";
+import type { AccountId, GroupId, HostId, InstanceId, MigrationId, SubnetId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
-import type { Store, Tx } from "../store/database.ts";
+import type { Reader, Store, Tx } from "../store/database.ts";
 import { groupAffinity } from "../store/groups.ts";
 import { instanceMove, type Acceptance } from "../store/instance-insert.ts";
 import { zoneFence } from "../store/zone.ts";
@@ -23,7 +23,9 @@ import { HostPatience } from "./host-patience.ts";
 import type { Lease } from "./lease.ts";
 import type { PlaceRequest } from "./place-request.ts";
 import { ProjectionKeeper } from "./projection-keeper.ts";
-import { quotaOf } from "./projection.ts";
+import { quotaOf, type Projection } from "./projection.ts";
+import { noRoomToMove } from "./refusals.ts";
+import type { Turn } from "./turn.ts";
 
 export interface PlacerOptions {
   store: Store;
@@ -31,6 +33,17 @@ export interface PlacerOptions {
   log: Log;
   /** Instances have been committed whose operations have this deadline (ms) at the earliest. */
   onAccepted: (deadline: number) => void;
+}
+
+/** `avoid`: hosts that are taken only where there is no other. */
+export interface MoveAsk {
+  readonly id: MigrationId;
+  readonly instanceId: InstanceId;
+  readonly groupId: GroupId | null;
+  readonly to: HostId | null;
+  readonly avoid: readonly HostId[];
+  /** What its data disks take of its host's own storage. */
+  readonly dataDiskGiB: number;
 }
 
 export class Placer {
@@ -79,8 +92,7 @@ export class Placer {
     await this.#keeper.whenReady();
     return this.#keeper.alone(async () => {
       const { zone, store } = this.#options;
-      const group =
-        groupId === null ? null : { id: groupId, affinity: await store.read((db) => groupAffinity(db, groupId)) };
+      const group = await groupOf(store, groupId);
       const { projection, epoch } = this.#keeper.current();
       // Asked for twice, or the answer to the first commit was lost: its room is taken already and must not be given back.
       if (projection.hostOf(id) !== undefined) return true;
@@ -100,6 +112,59 @@ export class Placer {
         throw error;
       }
     });
+  }
+
+  /**
+   * Takes room for a move of a running guest, at a certain host or at the one where it fits best, if its turn has come; `commit` writes
+   * it down (null: it is to wait, and no room is taken), and fences itself between its own locks on instances and on hosts. Throws
+   * InsufficientCapacity.
+   */
+  async migrate<T>(
+    move: MoveAsk,
+    turnOf: (db: Reader) => Promise<Turn>,
+    commit: (tx: Tx, fence: () => Promise<unknown>, target: HostId | null) => Promise<T>,
+  ): Promise<T> {
+    await this.#keeper.whenReady();
+    return this.#keeper.alone(async () => {
+      const { zone, store } = this.#options;
+      const { id, groupId } = move;
+      const group = await groupOf(store, groupId);
+      const turn = await store.read(turnOf);
+      const { projection, epoch } = this.#keeper.current();
+      const target = targetOf(projection, zone, move, group, turn);
+      try {
+        crashPoint("placement.migrate.claimed");
+        return await store.transaction((tx) => commit(tx, () => zoneFence(tx, zone, epoch), target));
+      } catch (error) {
+        projection.endMove(id);
+        this.#keeper.afterFailedCommit(error);
+        throw error;
+      }
+    });
+  }
+
+  /** Where a move would go now; nothing is taken. */
+  async wouldMove(move: Omit<MoveAsk, "avoid">): Promise<Choice> {
+    await this.#keeper.whenReady();
+    return this.#keeper.alone(async () => {
+      const { zone, store } = this.#options;
+      const { id, instanceId, groupId, to, dataDiskGiB } = move;
+      const group = await groupOf(store, groupId);
+      const { projection } = this.#keeper.current();
+      const choice = projection.claimMove(id, instanceId, { zone, to, group, dataDiskGiB, not: [] });
+      projection.endMove(id);
+      return choice;
+    });
+  }
+
+  /** An instance is the target's from now on; at the source it still takes room. */
+  moved(id: MigrationId, hosts: { source: HostId; target: HostId }): void {
+    this.#keeper.letGo((projection) => projection.moved(id, hosts));
+  }
+
+  /** A move is over: nothing of the instance is at the other of the two hosts. */
+  endMove(id: MigrationId): void {
+    this.#keeper.letGo((projection) => projection.endMove(id));
   }
 
   /**
@@ -239,4 +304,30 @@ export class Placer {
   verify(): Promise<boolean> {
     return this.#keeper.verify();
   }
+}
+
+async function groupOf(store: Store, id: GroupId | null): Promise<{ id: GroupId; affinity: number } | null> {
+  return id === null ? null : { id, affinity: await store.read((db) => groupAffinity(db, id)) };
+}
+
+/** Where room is taken for it now; null: it waits for its turn, or for a host that takes others at present. */
+function targetOf(
+  projection: Projection,
+  zone: string,
+  { id, instanceId, to, avoid, dataDiskGiB }: MoveAsk,
+  group: { id: GroupId; affinity: number } | null,
+  turn: Turn,
+): HostId | null {
+  const full = turn.is === "now" ? turn.full : [];
+  const claim = (not: readonly HostId[]) => projection.claimMove(id, instanceId, { zone, to, group, dataDiskGiB, not });
+  if (turn.is === "now") {
+    for (const not of to === null && avoid.length > 0 ? [[...full, ...avoid], full] : [full]) {
+      const choice = claim(not);
+      if ("host" in choice) return choice.host;
+    }
+  }
+  const later = claim([]);
+  if (!("host" in later)) throw noRoomToMove(later.refused, to);
+  projection.endMove(id);
+  return null;
 }

@@ -3,8 +3,8 @@
  * of and what hosts offer, compared with SQL now and then, and built anew whenever it may be wrong.
  *
  * Whoever changes it and commits that does so in its turn ({@link ProjectionKeeper.alone}), and hands what a failed commit threw to
- * {@link ProjectionKeeper.afterFailedCommit}. What can race: instances let go of things while the projection is being read (those are
- * applied to the new one too); another replica takes the lease (the commit is refused by its epoch, and everyone is told to ask again).
+ * {@link ProjectionKeeper.afterFailedCommit}. What can race: instances let go of things, and hosts change, while the projection is being read
+ * (that is applied to the new one too); another replica takes the lease (the commit is refused by its epoch, and everyone is told to ask again).
  */
 import { failure } from "../../core/failure-codes.ts";
 import { formatError } from "../../lib/errors.ts";
@@ -13,7 +13,7 @@ import type { Log } from "../../lib/log.ts";
 import { sleep } from "../../lib/retry.ts";
 import { isCommitUnknown, logRetry, violatedConstraint, type Store } from "../store/database.ts";
 import { hostRead } from "../store/hosts.ts";
-import { addressesInUse, placedLoad } from "../store/placement-load.ts";
+import { addressesInUse, meanwhileLoad, placedLoad } from "../store/placement-load.ts";
 import { isFenced } from "../store/zone.ts";
 import { AddressBook } from "./addresses.ts";
 import type { Lease } from "./lease.ts";
@@ -34,7 +34,7 @@ export class ProjectionKeeper {
   readonly #turns = new Serial();
   #lease: Lease | undefined;
   #projection: Projection | undefined;
-  /** Things let go of while the projection was being rebuilt; applied to the new one too. */
+  /** What has changed while the projection was being rebuilt; applied to the new one too. */
   #lettingGo: ((projection: Projection) => void)[] | undefined;
   #ready = Promise.withResolvers<void>();
 
@@ -92,7 +92,10 @@ export class ProjectionKeeper {
   /** Reads what hosts offer; true if one has joined since the last time. */
   async refreshHosts(): Promise<boolean> {
     const hosts = await this.#options.store.read((db) => hostRead(db, { zone: this.#options.zone }));
-    return this.#projection?.updateHosts(hosts) ?? false;
+    let joined = false;
+    // What is being read meanwhile may have been read before them.
+    this.letGo((projection) => (joined = projection.updateHosts(hosts) || joined));
+    return joined;
   }
 
   /** Compares the projection with SQL and rebuilds it when they differ; true if they agreed. */
@@ -138,10 +141,10 @@ export class ProjectionKeeper {
     const late: ((projection: Projection) => void)[] = [];
     this.#lettingGo = late;
     try {
-      const [hosts, placed, addresses] = await store.read((db) =>
-        Promise.all([hostRead(db, { zone }), placedLoad(db, zone), addressesInUse(db, zone)]),
+      const [hosts, placed, meanwhile, addresses] = await store.read((db) =>
+        Promise.all([hostRead(db, { zone }), placedLoad(db, zone), meanwhileLoad(db, zone), addressesInUse(db, zone)]),
       );
-      const projection = new Projection(new AddressBook(addresses), hosts, placed);
+      const projection = new Projection(new AddressBook(addresses), hosts, placed, meanwhile);
       for (const change of late) change(projection);
       if (this.#lease !== undefined) this.#setProjection(projection);
       log.info({ why, hosts: hosts.length, instances: placed.length }, "placement projection built");

@@ -18,9 +18,9 @@ import {
 } from "../../core/placement.ts";
 import type { Amounts } from "../../core/quotas.ts";
 import { instanceTypes } from "../../core/instance-types.ts";
-import type { AccountId, GroupId, HostId, InstanceId } from "../../lib/ids.ts";
+import type { AccountId, GroupId, HostId, InstanceId, MigrationId } from "../../lib/ids.ts";
 import type { HostRead } from "../store/hosts.ts";
-import type { PlacedRow } from "../store/placement-load.ts";
+import type { MeanwhileRow, PlacedRow } from "../store/placement-load.ts";
 import { AddressBook } from "./addresses.ts";
 
 export interface Claim {
@@ -39,6 +39,9 @@ interface Holding {
   groupId: GroupId | null;
   room: Room;
 }
+
+/** What an instance that moves takes beside its {@link Holding}: at the target, and once it is that one's, at the source. */
+type Meanwhile = Pick<MeanwhileRow, "instanceId" | "hostId" | "groupId" | "room">;
 
 class Host implements PlacementHost {
   readonly id: HostId;
@@ -63,7 +66,7 @@ class Host implements PlacementHost {
   }
 
   /** Takes (`sign` 1) or gives back (-1) the room of one instance. */
-  account(holding: Holding, sign: 1 | -1): void {
+  account(holding: Pick<Holding, "room" | "groupId">, sign: 1 | -1): void {
     this.used = addRoom(this.used, holding.room, sign);
     if (holding.groupId === null) return;
     this.#members.set(holding.groupId, this.members(holding.groupId) + sign);
@@ -98,14 +101,22 @@ export class Projection {
   readonly addresses: AddressBook;
   readonly #hosts = new Map<HostId, Host>();
   readonly #held = new Map<InstanceId, Holding>();
+  /** By migration: it outlives its instance where that is ended before the former host has let go. */
+  readonly #meanwhile = new Map<MigrationId, Meanwhile>();
   readonly #perAccount = new Map<AccountId, { instances: number; vcpus: number; memoryGiB: number }>();
 
-  constructor(addresses: AddressBook, hosts: readonly HostRead[], placed: readonly PlacedRow[]) {
+  constructor(
+    addresses: AddressBook,
+    hosts: readonly HostRead[],
+    placed: readonly PlacedRow[],
+    meanwhile: readonly MeanwhileRow[] = [],
+  ) {
     this.addresses = addresses;
     this.updateHosts(hosts);
     for (const { id, accountId, hostId, groupId, room } of placed) {
       this.#take(id, { accountId, hostId, groupId, room });
     }
+    for (const { id, ...one } of meanwhile) this.#takeMeanwhile(id, one);
   }
 
   /**
@@ -175,6 +186,51 @@ export class Projection {
     holding.hostId = null;
   }
 
+  /** Takes room for a move at a host other than its own, a certain one or any (null). */
+  claimMove(
+    id: MigrationId,
+    instanceId: InstanceId,
+    {
+      zone,
+      to,
+      group,
+      dataDiskGiB,
+      not,
+    }: Pick<Claim, "zone" | "group" | "dataDiskGiB" | "not"> & { to: HostId | null },
+  ): Choice {
+    const holding = this.#held.get(instanceId);
+    if (holding === undefined || holding.hostId === null) return { refused: "no_host" };
+    const hosts = [...this.#hosts.values()].filter((host) => to === null || host.id === to);
+    const { room } = holding;
+    const all = { ...room, diskGiB: room.diskGiB + dataDiskGiB };
+    const choice = choose(hosts, { zone, room: all, group, not: [holding.hostId, ...not] });
+    if ("host" in choice) {
+      this.#takeMeanwhile(id, { instanceId, hostId: choice.host, groupId: group?.id ?? null, room });
+      this.#host(choice.host).claimData(instanceId, dataDiskGiB);
+    }
+    return choice;
+  }
+
+  /** The instance is the target's; at the source it takes room until the move has ended. Told twice it is the same. */
+  moved(id: MigrationId, { source, target }: { source: HostId; target: HostId }): void {
+    const meanwhile = this.#meanwhile.get(id);
+    if (meanwhile === undefined) return;
+    const holding = this.#held.get(meanwhile.instanceId);
+    if (holding !== undefined) this.#take(meanwhile.instanceId, { ...holding, hostId: target });
+    this.endMove(id);
+    this.#takeMeanwhile(id, { ...meanwhile, hostId: source });
+  }
+
+  /** The other of the two hosts has nothing of it, or the claim was not committed. */
+  endMove(id: MigrationId): void {
+    const meanwhile = this.#meanwhile.get(id);
+    if (meanwhile === undefined) return;
+    const host = this.#host(meanwhile.hostId);
+    host.account(meanwhile, -1);
+    host.unclaimData(meanwhile.instanceId);
+    this.#meanwhile.delete(id);
+  }
+
   /** Its system disk was made larger. */
   setDisk(id: InstanceId, diskGiB: number): void {
     const holding = this.#held.get(id);
@@ -191,13 +247,18 @@ export class Projection {
   regroup(id: InstanceId, group: { id: GroupId; affinity: number } | null): (() => void) | undefined {
     const holding = this.#held.get(id);
     if (holding === undefined || holding.groupId === (group?.id ?? null)) return () => undefined;
-    const host = holding.hostId === null ? undefined : this.#host(holding.hostId);
-    if (host !== undefined && group !== null && host.members(group.id) >= group.affinity) return undefined;
+    const moving = [...this.#meanwhile.values()].filter(({ instanceId }) => instanceId === id);
+    const takes = [holding, ...moving];
+    const hosts = takes.flatMap(({ hostId }) => (hostId === null ? [] : [this.#host(hostId)]));
+    if (group !== null && hosts.some((host) => host.members(group.id) >= group.affinity)) return undefined;
     const before = holding.groupId;
     const put = (groupId: GroupId | null): void => {
-      if (holding.hostId !== null) this.#host(holding.hostId).account(holding, -1);
-      holding.groupId = groupId;
-      if (holding.hostId !== null) this.#host(holding.hostId).account(holding, 1);
+      for (const one of takes) {
+        const host = one.hostId === null ? undefined : this.#host(one.hostId);
+        host?.account(one, -1);
+        one.groupId = groupId;
+        host?.account(one, 1);
+      }
     };
     put(group?.id ?? null);
     return () => put(before);
@@ -262,6 +323,11 @@ export class Projection {
     this.#held.set(id, holding);
     this.#count(holding, 1);
     if (holding.hostId !== null) this.#host(holding.hostId).account(holding, 1);
+  }
+
+  #takeMeanwhile(id: MigrationId, one: Meanwhile): void {
+    this.#meanwhile.set(id, one);
+    this.#host(one.hostId).account(one, 1);
   }
 
   #count({ accountId, room }: Holding, sign: 1 | -1): void {

@@ -1,6 +1,7 @@
 /** What is said to a request for which there is no room or no address. */
 import { failure, type CapacityReason } from "../../core/failure-codes.ts";
-import { isFailure } from "../../lib/errors.ts";
+import { isFailure, type Failure } from "../../lib/errors.ts";
+import type { HostId } from "../../lib/ids.ts";
 
 /** The subnet has none left, or a certain one is somebody's. */
 export type AddressReason = "addresses" | "address_in_use";
@@ -27,6 +28,26 @@ export function noRoom(refused: CapacityReason | "addresses", available: number,
   return failure("InsufficientCapacity", why[refused], {
     detail: { available, reason: refused, away: refused === "no_room" ? away : 0 },
   });
+}
+
+/** For the operator who asked for a move. */
+export function noRoomToMove(refused: CapacityReason, to: HostId | null): Failure {
+  return failure("InsufficientCapacity", to === null ? nowhere[refused] : notThere(refused, to), {
+    detail: { available: 0, reason: refused, away: 0 },
+  });
+}
+
+const nowhere: Record<CapacityReason, string> = {
+  no_host: "the zone has no other host: `vstation host add NAME` makes a machine one",
+  type_too_large:
+    "no host of the zone is large enough for it, or has set aside the processors or hugepages that it owns",
+  no_room: "no other host that takes instances now has room for it; `vstation host list` shows who has how much",
+  group: "every other host with room for it holds as many members of its disaster-recover group as it may",
+};
+
+function notThere(refused: CapacityReason, to: HostId): string {
+  if (refused === "group") return `host ${to} holds as many members of its disaster-recover group as it may`;
+  return `host ${to} has no room for it; \`vstation host show ${to}\` tells what is taken there`;
 }
 
 function awayText(away: number): string {

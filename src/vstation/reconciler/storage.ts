@@ -11,87 +11,37 @@ import { crashPoint } from "../../lib/crash-point.ts";
 import { unreachable } from "../../lib/errors.ts";
 import type { DiskId, InstanceId, SnapshotId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
-import { backoff, sleep } from "../../lib/retry.ts";
-import { logRetry, type Store, type Tx } from "../store/database.ts";
+import type { Store, Tx } from "../store/database.ts";
 import { diskLock, diskSave, disksUnsettled } from "../store/disks.ts";
 import { instanceModifyRows } from "../store/instance-modify.ts";
 import { instanceLock, type LockedInstance } from "../store/instances.ts";
 import { jobBegin, jobEnd, jobRead, jobsFinished } from "../store/jobs.ts";
 import type { DiskRow, HostJobRow } from "../store/schema.ts";
 import { snapshotLock, snapshotSave, snapshotsUnsettled } from "../store/snapshots.ts";
+import { alone, Nudged } from "./nudged.ts";
 
-/** Deadlines are looked after this often while anything is open. */
-const lookAgainMs = 1_000;
+interface StorageOptions {
+  readonly store: Store;
+  readonly zone: string;
+  readonly log: Log;
+}
 
-export class StorageReconciler {
-  readonly #options: { store: Store; zone: string; log: Log };
-  readonly #stop = new AbortController();
-  readonly #running: Promise<void>;
-  #wake = Promise.withResolvers<void>();
-  #due = true;
+/** Deadlines are looked after as often as {@link Nudged} looks again while anything is open. */
+export function storageReconciler(options: StorageOptions): Nudged {
+  return new Nudged({ log: options.log, doing: "looking after disks", pass: () => pass(options) });
+}
 
-  constructor(options: { store: Store; zone: string; log: Log }) {
-    this.#options = options;
-    this.#running = this.#loop();
+/** True while anything is open. */
+async function pass({ store, zone, log }: StorageOptions): Promise<boolean> {
+  const disks = await store.read((db) => disksUnsettled(db, zone));
+  const snapshots = await store.read((db) => snapshotsUnsettled(db, zone));
+  const jobs = await store.read((db) => jobsFinished(db, zone));
+  for (const { id, instanceId } of disks) {
+    await alone(log, id, () => store.transaction((tx) => settleDisk(tx, id, instanceId, Date.now())));
   }
-
-  nudge(): void {
-    this.#due = true;
-    this.#wake.resolve();
-  }
-
-  async close(): Promise<void> {
-    this.#stop.abort();
-    this.#wake.resolve();
-    await this.#running;
-  }
-
-  async #loop(): Promise<void> {
-    let failures = 0;
-    while (!this.#stop.signal.aborted) {
-      if (!this.#due) {
-        await this.#wake.promise;
-        this.#wake = Promise.withResolvers();
-        continue;
-      }
-      this.#due = false;
-      try {
-        const open = await this.#pass();
-        failures = 0;
-        if (!open) continue;
-        const nudged = this.#wake.promise;
-        await Promise.race([nudged, sleep(lookAgainMs, this.#stop.signal).catch(() => undefined)]);
-        this.#due = true;
-      } catch (error) {
-        this.#due = true;
-        logRetry(this.#options.log, error, "looking after disks failed");
-        await sleep(backoff(failures++, 100, 5_000), this.#stop.signal).catch(() => undefined);
-      }
-    }
-  }
-
-  /** True while anything is open. */
-  async #pass(): Promise<boolean> {
-    const { store, zone } = this.#options;
-    const disks = await store.read((db) => disksUnsettled(db, zone));
-    const snapshots = await store.read((db) => snapshotsUnsettled(db, zone));
-    const jobs = await store.read((db) => jobsFinished(db, zone));
-    for (const { id, instanceId } of disks) {
-      await this.#alone(id, () => store.transaction((tx) => settleDisk(tx, id, instanceId, Date.now())));
-    }
-    for (const id of snapshots) await this.#alone(id, () => store.transaction((tx) => settleSnapshot(tx, id)));
-    for (const id of jobs) await this.#alone(id, () => store.transaction((tx) => jobEnd(tx, id)));
-    return disks.length > 0 || snapshots.length > 0;
-  }
-
-  /** One that cannot be written must not keep the others from going on. */
-  async #alone(id: string, work: () => Promise<unknown>): Promise<void> {
-    try {
-      await work();
-    } catch (error) {
-      logRetry(this.#options.log, error, `looking after ${id} failed`);
-    }
-  }
+  for (const id of snapshots) await alone(log, id, () => store.transaction((tx) => settleSnapshot(tx, id)));
+  for (const id of jobs) await alone(log, id, () => store.transaction((tx) => jobEnd(tx, id)));
+  return disks.length > 0 || snapshots.length > 0;
 }
 
 async function settleDisk(tx: Tx, id: DiskId, holder: InstanceId | null, now: number): Promise<void> {

@@ -81,6 +81,13 @@ export class Store {
     }
   }
 
+  /** Runs queries whose answers must agree with each other: all of them see the same moment. */
+  async snapshot<T>(queries: (db: Reader) => Promise<T>): Promise<T> {
+    return this.read((db) =>
+      db.transaction().setIsolationLevel("repeatable read").setAccessMode("read only").execute(queries),
+    );
+  }
+
   /**
    * One transaction; run anew when PostgreSQL chose it as the victim of a deadlock, so `body` must have no effect outside it.
    * Throws `DatabaseUnavailable` when PostgreSQL is away, and whatever `body` throws after rolling back.

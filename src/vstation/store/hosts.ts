@@ -5,6 +5,7 @@ import type { Room } from "../../core/placement.ts";
 import type { HostId, ImageId } from "../../lib/ids.ts";
 import type { Reader, Store, Tx } from "./database.ts";
 import { hostSilenceSeconds } from "./instances.ts";
+import { roomMeanwhile } from "./guest-migrations.ts";
 import type { HostRow } from "./schema.ts";
 import { toJson } from "./json.ts";
 
@@ -99,9 +100,10 @@ export async function hostsSilent(tx: Tx): Promise<HostId[]> {
   return rows.map((row) => row.id);
 }
 
-function announceHost(tx: Tx, hostId: HostId): void {
+export function announceHost(tx: Tx, hostId: HostId): void {
   tx.wake.host(hostId);
   tx.wake.capacity = true;
+  tx.wake.migrations = true;
   tx.wake.event("host", hostId);
 }
 
@@ -148,18 +150,27 @@ export async function hostRead(db: Reader, filter: { id?: HostId; zone?: string 
   >`
     select h.*,
       coalesce(h.session is not null and h.seen_at > now() - make_interval(secs => ${hostSilenceSeconds}), false) as connected,
-      (select coalesce(sum(d.size_gib), 0)::int from disk d
-        where d.host_id = h.id and d.usage = 'DATA_DISK' and d.deleted_at is null) as data_disk_gib,
+      (select coalesce(sum(d.size_gib), 0)::int from (
+        select host_id, size_gib from disk where usage = 'DATA_DISK' and deleted_at is null
+        union all
+        select m.host_id, d.size_gib from (${roomMeanwhile}) m join disk d on d.instance_id = m.instance_id
+        where d.usage = 'DATA_DISK' and d.driver = 'local' and d.deleted_at is null) d
+        where d.host_id = h.id) as data_disk_gib,
       coalesce(sum(i.vcpus) filter (where not i.is_dedicated), 0)::int as "use_vcpus",
       coalesce(sum(i.vcpus) filter (where i.is_dedicated), 0)::int as "use_dedicated",
       coalesce(sum(i.memory_mib) filter (where i.pages is null), 0)::bigint as "use_memoryMiB",
       coalesce(sum(i.memory_mib) filter (where i.pages = '2M'), 0)::bigint as "use_pages2MiB",
       coalesce(sum(i.memory_mib) filter (where i.pages = '1G'), 0)::bigint as "use_pages1GiB",
-      coalesce(sum(i.disk_gib), 0)::bigint as "use_diskGiB", count(i.id)::int as "use_instances"
+      coalesce(sum(i.disk_gib), 0)::bigint as "use_diskGiB", count(i.id) filter (where not i.is_meanwhile)::int as "use_instances"
     from host h left join (
-      select id, host_id, vcpus, memory_mib, disk_gib,
+      select id, host_id, vcpus, memory_mib, disk_gib, is_meanwhile,
         coalesce(machine->>'cpu' = 'dedicated', false) as is_dedicated, machine->>'hugepages' as pages
-      from instance where deleted_at is null) i on i.host_id = h.id
+      from (
+        select id, host_id, vcpus, memory_mib, disk_gib, machine, false as is_meanwhile
+        from instance where deleted_at is null
+        union all
+        select i.id, m.host_id, i.vcpus, i.memory_mib, i.disk_gib, i.machine, true
+        from (${roomMeanwhile}) m join instance i on i.id = m.instance_id) placed) i on i.host_id = h.id
     where ${filter.id === undefined ? sql`true` : sql`h.id = ${filter.id}`}
       and ${filter.zone === undefined ? sql`true` : sql`h.zone = ${filter.zone}`}
     group by h.id order by h.name`.execute(db);
@@ -213,11 +224,11 @@ export async function hostNamed(db: Reader, zone: string, name: string): Promise
   return found !== undefined;
 }
 
-/** False: there is no such host. */
+/** One that takes new instances is not drained. False: there is no such host. */
 export async function hostCordon(tx: Tx, hostId: HostId, cordoned: boolean): Promise<boolean> {
   const changed = await tx.db
     .updateTable("host")
-    .set({ cordoned })
+    .set(cordoned ? { cordoned } : { cordoned, drain_began: null })
     .where("id", "=", hostId)
     .where("removed_at", "is", null)
     .returning("id")
@@ -247,27 +258,26 @@ export async function hostRemove(tx: Tx, hostId: HostId, unreachableToo: boolean
     union all select id from disk where host_id = ${hostId} and deleted_at is null
     union all select id from snapshot where host_id = ${hostId} and deleted_at is null
     union all select id from host_job where host_id = ${hostId} and ended_at is null
+    union all select id from migration where ${hostId} in (source_host, target_host) and ended_at is null
     order by id`.execute(tx.db);
   if (placed.rows.length > 0) return { outcome: "occupied", ids: placed.rows.map(({ id }) => id) };
   if (!host.connected && !unreachableToo) return { outcome: "unreachable" };
   await tx.db
     .updateTable("host")
-    .set({ removed_at: sql<Date>`clock_timestamp()`, session: null, replica: null, cordoned: false })
+    .set({ removed_at: sql<Date>`clock_timestamp()`, session: null, replica: null, cordoned: false, drain_began: null })
     .where("id", "=", hostId)
     .execute();
   announceHost(tx, hostId);
   return { outcome: "removed", wasConnected: host.connected };
 }
 
-/** Is an instance of this image placed on this host? */
+/** Is an instance of this image placed on this host, or on its way there? */
 export async function hostUsesImage(db: Reader, hostId: HostId, imageId: ImageId): Promise<boolean> {
-  const row = await db
-    .selectFrom("instance")
-    .select("id")
-    .where("host_id", "=", hostId)
-    .where("image_id", "=", imageId)
-    .where("deleted_at", "is", null)
-    .limit(1)
-    .executeTakeFirst();
-  return row !== undefined;
+  const { rows } = await sql`
+    select from instance where host_id = ${hostId} and image_id = ${imageId} and deleted_at is null
+    union all
+    select from migration m join instance i on i.id = m.instance_id
+      where m.target_host = ${hostId} and m.ended_at is null and i.image_id = ${imageId}
+    limit 1`.execute(db);
+  return rows.length > 0;
 }

@@ -19,7 +19,8 @@ export const stateExpression = sql<InstanceState>`
     when i.power = 'gone' then
       case i.gone_for when 'terminate' then 'TERMINATING' when 'relocate' then 'PENDING' else 'LAUNCH_FAILED' end
     when o.kind in ('instance.resize', 'instance.renumber') and i.power = 'running' then 'STARTING'
-    when o.kind is not null and o.kind not in ('instance.resize', 'instance.renumber') then
+    when o.kind = 'instance.migrate' and i.power = 'running' then 'RUNNING'
+    when o.kind is not null and o.kind not in ('instance.resize', 'instance.renumber', 'instance.migrate') then
       case o.kind
         when 'instance.run' then 'PENDING'
         when 'instance.start' then 'STARTING'

@@ -4,7 +4,7 @@
  */
 import { sql } from "kysely";
 import type { JobSpec, SeenJob, WantedJob } from "../../api/agent-storage.ts";
-import { newId, type HostId, type JobId } from "../../lib/ids.ts";
+import { newId, type DiskId, type HostId, type JobId } from "../../lib/ids.ts";
 import { hostGenerationBump, type Reader, type Tx } from "./database.ts";
 import { toJson } from "./json.ts";
 import type { HostJobRow } from "./schema.ts";
@@ -77,6 +77,14 @@ export async function jobsSeen(tx: Tx, hostId: HostId, session: string, jobs: re
       and j.ended_at is null and j.seen is distinct from v.state
     returning j.subject`.execute(tx.db);
   if (rows.length > 0) tx.wake.storage = true;
+}
+
+/** Those of the disks with whose content a job is under way. */
+export async function jobsOnDisks(db: Reader, ids: readonly DiskId[]): Promise<DiskId[]> {
+  const { rows } = await sql<{ id: DiskId }>`
+    select distinct spec -> 'disk' ->> 'id' as id from host_job
+    where ended_at is null and spec -> 'disk' ->> 'id' = any(${[...ids]})`.execute(db);
+  return rows.map(({ id }) => id);
 }
 
 /** Jobs that nobody waits for but who ended them: removals that are done. */

@@ -17,6 +17,10 @@ import * as login from "./migrations/0007b-login.ts";
 import * as imageFolder from "./migrations/0008-image-folder.ts";
 import * as renumber from "./migrations/0009-renumber.ts";
 import * as leaseAddress from "./migrations/0010-lease-address.ts";
+import * as guestMigration from "./migrations/0011-guest-migration.ts";
+import * as migrationPolicy from "./migrations/0012-migration-policy.ts";
+import * as migrationRequest from "./migrations/0013-migration-request.ts";
+import * as migrationFetching from "./migrations/0014-migration-fetching.ts";
 
 /**
  * By their names; a released one is never edited. Kysely takes the advisory lock and keeps the list of those that ran. One may come
@@ -34,6 +38,10 @@ export const migrations: Record<string, Migration> = {
   "0008-image-folder": imageFolder,
   "0009-renumber": renumber,
   "0010-lease-address": leaseAddress,
+  "0011-guest-migration": guestMigration,
+  "0012-migration-policy": migrationPolicy,
+  "0013-migration-request": migrationRequest,
+  "0014-migration-fetching": migrationFetching,
 };
 
 export async function migrate(store: Store, log: Log): Promise<void> {

@@ -1,5 +1,6 @@
 /**
- * Which hosts a change of a network concerns: those with an instance in the VPC, or with one that is in the security group.
+ * Which hosts a change of a network concerns: those with an instance in the VPC, or with one that is in the security group; where it
+ * moves, both of its hosts.
  *
  * Whoever changes such a fact locks its row `for update` first; whoever brings an instance to a host holds the rows of its VPC and
  * groups `for key share` ({@link networkHold}). So a host is either counted here or reads the change when it is told of the instance:
@@ -44,11 +45,16 @@ export async function peersBump(tx: Tx, instances: readonly Pick<InstanceRow, "i
   tx.wake.peers = true;
 }
 
+const hostsOfInstances = sql`
+  select id as instance_id, host_id from instance where deleted_at is null and host_id is not null
+  union all select m.instance_id, unnest(array[m.source_host, m.target_host])
+  from migration m join instance i on i.id = m.instance_id where m.ended_at is null and i.deleted_at is null`;
+
 /** Tells every host with an instance in the VPC that something of it changed. */
 export async function vpcHostsBump(tx: Tx, vpcId: VpcId): Promise<void> {
   const { rows } = await sql<{ host_id: HostId }>`
-    select distinct i.host_id from instance_subnet s join instance i on i.id = s.instance_id
-    where s.vpc_id = ${vpcId} and i.deleted_at is null and i.host_id is not null`.execute(tx.db);
+    select distinct p.host_id from instance_subnet s join (${hostsOfInstances}) p on p.instance_id = s.instance_id
+    where s.vpc_id = ${vpcId}`.execute(tx.db);
   await hostGenerationBump(
     tx,
     rows.map((row) => row.host_id),
@@ -58,8 +64,8 @@ export async function vpcHostsBump(tx: Tx, vpcId: VpcId): Promise<void> {
 /** Tells every host with an instance in the group that its policies changed. */
 export async function groupHostsBump(tx: Tx, groupId: SecurityGroupId): Promise<void> {
   const { rows } = await sql<{ host_id: HostId }>`
-    select distinct i.host_id from instance_security_group s join instance i on i.id = s.instance_id
-    where s.security_group_id = ${groupId} and i.deleted_at is null and i.host_id is not null`.execute(tx.db);
+    select distinct p.host_id from instance_security_group s join (${hostsOfInstances}) p on p.instance_id = s.instance_id
+    where s.security_group_id = ${groupId}`.execute(tx.db);
   await hostGenerationBump(
     tx,
     rows.map((row) => row.host_id),

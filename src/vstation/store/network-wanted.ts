@@ -1,5 +1,5 @@
 /**
- * The networks that a host needs: every VPC of which an instance lies on it, with all subnets of that VPC (guests reach them through
+ * The networks that a host needs: every VPC of which an instance lies on it, or is on its way between it and another, with all subnets of that VPC (guests reach them through
  * their own host), and the groups that those instances are in. One expression, so that it is read in the same snapshot as the
  * generation that it belongs to; see wanted.ts.
  */
@@ -20,7 +20,8 @@ export const noNetwork: WantedNetworkRead = { vpcs: [], subnets: [], securityGro
 const domain = sql`s.zone || '.internal'`;
 
 export function networkExpression(hostId: HostId): RawBuilder<WantedNetworkRead> {
-  const here = sql`from instance hi where hi.host_id = ${hostId} and hi.deleted_at is null`;
+  const here = sql`from instance hi where hi.deleted_at is null and (hi.host_id = ${hostId} or hi.id in (
+    select hm.instance_id from migration hm where hm.ended_at is null and ${hostId} in (hm.source_host, hm.target_host)))`;
   const vpcsHere = sql`select hi.vpc_id ${here}`;
   return sql<WantedNetworkRead>`jsonb_build_object(
     'vpcs', (

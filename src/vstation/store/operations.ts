@@ -37,16 +37,19 @@ export async function operationList(
   return { total: count.rows[0]?.total ?? 0, items: rows.map(operationRead) };
 }
 
-/** The newest operation of each instance. */
+/** The newest operation of each instance, as its owner knows of them (moves to another host are the operator's), or of all. */
 export async function operationLatest(
   db: Reader,
   instanceIds: readonly InstanceId[],
+  of: "owner" | "all",
 ): Promise<Map<InstanceId, OperationRead>> {
   const { rows } = await sql<Raw>`
     select o.*, ${stepsOf}
     from unnest(${[...instanceIds]}::text[]) wanted(id)
     cross join lateral (
-      select * from operation where instance_id = wanted.id order by created_at desc, state, id limit 1) o`.execute(db);
+      select * from operation where instance_id = wanted.id and (kind <> 'instance.migrate' or ${of === "all"}) order by created_at desc, state, id limit 1) o`.execute(
+    db,
+  );
   return new Map(rows.map((row) => [row.instance_id, operationRead(row)]));
 }
 

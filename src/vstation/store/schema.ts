@@ -11,6 +11,7 @@ import type { Amounts } from "../../core/quotas.ts";
 import type { SeenPhase } from "../../core/seen.ts";
 import type { Edge } from "../cloud-tenancy.ts";
 import type { Failed, GonePurpose, OtherAddress } from "../../core/wanted.ts";
+import type { MigrationRequestTable, MigrationStoryTable, MigrationTable } from "./schema-migration.ts";
 import type { NetworkTables } from "./schema-network.ts";
 import type {
   AccountId,
@@ -89,6 +90,8 @@ export interface HostTable {
   seen_at: MaybeTime;
   /** Takes no new instances. */
   cordoned: Generated<boolean>;
+  /** Its guests are to go elsewhere, since then. */
+  drain_began: MaybeTime;
   /** Taken out of the zone; its certificate is good for nothing but to be told so. */
   removed_at: MaybeTime;
 }
@@ -366,6 +369,9 @@ export interface Tables extends NetworkTables {
   host_job: HostJobTable;
   image: ImageTable;
   event: EventTable;
+  migration: MigrationTable;
+  migration_story: MigrationStoryTable;
+  migration_request: MigrationRequestTable;
 }
 
 export type InstanceRow = Selectable<InstanceTable>;

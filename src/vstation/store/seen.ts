@@ -4,10 +4,12 @@
  * harmless late word (an older epoch) is not mistaken for a host that speaks about another's instance.
  */
 import { sql } from "kysely";
+import type { SeenMigration } from "../../api/agent-migration.ts";
 import type { SeenInstance } from "../../api/agent.ts";
 import type { SeenJob } from "../../api/agent-storage.ts";
-import type { HostId, InstanceId } from "../../lib/ids.ts";
+import type { HostId, InstanceId, MigrationId } from "../../lib/ids.ts";
 import type { Tx } from "./database.ts";
+import { migrationsSeen } from "./guest-migration-halves.ts";
 import { jobsSeen } from "./jobs.ts";
 import { toJson } from "./json.ts";
 
@@ -19,12 +21,13 @@ export interface SeenReport {
   wantedGeneration: number;
   instances: readonly SeenInstance[];
   jobs: readonly SeenJob[];
+  migrations: readonly SeenMigration[];
 }
 
 export interface SeenOutcome {
   taken: number;
-  /** About an instance that is placed on another host, or at an epoch that was never given out. */
-  refused: { hostId: HostId; instanceId: InstanceId }[];
+  /** About an instance that is placed on another host, or at an epoch that was never given out; about another host's half of a move. */
+  refused: { hostId: HostId; about: InstanceId | MigrationId }[];
   /** About an earlier placement or an ended instance. */
   outdated: number;
   /** VMs that VStation does not know on that host. */
@@ -63,6 +66,8 @@ export async function seenSave(tx: Tx, reports: readonly SeenReport[]): Promise<
             when v.phase ->> 'is' = 'stranger' then 'stranger'
             when i.id is null then case when v.phase ->> 'is' = 'gone' then 'outdated' else 'stranger' end
             when i.deleted_at is not null or v.epoch < i.epoch then 'outdated'
+            when exists (select from migration m where m.instance_id = i.id and m.ended_at is null and not m.moved
+              and m.target_host = v.host_id and m.epoch = v.epoch) then 'outdated'
             when i.host_id is distinct from v.host_id or v.epoch > i.epoch then 'refused'
             when h.session is distinct from v.session then 'outdated'
             else 'taken' end as verdict,
@@ -84,7 +89,7 @@ export async function seenSave(tx: Tx, reports: readonly SeenReport[]): Promise<
           tx.wake.event("instance", id);
           tx.wake.storage = true;
         }
-      } else if (verdict === "refused") outcome.refused.push({ hostId, instanceId: id });
+      } else if (verdict === "refused") outcome.refused.push({ hostId, about: id });
       else if (verdict === "outdated") outcome.outdated++;
       else outcome.strangers++;
     }
@@ -92,6 +97,11 @@ export async function seenSave(tx: Tx, reports: readonly SeenReport[]): Promise<
   await disksMade(tx, rows);
   for (const { hostId, session, jobs } of reports) await jobsSeen(tx, hostId, session, jobs);
   for (const report of reports) if (report.full) outcome.taken += await seenAbsent(tx, report);
+  // Last, by the order of locks.
+  const halves = await migrationsSeen(tx, reports);
+  outcome.taken += halves.taken;
+  outcome.outdated += halves.outdated;
+  outcome.refused.push(...halves.refused);
   return outcome;
 }
 
@@ -108,7 +118,8 @@ async function disksMade(tx: Tx, rows: readonly { disks: SeenInstance["disks"] }
 
 /**
  * What a complete report does not name is not on that host, as of the wanted generation that the report takes into account: an
- * instance that changed later may simply not have arrived there yet.
+ * instance that changed later may simply not have arrived there yet. Of one that moves nothing is concluded: its hosts speak of it
+ * by their halves.
  */
 async function seenAbsent(tx: Tx, report: SeenReport): Promise<number> {
   const { rows } = await sql<{ id: InstanceId }>`
@@ -119,6 +130,7 @@ async function seenAbsent(tx: Tx, report: SeenReport): Promise<number> {
       where i.host_id = ${report.hostId} and i.deleted_at is null and i.generation <= ${report.wantedGeneration}
         and h.session = ${report.session} and not (i.id = any(${report.instances.map(({ id }) => id)}))
         and not (i.seen_epoch = i.epoch and i.seen ->> 'is' = 'gone' and i.seen_generation >= i.generation)
+        and not exists (select from migration m where m.instance_id = i.id and m.ended_at is null)
       order by i.id for no key update of i)
     returning id`.execute(tx.db);
   for (const { id } of rows) {

@@ -4,7 +4,7 @@ import type { HostId, InstanceId } from "../../lib/ids.ts";
 
 export const channel = "vstation";
 
-export type EventSubject = "instance" | "operation" | "host" | "disk" | "snapshot";
+export type EventSubject = "instance" | "operation" | "host" | "disk" | "snapshot" | "migration";
 
 export class Wake {
   /** Hosts whose wanted or session changed. */
@@ -18,6 +18,8 @@ export class Wake {
   capacity = false;
   /** Something that the storage reconciler waits for: a job, a disk in a machine, new work. */
   storage = false;
+  /** Something that the reconciler of migrations waits for: a half's word, a host that came or went, a new one. */
+  migrations = false;
 
   host(id: HostId): void {
     this.hosts.add(id);
@@ -39,7 +41,7 @@ const idsPerPayload = 400;
  */
 export function notifyStatements(wake: Wake, replica: string): RawBuilder<unknown>[] {
   const payloads: string[] = [];
-  const flags = `${wake.peers ? "p" : ""}${wake.capacity ? "c" : ""}${wake.events.size > 0 ? "e" : ""}${wake.storage ? "s" : ""}`;
+  const flags = `${wake.peers ? "p" : ""}${wake.capacity ? "c" : ""}${wake.events.size > 0 ? "e" : ""}${wake.storage ? "s" : ""}${wake.migrations ? "m" : ""}`;
   if (flags !== "") payloads.push(`${replica} ${flags}`);
   for (const [kind, ids] of [
     ["h", [...wake.hosts]],
@@ -75,6 +77,7 @@ export function parsePayload(payload: string, replica: string): Wake | undefined
     wake.peers = kind.includes("p");
     wake.capacity = kind.includes("c");
     wake.storage = kind.includes("s");
+    wake.migrations = kind.includes("m");
     if (kind.includes("e")) wake.event("host", "");
   }
   return wake;

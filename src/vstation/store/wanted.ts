@@ -3,16 +3,18 @@
  * the rows belong together, because a commit that changes a row moves its host's counter under that host's row lock.
  */
 import { sql } from "kysely";
-import { noLimits, type DataDisk, type SystemDisk, type WantedJob } from "../../api/agent-storage.ts";
-import type { Peer, WantedInstance } from "../../api/agent.ts";
-import { guestVcpus, plainPromise, type CpuBaseline } from "../../core/machine.ts";
+import type { WantedJob } from "../../api/agent-storage.ts";
+import type { Peer, WantedInstance, WantedMigration } from "../../api/agent.ts";
+import type { CpuBaseline } from "../../core/machine.ts";
 import { unreachable } from "../../lib/errors.ts";
-import type { HostId, SecurityGroupId } from "../../lib/ids.ts";
+import type { HostId } from "../../lib/ids.ts";
 import type { Reader } from "./database.ts";
 import { powerOf } from "./facts.ts";
+import { migrationsSince } from "./guest-migration-halves.ts";
 import { jobsSince } from "./jobs.ts";
-import { elasticColumn, groupsColumn, networkExpression, noNetwork, type WantedNetworkRead } from "./network-wanted.ts";
-import type { DiskRow, InstanceRow } from "./schema.ts";
+import { groupsColumn, networkExpression, noNetwork, type WantedNetworkRead } from "./network-wanted.ts";
+import type { InstanceRow } from "./schema.ts";
+import { specColumns, specOf, type SpecRow } from "./wanted-spec.ts";
 
 export interface WantedRead {
   generation: number;
@@ -23,6 +25,7 @@ export interface WantedRead {
   removed: boolean;
   instances: WantedInstance[];
   jobs: WantedJob[];
+  migrations: WantedMigration[];
 }
 
 /** Everything of this host that changed after `since`; since 0 = everything. Undefined: no such host. */
@@ -35,17 +38,16 @@ export async function wantedSince(
   const { rows } = await sql<Head & WantedRow>`
     select h.wanted_generation as host_generation, h.session as host_session, h.removed_at is not null as host_removed,
       case when row_number() over (order by i.generation, i.id) = 1 then ${networkExpression(hostId)} end as network,
-      i.*, ${groupsColumn("i.id")} as security_group_ids, ${elasticColumn("i.id")} as elastic_ip,
-      (select coalesce(jsonb_agg(d order by d.slot), '[]') from disk d
-        where d.instance_id = i.id and d.deleted_at is null) as disks
+      i.*, ${specColumns("i.id")}
     from host h
     left join instance i on i.host_id = h.id and i.deleted_at is null and i.generation > ${since}
     where h.id = ${hostId}
     order by i.generation, i.id`.execute(db);
   const first = rows[0];
   if (first === undefined) return undefined;
-  // Read after the counter: a job of a later commit is told now and once more with its generation, and never missed.
+  // Read after the counter: what a later commit changed is told now and once more with its generation, and never missed.
   const jobs = await jobsSince(db, hostId, since);
+  const migrations = await migrationsSince(db, hostId, since, baseline);
   return {
     generation: first.host_generation,
     session: first.host_session,
@@ -53,6 +55,7 @@ export async function wantedSince(
     network: first.network ?? noNetwork,
     instances: rows.filter((row) => row.id !== null).map((row) => wantedInstance(row, baseline)),
     jobs,
+    migrations,
   };
 }
 
@@ -63,55 +66,11 @@ interface Head {
   /** In the first row. */
   network: WantedNetworkRead | null;
 }
-type WantedRow = InstanceRow & { security_group_ids: SecurityGroupId[]; elastic_ip: string | null; disks: DiskRow[] };
+type WantedRow = InstanceRow & SpecRow;
 
 function wantedInstance(row: WantedRow, baseline: CpuBaseline): WantedInstance {
-  const promised = row.machine ?? plainPromise;
-  return {
-    id: row.id,
-    generation: row.generation,
-    epoch: row.epoch,
-    spec: {
-      name: row.name,
-      hostname: row.hostname,
-      vcpus: guestVcpus(row.vcpus, promised),
-      memoryMiB: row.memory_mib,
-      imageId: row.image_id,
-      systemDisk: systemDiskOf(row),
-      dataDisks: row.disks.flatMap(dataDiskOf),
-      nics: [
-        {
-          mac: row.mac,
-          ip: row.ip,
-          subnetId: row.subnet_id,
-          securityGroupIds: row.security_group_ids,
-          elasticIp: row.elastic_ip,
-        },
-      ],
-      userData: row.user_data,
-      publicKeys: row.public_keys,
-      login: row.login,
-      machine: { ...promised, baseline },
-    },
-    power: wantedPower(row),
-  };
-}
-
-function systemDiskOf({ disk_id: id, disk_gib, disks }: WantedRow): SystemDisk {
-  const disk = disks.find((each) => each.id === id);
-  if (disk === undefined) return { id, sizeGiB: Math.max(1, disk_gib), driver: "local", limits: noLimits };
-  return { id, sizeGiB: disk.size_gib, driver: disk.driver, limits: limitsOf(disk) };
-}
-
-/** One that is being detached is not wanted in the machine any more, nor is one whose content is not there yet. */
-function dataDiskOf(disk: DiskRow): DataDisk[] {
-  const { id, usage, driver, slot, made, work } = disk;
-  if (usage !== "DATA_DISK" || slot === null || work?.is === "detach") return [];
-  return [{ id, sizeGiB: disk.size_gib, driver, limits: limitsOf(disk), slot, made }];
-}
-
-function limitsOf({ limit_bytes: bytes, limit_iops: iops }: DiskRow): SystemDisk["limits"] {
-  return { bytes, iops };
+  const { id, generation, epoch } = row;
+  return { id, generation, epoch, spec: specOf(row, baseline), power: wantedPower(row) };
 }
 
 function wantedPower(row: InstanceRow): WantedInstance["power"] {

@@ -19,6 +19,8 @@ import { until } from "../../until.ts";
 
 const root = resolve(import.meta.dirname, "../../..");
 
+const tlsDirectory = "/etc/libvirt/tls";
+
 /** The cable between hosts, and the test's own end of it. */
 export class TestUnderlay {
   readonly bridge: string;
@@ -93,7 +95,7 @@ export class ComputeHost {
       log: "/var/log/libvirt",
     };
     for (const folder of Object.keys(folders)) mkdirSync(join(dir, folder));
-    for (const folder of ["run/lock", "run/libvirt", "state"]) mkdirSync(join(dir, folder));
+    for (const folder of ["run/lock", "run/libvirt", "state", "etc/tls"]) mkdirSync(join(dir, folder));
     writeFileSync(join(dir, "hosts"), `127.0.0.1 localhost ${name}\n`);
     writeFileSync(
       join(dir, "etc/libvirtd.conf"),
@@ -114,6 +116,7 @@ export class ComputeHost {
         `security_driver = "none"`,
         `cgroup_controllers = []`,
         `stdio_handler = "file"`,
+        `migrate_tls_x509_cert_dir = "${tlsDirectory}"`,
         ``,
       ].join("\n"),
     );
@@ -155,6 +158,7 @@ export class ComputeHost {
       shape: options.shape ?? { cores: 8, memoryMiB: 8192, diskGiB: 100 },
       overcommit: { cpu: 4, memory: 1 },
       network: { underlayAddress: host.address, underlayDevice: "eth0" },
+      migration: { tlsDirectory },
     };
     writeFileSync(join(dir, "token"), options.agents.token);
     writeFileSync(join(dir, "compute.json"), JSON.stringify(config));
@@ -236,6 +240,14 @@ export class ComputeHost {
     const inner = await childOf(child.pid ?? 0).catch(() => child.pid ?? 0);
     process.kill(inner, signal);
     await gone;
+  }
+
+  /** Lets a Compute go on that has stopped itself, and nsenter, which stops with its child. */
+  async continueCompute(): Promise<void> {
+    const child = this.#compute;
+    if (child?.pid === undefined) throw new Error("Compute does not run");
+    process.kill(await childOf(child.pid), "SIGCONT");
+    child.kill("SIGCONT");
   }
 
   computeLog(): string {

@@ -14,6 +14,7 @@ import {
   agentProtocol,
   fromComputeSchema,
   joinRequestSchema,
+  renewRequestSchema,
   type Ask,
   type FromCompute,
   type Peer,
@@ -21,10 +22,13 @@ import {
   type SeenPhase,
   type ToCompute,
   type WantedInstance,
+  type WantedMigration,
 } from "../../../src/api/agent.ts";
 import type { CpuBaseline } from "../../../src/core/machine.ts";
+import type { MigrationTransport } from "../../../src/core/migration/halves.ts";
+import type { SeenMigration } from "../../../src/api/agent-migration.ts";
 import type { JobSpec, JobState, WantedJob } from "../../../src/api/agent-storage.ts";
-import { newId, type InstanceId, type JobId } from "../../../src/lib/ids.ts";
+import { newId, type HostId, type InstanceId, type JobId, type MigrationId } from "../../../src/lib/ids.ts";
 import { until } from "../../until.ts";
 
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
@@ -32,6 +36,7 @@ const validity = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Da
 
 /** What a host has said, and what it is told. */
 export class FakeHostSession {
+  readonly hostId: HostId = newId("host");
   socket: WebSocket | null = null;
   hello: Extract<FromCompute, { type: "hello" }> | null = null;
   hellos = 0;
@@ -47,7 +52,9 @@ export class FakeHostSession {
   generation = 0;
   readonly instances = new Map<InstanceId, WantedInstance>();
   readonly jobs = new Map<JobId, WantedJob>();
+  readonly migrations = new Map<MigrationId, WantedMigration>();
   readonly seenJobs = new Map<JobId, JobState>();
+  readonly seenMigrations = new Map<MigrationId, SeenMigration["half"]>();
   network: Pick<Extract<ToCompute, { type: "wanted" }>, "vpcs" | "subnets" | "securityGroups"> = {
     vpcs: [],
     subnets: [],
@@ -55,6 +62,7 @@ export class FakeHostSession {
   };
   peers: Peer[] = [];
   cpuBaseline: CpuBaseline = "host";
+  migrationTransport: MigrationTransport = "tls";
   #asks = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
   #nextAsk = 1;
 
@@ -69,6 +77,7 @@ export class FakeHostSession {
       ...this.network,
       instances: instances.flatMap((one) => this.instances.get(one.id) ?? []),
       jobs: [],
+      migrations: [],
     });
   }
 
@@ -95,9 +104,20 @@ export class FakeHostSession {
     return this.seenJobs.get(id) as JobState;
   }
 
+  /** Orders a half of a migration, or says something new of it; `gone`: it is over, as far as VStation is concerned. */
+  wantMigration(it: Omit<WantedMigration, "generation">): void {
+    const migration = { ...it, generation: ++this.generation };
+    if (it.gone) this.migrations.delete(it.id);
+    else this.migrations.set(it.id, migration);
+    this.#sendPart({ jobs: [], migrations: [migration] });
+  }
+
   #sendJob(job: WantedJob): void {
-    const { generation } = this;
-    this.#send({ type: "wanted", generation, full: false, ...this.network, instances: [], jobs: [job] });
+    this.#sendPart({ jobs: [job], migrations: [] });
+  }
+
+  #sendPart(part: { jobs: WantedJob[]; migrations: WantedMigration[] }): void {
+    this.#send({ type: "wanted", generation: this.generation, full: false, ...this.network, instances: [], ...part });
   }
 
   /** Drops an instance from what is wanted and says everything anew. */
@@ -115,6 +135,7 @@ export class FakeHostSession {
       ...this.network,
       instances: [...this.instances.values()],
       jobs: [...this.jobs.values()],
+      migrations: [...this.migrations.values()],
     });
   }
 
@@ -169,9 +190,10 @@ export class FakeHostSession {
         this.#send({
           type: "welcome",
           protocol: agentProtocol,
-          hostId: newId("host"),
+          hostId: this.hostId,
           heartbeatMs: 3000,
           cpuBaseline: this.cpuBaseline,
+          migrationTransport: this.migrationTransport,
           place: { region: "test", zone: "test-1" },
         });
         if (message.wantedGeneration < this.generation) this.sendWhole();
@@ -190,6 +212,7 @@ export class FakeHostSession {
           this.history.push({ id: one.id, phase: one.phase, at: performance.now() });
         }
         for (const { id, state } of message.jobs) if (this.jobs.has(id)) this.seenJobs.set(id, state);
+        for (const { id, half } of message.migrations) this.seenMigrations.set(id, half);
         if (this.acknowledge) this.#send({ type: "ack", seq: message.seq });
         return;
       case "answer":
@@ -226,8 +249,10 @@ export class FakeVstation {
   /** Token -> public key that used it: the same host may ask again, because an answer can be lost. */
   readonly #tokens = new Map<string, string | null>();
   joins = 0;
-  /** How long hosts' certificates are good from now on. It renews none. */
+  /** How long hosts' certificates are good from now on. It renews none, but gives their QEMUs one. */
   certificateMs = 86_400_000;
+  /** While false, QEMUs get none. */
+  certifies = true;
   /** While false, hosts that dial in are turned away, as by a VStation that is not there. */
   accepting = true;
 
@@ -288,34 +313,41 @@ export class FakeVstation {
     server.on("upgrade", (request, socket, head) => {
       const tls = request.socket as TLSSocket;
       if (!made.accepting || !tls.authorized || request.url !== "/agent") return void socket.destroy();
-      const name = tls.getPeerCertificate().subject.CN;
-      return sockets.handleUpgrade(request, socket, head, (ws) => made.session(String(name)).connected(ws));
+      const hostId = tls.getPeerCertificate().subject.CN;
+      const session = [...made.#sessions.values()].find((one) => one.hostId === hostId);
+      return sockets.handleUpgrade(request, socket, head, (ws) => session?.connected(ws));
     });
+    const issue = async (csr: x509.Pkcs10CertificateRequest, hostId: HostId, name: string): Promise<string> => {
+      const issued = await sign(`CN=${name}`, (await csr.publicKey.export()) as webcrypto.CryptoKey, [
+        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth, x509.ExtendedKeyUsage.serverAuth]),
+        new x509.SubjectAlternativeNameExtension([{ type: "dns", value: hostId }]),
+      ]);
+      return JSON.stringify({ hostId, certificate: issued.toString("pem"), ca: ca.toString("pem") });
+    };
     server.on("request", (request, response) => {
-      if (request.url !== "/join") {
-        response.writeHead(404).end();
-        return;
-      }
       let body = "";
       request.on("data", (part: Buffer) => (body += part.toString()));
       request.on("end", () => {
         void (async () => {
+          if (request.url === "/renew") {
+            const { use, csr: asked } = renewRequestSchema.parse(JSON.parse(body));
+            const hostId = (request.socket as TLSSocket).getPeerCertificate().subject.CN as HostId;
+            if (use === "host" || !made.certifies) return void response.writeHead(404).end();
+            const csr = new x509.Pkcs10CertificateRequest(asked);
+            return void response.end(await issue(csr, hostId, `QEMU of ${hostId}`));
+          }
           const join = joinRequestSchema.parse(JSON.parse(body));
           const csr = new x509.Pkcs10CertificateRequest(join.csr);
           const key = csr.publicKey.toString("pem");
           const usedBy = made.#tokens.get(join.token);
           if (usedBy === undefined || (usedBy !== null && usedBy !== key)) {
             response.writeHead(403).end(JSON.stringify({ code: "JoinTokenUnknown", message: "not a token of ours" }));
-            return;
+            return undefined;
           }
           made.joins++;
           made.#tokens.set(join.token, key);
-          const issued = await sign(`CN=${join.name}`, (await csr.publicKey.export()) as webcrypto.CryptoKey, [
-            new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth]),
-          ]);
-          response.end(
-            JSON.stringify({ hostId: newId("host"), certificate: issued.toString("pem"), ca: ca.toString("pem") }),
-          );
+          const { hostId } = made.session(join.name);
+          return void response.end(await issue(csr, hostId, hostId));
         })().catch((error: unknown) => response.writeHead(500).end(String(error)));
       });
     });

@@ -23,7 +23,8 @@ export interface Said {
 
 /** What the installer and Compute leave on a machine, by its own tools. */
 export const traces =
-  "ls -d /opt/vstation /etc/vstation /var/lib/vstation /run/vstation /etc/modules-load.d/vstation.conf 2>/dev/null; " +
+  "ls -d /opt/vstation /etc/vstation /var/lib/vstation /run/vstation /etc/modules-load.d/vstation.conf " +
+  "/etc/pki/qemu/vstation 2>/dev/null; " +
   "nft list tables | grep vstation; ip -o link show | grep -E 'alias vstation|vxlan|br-'; ls /run/netns 2>/dev/null; " +
   "grep vstation /etc/libvirt/qemu.conf; pgrep -af 'vstation|dnsmasq|qemu-system' | grep -v ' sh -c '";
 

@@ -30,6 +30,8 @@ export class TestVstation {
   readonly postgres: TestPostgres;
   readonly database: string;
   readonly hosts: SimHost[] = [];
+  /** The folder that hosts are said to share; read at each start. */
+  sharedDir: string | undefined;
   /** Read at each start. */
   imports: z.input<typeof vstationConfigSchema>["imports"] = {};
   /** Where hosts dial in, and for how long they are given certificates; read at each start. */
@@ -90,6 +92,7 @@ export class TestVstation {
       pkiDir: join(this.#shared, "pki"),
       imageDir: join(this.#shared, "images"),
       systemDiskGiB: 1,
+      ...(this.sharedDir === undefined ? {} : { sharedDir: this.sharedDir }),
       imports: this.imports,
       credentialsFile: join(this.directory, "credentials.json"),
       subnet: {
@@ -200,6 +203,7 @@ export class TestVstation {
       identity: await persistently(() => simJoin({ ...ticket, keys })),
       name,
       underlayAddress: `10.9.0.${10 + index}`,
+      neighbour: (id) => this.hosts.find((one) => one.id === id),
       shape: { cores: 16, memoryMiB: 32_768, diskGiB: 1_000 },
       ...options,
     });

@@ -32,7 +32,8 @@ export const testSubnet: WantedSubnet = {
   cidr: "10.77.0.0/16",
   gateway: "10.77.0.1",
   gatewayMac: "02:77:00:00:00:01",
-  vni: 77,
+  // One machine has each number once, and tests run side by side.
+  vni: 100 + (process.pid % 16_000_000),
   mtu: 1500,
   dns: [],
   egress: "host",

@@ -53,6 +53,7 @@ const nic = (ip: string, groups: SecurityGroupId[]): GuestNic => ({
   subnetId: subnet.id,
   groups,
   elasticIp: null,
+  place: { is: "here" },
 });
 const input: PlanInput = {
   network: { vpcs: [vpc], subnets: [subnet], securityGroups: [] },

@@ -6,6 +6,7 @@
  * - The serial console is a socket of QEMU's own and not one of libvirt's streams: whoever vanishes from a stream while the guest
  *   writes leaves libvirtd waiting for ever for a lock that it holds (docs/decisions/0007-consoles-beside-libvirt.md).
  */
+import { pciAddress, rootBus, slots } from "./slots.ts";
 import { attribute } from "./xml.ts";
 
 export interface DomainConsole {
@@ -27,8 +28,16 @@ export const fixedDevices: readonly string[] = [
   `    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>`,
   `    <graphics type='vnc'><listen type='socket'/></graphics>`,
   `    <video><model type='vga' vram='16384'/></video>`,
-  `    <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>`,
-  `    <memballoon model='virtio' freePageReporting='on'/>`,
+  `    <controller type='virtio-serial' index='0' model='virtio-non-transitional'>`,
+  pciAddress(rootBus, slots.serial),
+  `    </controller>`,
+  `    <rng model='virtio-non-transitional'>`,
+  `      <backend model='random'>/dev/urandom</backend>`,
+  pciAddress(rootBus, slots.rng),
+  `    </rng>`,
+  `    <memballoon model='virtio-non-transitional' freePageReporting='on'>`,
+  pciAddress(rootBus, slots.balloon),
+  `    </memballoon>`,
   `    <panic model='isa'/>`,
   `    <controller type='usb' model='none'/>`,
 ];

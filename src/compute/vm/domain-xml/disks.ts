@@ -9,11 +9,12 @@
  *   (/dev/disk/by-id/virtio-disk-...).
  * - Data disks sit on one PCI bridge that is there from the start, each at the place of its slot. A PCIe root port for each of
  *   21 disks would do as well, but costs every guest's boot (measured under TCG, fastest of four boots of the tiny guest: 2.32 s
- *   without, 3.19 s with 22 root ports, 2.26 s with the bridge). The bridge is the last thing on the bus, behind every device that
- *   libvirt places: guests name disks in that order, and the system disk is to be the first.
+ *   without, 3.19 s with 22 root ports, 2.26 s with the bridge). The bridge is the last thing on the bus (slots.ts): guests name
+ *   disks in that order, and the system disk is to be the first.
  */
 import type { DiskLimits } from "../../../api/agent-storage.ts";
 import type { DiskId } from "../../../lib/ids.ts";
+import { pciAddress, rootBus, slots } from "./slots.ts";
 import { attribute, text } from "./xml.ts";
 
 /** How QEMU waits for the host's storage. */
@@ -37,7 +38,7 @@ const bridgeIndex = 2;
 /** Where data disks are plugged, also while the guest runs. */
 export const dataDiskBridge: readonly string[] = [
   `    <controller type='pci' index='1' model='pcie-root-port'>`,
-  `      <address type='pci' domain='0x0000' bus='0x00' slot='0x10' function='0x0'/>`,
+  pciAddress(rootBus, slots.dataDiskBridge),
   `    </controller>`,
   `    <controller type='pci' index='${bridgeIndex}' model='pcie-to-pci-bridge'/>`,
 ];
@@ -47,7 +48,8 @@ export function diskAlias(id: DiskId): string {
   return `ua-${id}`;
 }
 
-/** vda is the system disk, vdb the seed. */
+/** vdb is the seed. */
+export const systemDiskTarget = "vda";
 export function dataDiskTarget(slot: number): string {
   return `vd${String.fromCharCode("c".charCodeAt(0) + slot)}`;
 }
@@ -58,22 +60,20 @@ function iothreadOf(index: number, iothreads: number): string {
 }
 
 export function systemDisk(disk: DomainDisk, iothreads: number): string[] {
-  return diskElement(disk, "vda", iothreadOf(0, iothreads), []);
+  return diskElement(disk, systemDiskTarget, iothreadOf(0, iothreads), [pciAddress(rootBus, slots.systemDisk)]);
 }
 
 /** Also the document by which a running machine gets the disk. */
 export function dataDisk(disk: DomainDataDisk, iothreads: number): string[] {
-  const bus = `0x${bridgeIndex.toString(16).padStart(2, "0")}`;
-  const slot = `0x${(disk.slot + 1).toString(16).padStart(2, "0")}`;
   return diskElement(disk, dataDiskTarget(disk.slot), iothreadOf(disk.slot + 1, iothreads), [
-    `      <address type='pci' domain='0x0000' bus='${bus}' slot='${slot}' function='0x0'/>`,
+    pciAddress(bridgeIndex, disk.slot + 1),
   ]);
 }
 
 function diskElement(disk: DomainDisk, target: string, iothread: string, address: readonly string[]): string[] {
   const io = ` io='${disk.io}'${iothread}`;
   return [
-    `    <disk type='file' device='disk'>`,
+    `    <disk type='file' device='disk' model='virtio-non-transitional'>`,
     `      <driver name='qemu' type='qcow2' cache='${disk.cache}'${io} discard='unmap' error_policy='enospace'/>`,
     `      <source file='${attribute(disk.file)}'/>`,
     ...(disk.backing === null
@@ -104,12 +104,13 @@ function iotune({ bytes, iops }: DiskLimits): string[] {
 
 export function seedDisk(file: string): string[] {
   return [
-    `    <disk type='file' device='disk'>`,
+    `    <disk type='file' device='disk' model='virtio-non-transitional'>`,
     `      <driver name='qemu' type='raw' cache='writeback'/>`,
     `      <source file='${attribute(file)}'/>`,
     `      <backingStore/>`,
     `      <target dev='vdb' bus='virtio'/>`,
     `      <readonly/>`,
+    pciAddress(rootBus, slots.seed),
     `    </disk>`,
   ];
 }

@@ -16,6 +16,8 @@ export type Accelerator = "kvm" | "tcg";
 
 export interface DomainMachine {
   readonly baseline: CpuBaseline;
+  /** Features that the host's own processor is declared not to have. */
+  readonly without: readonly string[];
   readonly memoryMiB: number;
   readonly hugepages: PageSize | null;
   readonly iothreads: number;
@@ -85,8 +87,9 @@ function numatune({ cells }: DomainMachine): string[] {
 }
 
 export function cpuElement(accelerator: Accelerator, machine: DomainMachine): string[] {
-  const { baseline, topology, cells } = machine;
+  const { baseline, without, topology, cells } = machine;
   const inside = [
+    ...(baseline === "host" ? without.map((name) => `    <feature policy='disable' name='${name}'/>`) : []),
     ...(topology === null
       ? []
       : [`    <topology sockets='${topology.sockets}' cores='${topology.cores}' threads='${topology.threads}'/>`]),

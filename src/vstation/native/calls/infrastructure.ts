@@ -10,6 +10,8 @@ export const infrastructureCalls: Calls<
   | "hostReadiness"
   | "hostInvite"
   | "hostModify"
+  | "hostDrain"
+  | "hostUndrain"
   | "hostRemove"
   | "operationList"
   | "operationGet"
@@ -35,6 +37,16 @@ export const infrastructureCalls: Calls<
 
   async hostModify({ cloud }, { params, request }) {
     await cloud.hosts.cordon(params.id, request.cordoned);
+    return hostAnswer(await cloud.hosts.get(params.id));
+  },
+
+  async hostDrain({ cloud }, { params }) {
+    await cloud.hosts.drain(params.id);
+    return hostAnswer(await cloud.hosts.get(params.id));
+  },
+
+  async hostUndrain({ cloud }, { params, request }) {
+    await cloud.hosts.undrain(params.id, request.cancel);
     return hostAnswer(await cloud.hosts.get(params.id));
   },
 

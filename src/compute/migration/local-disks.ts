@@ -1,0 +1,88 @@
+/**
+ * Disks that lie on a host's own storage go with their guest: libvirt has QEMU mirror them to the target before and while the memory
+ * goes over (`blockdev-mirror` to the target's NBD export, in the background: decision 23), and what stands on an image stands on the target's
+ * own copy of it: only what the guest has written is sent.
+ *
+ * Which files they are, at each end. The source's stay whole and are its guest's until it has left; the target's are made empty before, noted
+ * down before they are made (`arriving.json` in the instance's folder), and are nobody's until it has arrived. So in whichever ending one of
+ * the two is thrown away, by the half that says so, and only where it was made for this move or has been left.
+ */
+import { rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import * as z from "zod";
+import type { LocalDisks } from "../../api/agent-migration.ts";
+import { crashPoint } from "../../lib/crash-point.ts";
+import { readDurable, syncDirectory } from "../../lib/durable.ts";
+import { Failure } from "../../lib/errors.ts";
+import { exists } from "../../lib/files.ts";
+import { idSchema, type DiskId, type InstanceId } from "../../lib/ids.ts";
+import { instanceDirectory, type Paths } from "../paths.ts";
+import type { DiskFiles } from "../storage/disk-files.ts";
+import type { Overlay } from "../storage/qcow2.ts";
+import { dataDiskTarget, systemDiskTarget } from "../vm/domain-xml/disks.ts";
+import type { Context } from "../vm/context.ts";
+
+const gib = 2 ** 30;
+const noteSchema = z.strictObject({ version: z.literal(1), data: z.array(idSchema("disk")) });
+
+/** As libvirt names them. */
+export function targetsOf({ system, data }: LocalDisks): string[] {
+  return [...(system ? [systemDiskTarget] : []), ...data.map(({ slot }) => dataDiskTarget(slot))];
+}
+
+/** Makes what the copy goes into. `system`: the file of a system disk that comes along, and what it is to be. */
+export async function makeArriving(
+  { disks, paths, write }: Pick<Context, "disks" | "paths" | "write">,
+  id: InstanceId,
+  { system, data }: { system: { file: string; overlay: Overlay } | null; data: LocalDisks["data"] },
+): Promise<void> {
+  const made = data.map((disk) => ({ disk, file: fileOf(disks, disk.id) }));
+  for (const file of [...(system === null ? [] : [system.file]), ...made.map((one) => one.file)]) {
+    if (!(await exists(file))) continue;
+    const message = `${file} is there already: nobody knows what it holds. Look at it, and move it away`;
+    throw new Failure("conflict", "DiskInTheWay", message);
+  }
+  await write(noteFile(paths, id), `${JSON.stringify({ version: 1, data: data.map((disk) => disk.id) })}\n`);
+  crashPoint("migration.disks.noted");
+  if (system !== null) await disks.make(system.file, system.overlay);
+  for (const { disk, file } of made) await disks.make(file, { size: disk.sizeGiB * gib, backing: null });
+  crashPoint("migration.disks.made");
+}
+
+/** Of a guest that has not come. What lies in its folder goes with that. */
+export async function removeArriving(
+  { disks, paths }: Pick<Context, "disks" | "paths">,
+  id: InstanceId,
+): Promise<void> {
+  const note = await readDurable(noteFile(paths, id), noteSchema);
+  await removeData(disks, note?.data ?? []);
+}
+
+/** It has arrived: from now on they are its disks like any other. */
+export async function keepArriving({ paths }: Pick<Context, "paths">, id: InstanceId): Promise<void> {
+  await rm(noteFile(paths, id), { force: true });
+}
+
+/** Of a guest that has left. */
+export async function removeLeft({ disks }: Pick<Context, "disks">, { data }: LocalDisks): Promise<void> {
+  await removeData(
+    disks,
+    data.map((disk) => disk.id),
+  );
+}
+
+async function removeData(disks: DiskFiles, ids: readonly DiskId[]): Promise<void> {
+  for (const id of ids) {
+    const file = fileOf(disks, id);
+    await rm(file, { force: true });
+    await syncDirectory(dirname(file));
+  }
+}
+
+function fileOf(disks: DiskFiles, id: DiskId): string {
+  return disks.disk({ id, driver: "local", usage: "data", instanceId: null });
+}
+
+function noteFile(paths: Paths, id: InstanceId): string {
+  return join(instanceDirectory(paths, id), "arriving.json");
+}

@@ -1,0 +1,50 @@
+/** Where a guest stands at this host, by libvirt's word of this moment. */
+import { unreachable } from "../../lib/errors.ts";
+import type { InstanceId } from "../../lib/ids.ts";
+import type { DomainRef } from "../../libvirt/contract.ts";
+import type { Whereabouts } from "../../core/migration/source.ts";
+import { isLibvirtError } from "../../libvirt/errors.ts";
+import type { DomainStatus } from "../../libvirt/states.ts";
+import type { Hypervisor } from "../hypervisor.ts";
+import { domainUuid } from "../vm/mark.ts";
+
+export interface Looked {
+  readonly guest: Whereabouts;
+  readonly domain: DomainRef | null;
+}
+
+export const unseen: Looked = { guest: "unknown", domain: null };
+
+/** Throws when libvirt does not say. */
+export async function lookAt(libvirt: Hypervisor, id: InstanceId): Promise<Looked> {
+  const domain = (await libvirt.domainLookupByUuid(domainUuid(id))) ?? null;
+  if (domain === null) return { guest: "off", domain };
+  try {
+    return { guest: whereabouts(await libvirt.domainState(domain)), domain };
+  } catch (error) {
+    if (isLibvirtError(error, "NoDomain")) return { guest: "off", domain };
+    throw error;
+  }
+}
+
+/** Exported for its test. */
+export function whereabouts({ state }: DomainStatus): Whereabouts {
+  switch (state) {
+    case "running":
+    case "blocked":
+    case "pmsuspended":
+      return "running";
+    case "paused":
+      return "paused";
+    // Also one that libvirtd throws away because it has never run here (it began anew before it was told to let it run): for a moment that
+    // looks like a guest that shuts itself down, and to take it for one that has arrived would be the guest's end.
+    case "shutting-down":
+    case "nostate":
+      return "unknown";
+    case "shutoff":
+    case "crashed":
+      return "off";
+    default:
+      return unreachable(state);
+  }
+}

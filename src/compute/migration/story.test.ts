@@ -1,0 +1,68 @@
+/** A migration's story on the disk: what a Compute that begins anew still has of it. */
+import { appendFile, mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { storyLinesMax } from "../../core/migration/story.ts";
+import { exists } from "../../lib/files.ts";
+import { createLog } from "../../lib/log.ts";
+import { Story } from "./story.ts";
+
+const log = createLog("test", { part: "story" });
+let directory = "";
+let file = "";
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "story-"));
+  file = join(directory, "mig-aaaaaaaa.story");
+});
+afterEach(() => rm(directory, { recursive: true }));
+
+const look = {
+  is: "look",
+  ...{ at: 1, pass: 1, passMs: 0, totalBytes: 4 },
+  ...{ remainingBytes: 3, dirtyBytesPerSecond: 2, bytesPerSecond: 1 },
+} as const;
+const stayed = { is: "stayed", reason: "restarted", message: "it began anew" } as const;
+
+it("goes on after a death, without the line that it tore", async () => {
+  const before = new Story(file, log);
+  before.begin({ policy: "finish", aimMs: 30, ceilingMs: 300 });
+  before.add(look);
+  await before.write();
+  before.step("paused");
+  await Promise.all([before.write(), before.write()]);
+  await appendFile(file, '\n{"is":"look","at":12');
+  const after = new Story(file, log);
+  await after.read();
+  await after.read();
+  expect(after.lines.map(({ is }) => is)).toEqual(["began", "look", "step"]);
+  after.end(stayed);
+  after.end(stayed);
+  await after.write();
+  const third = new Story(file, log);
+  await third.read();
+  expect(third.lines.map(({ is }) => is)).toEqual(["began", "look", "step", "stayed"]);
+  await third.remove();
+  expect(await exists(file)).toBe(false);
+});
+
+it("has an end, and room for it", async () => {
+  const story = new Story(file, log);
+  await story.read();
+  for (let n = 0; n < 2 * storyLinesMax; n++) story.add(look);
+  story.add({ is: "lever", at: 2, lever: { pull: "give_up" }, why: "too fast" });
+  story.end(stayed);
+  await story.write();
+  expect(story.lines.length).toBeLessThanOrEqual(storyLinesMax);
+  expect(story.lines.slice(-2).map(({ is }) => is)).toEqual(["lever", "stayed"]);
+  expect((await readFile(file, "utf8")).trim().split("\n")).toHaveLength(story.lines.length);
+});
+
+it("is no reason for anything where it cannot be written", async () => {
+  const story = new Story(join(directory, "not-there", "story"), log);
+  await story.read();
+  story.begin({ policy: "gentle", aimMs: 30, ceilingMs: 300 });
+  await story.write();
+  expect(story.lines).toHaveLength(1);
+});

@@ -1,0 +1,126 @@
+/**
+ * The story of a migration (core/migration/story.ts) on its way: lines are added at once, and go to a file beside the half's record when
+ * nothing hurries, so that a Compute that begins anew still has them. A line that could not be written is no reason for anything.
+ *
+ * Whoever may add: the source's half and what it has begun. A line that a death tore is left out when it is read again.
+ */
+import { appendFile, rm } from "node:fs/promises";
+import { performance } from "node:perf_hooks";
+import { storyLineSchema } from "../../api/agent-migration.ts";
+import { storyLinesMax, type StoryLine, type StoryStep } from "../../core/migration/story.ts";
+import type { Plan, Seen } from "../../core/migration/policy.ts";
+import type { SourceState } from "../../core/migration/halves.ts";
+import { readIfThere } from "../../lib/files.ts";
+import type { Log } from "../../lib/log.ts";
+
+/** Beyond it looks are left out: room for what comes after them. */
+const looksUpTo = storyLinesMax - 50;
+
+export class Story {
+  readonly #file: string;
+  readonly #log: Log;
+  readonly #lines: StoryLine[] = [];
+  /** So many of them are in the file. */
+  #written = 0;
+  #writing: Promise<void> = Promise.resolve();
+  #isRead = false;
+
+  constructor(file: string, log: Log) {
+    this.#file = file;
+    this.#log = log;
+  }
+
+  /** What lies here of it from before comes first. */
+  async read(): Promise<void> {
+    if (this.#isRead) return;
+    this.#isRead = true;
+    const text = await readIfThere(this.#file).catch((error: unknown) => {
+      this.#log.warn({ err: error }, "the story of a migration cannot be read");
+      return undefined;
+    });
+    for (const line of (text ?? "").split("\n")) {
+      const parsed = storyLineSchema.safeParse(jsonOf(line));
+      if (parsed.success) this.add(parsed.data);
+    }
+    this.#written = this.#lines.length;
+  }
+
+  get lines(): readonly StoryLine[] {
+    return this.#lines;
+  }
+
+  /** What the policy is shown. */
+  get seen(): Seen[] {
+    return this.#lines.filter((line) => line.is === "look" || line.is === "lever");
+  }
+
+  /** Lines that are worth being told of before the end. */
+  get notable(): number {
+    return this.#lines.filter((line) => {
+      if (line.is === "step") return line.step === "broken" || line.step === "rejoined";
+      return line.is === "lever" || line.is === "foretold";
+    }).length;
+  }
+
+  begin(plan: Plan): void {
+    this.add({ is: "began", at: now(), ...plan });
+  }
+
+  step(step: StoryStep, at = now()): void {
+    this.add({ is: "step", at, step });
+  }
+
+  add(line: StoryLine): void {
+    const most = line.is === "look" ? looksUpTo : storyLinesMax;
+    if (this.#lines.length < most) this.#lines.push(line);
+  }
+
+  /** Its last line, once. */
+  end(state: Extract<SourceState, { is: "stayed" | "left" }>): void {
+    const last = this.#lines.at(-1)?.is;
+    if (last === "stayed" || last === "left") return;
+    this.add({ at: now(), ...state });
+    void this.write();
+  }
+
+  /** One write after the other; never rejects. */
+  async write(): Promise<void> {
+    this.#writing = this.#writing.then(() => this.#append());
+    await this.#writing;
+  }
+
+  async #append(): Promise<void> {
+    const lines = this.#lines.slice(this.#written);
+    if (lines.length === 0) return;
+    this.#written += lines.length;
+    try {
+      // The end of a line comes with the next one, so that one which is torn does not take that with it.
+      await appendFile(this.#file, lines.map((line) => `\n${JSON.stringify(line)}`).join(""), { mode: 0o600 });
+    } catch (error) {
+      this.#log.warn({ err: error }, "the story of a migration cannot be written");
+    }
+  }
+
+  async remove(): Promise<void> {
+    await this.#writing;
+    await rm(this.#file, { force: true });
+  }
+}
+
+/** Milliseconds since 1970, to a tenth; it only goes forward while this process lives. */
+export function now(): number {
+  return wall(performance.now());
+}
+
+/** The same for a moment of `performance.now()`. */
+export function wall(moment: number): number {
+  return Math.round((performance.timeOrigin + moment) * 10) / 10;
+}
+
+function jsonOf(line: string): unknown {
+  try {
+    return JSON.parse(line) as unknown;
+  } catch {
+    return null;
+  }
+}

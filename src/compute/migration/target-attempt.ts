@@ -1,0 +1,470 @@
+/**
+ * The one attempt of a target to take a guest in: what it needs is made ready, the source is listened for, and a QEMU waits for its memory
+ * until the source says `finish`; libvirt's phases on a connection of their own, so that what is unfinished of them ends with this
+ * process.
+ *
+ * `state` is replaced with each change, so who compares it knows whether anything happened. Once `end` has begun no finish is taken, and
+ * once a finish was taken no `end` is: both look at the state in the turn in which they change it.
+ */
+import { performance } from "node:perf_hooks";
+import { localDisksOf } from "../../api/agent-migration.ts";
+import type { WantedMigration } from "../../api/agent.ts";
+import type { RunRecord } from "../../core/ensure.ts";
+import type { Fate, MigrationReason, MigrationTransport } from "../../core/migration/halves.ts";
+import { refusalsOf } from "../../core/migration/preflight.ts";
+import type { TargetAttempt as State } from "../../core/migration/target.ts";
+import { crashPoint } from "../../lib/crash-point.ts";
+import { formatError, isFailure, unreachable } from "../../lib/errors.ts";
+import { sleep } from "../../lib/retry.ts";
+import type { DomainRef } from "../../libvirt/contract.ts";
+import { isLibvirtError } from "../../libvirt/errors.ts";
+import type { Begun, Finished, MigrationHalf, MigrationOptions, Prepared } from "../../libvirt/migration-contract.ts";
+import type { Identity } from "../link/identity.ts";
+import type { ReadySwitch } from "../network/switch.ts";
+import { connectionKey, mostConnections, writeConnections } from "../network/connections.ts";
+import { prepareArrival } from "../vm/arrival.ts";
+import type { Context } from "../vm/context.ts";
+import { isOutcomeUnknown, messageOf } from "../vm/failures.ts";
+import { domainUuid } from "../vm/mark.ts";
+import type { Worker } from "../vm/worker.ts";
+import { targetFacts } from "./facts.ts";
+import { PeerListener } from "./listen.ts";
+import { targetsOf } from "./local-disks.ts";
+import { listenForProbe } from "./probe.ts";
+import { isNotTrusted } from "./qemu-certificate.ts";
+import { Fetch } from "./fetch.ts";
+import { listenAnew } from "./memory.ts";
+import { withMonitor } from "./monitor.ts";
+import { decoded, encoded, hushMs, phases } from "./source-attempt.ts";
+import { refused, type PeerAnswer, type PeerAsk } from "./wire.ts";
+
+export interface TargetAttemptOptions {
+  readonly context: Context;
+  readonly identity: () => Identity | undefined;
+  readonly transport: () => Promise<MigrationTransport>;
+  readonly underlayAddress: string;
+  readonly wanted: WantedMigration & { half: { is: "target" } };
+  readonly worker: Worker;
+  /** Resolves once it is decided. */
+  readonly word: (released: boolean) => Promise<Fate>;
+  readonly lost: () => void;
+  readonly changed: () => void;
+  /** A guest that runs here already, or may: nothing is made ready, and the source is listened for alone. */
+  readonly resumed: boolean;
+}
+
+type Why = { readonly reason: MigrationReason; readonly message: string };
+
+const finishMs = 30_000;
+const settleMs = 150;
+/** Of all its NICs. */
+const mostTracked = 2 * mostConnections;
+const cancelMs = 15_000;
+/** How long an unanswered finish may still take effect: with libvirt there, and with one that is gone or hangs. */
+const doubtMs = 30_000;
+const lostDoubtMs = 5_000;
+/** libvirt takes a port that is free when it looks; another program may be quicker. */
+const prepareTries = 3;
+
+export class TargetAttempt {
+  readonly #options: TargetAttemptOptions;
+  readonly #ended = Promise.withResolvers<void>();
+  readonly #work: Promise<void>;
+  #state: State = { is: "preparing", step: "image" };
+  #xml = "";
+  #transport: MigrationTransport = "tls";
+  readonly #disks: readonly string[];
+  #listener: PeerListener | null = null;
+  #half: MigrationHalf | null = null;
+  #arriving: ReadySwitch | null = null;
+  #ran = false;
+  /** Never rejects. */
+  #preparing: Promise<void> = Promise.resolve();
+  /** Who had it prepared. */
+  #caller: symbol | null = null;
+  #postcopy = false;
+  /** By post-copy: libvirt's finish, which was begun before the source switched. */
+  #fetch: Fetch | null = null;
+  readonly #committed = Promise.withResolvers<void>();
+  /** Connections of the guest that the source has told of, by NIC and key. */
+  readonly #tracked = new Set<string>();
+
+  constructor(options: TargetAttemptOptions) {
+    this.#options = options;
+    this.#disks = targetsOf(localDisksOf(options.wanted.half.spec));
+    this.#work = this.#makeReady();
+  }
+
+  get state(): State {
+    return this.#state;
+  }
+
+  /** libvirt has said that the guest runs here; should it have ended since, it has arrived all the same. */
+  get ran(): boolean {
+    return this.#ran;
+  }
+
+  get port(): number | null {
+    return this.#listener?.port ?? null;
+  }
+
+  /** It is written down that the guest may run here from now on. */
+  committed(): void {
+    if (this.#state.is === "committing") this.#change({ is: "finishing" });
+    this.#committed.resolve();
+  }
+
+  /** Ends it, unless a finish is under way. Nothing of it is at work when this resolves. */
+  async end(why: Why): Promise<void> {
+    if (this.#state.is === "finishing" || this.#state.is === "failed") return;
+    this.#change({ is: "failed", ...why });
+    this.#ended.resolve();
+    await Promise.all([this.#work, this.#preparing]);
+    await this.#discard();
+  }
+
+  /** Lets go of everything, as this process's death would. */
+  abandon(): void {
+    this.#ended.resolve();
+    this.#listener?.close();
+    this.#half?.close();
+    this.#arriving?.drop();
+  }
+
+  get #isOver(): boolean {
+    return this.#state.is === "failed";
+  }
+
+  #change(state: State): void {
+    // What has failed stays so: the first reason is the true one.
+    if (this.#state.is === "failed") return;
+    this.#state = state;
+    this.#options.changed();
+  }
+
+  /** Never rejects. */
+  async #makeReady(): Promise<void> {
+    const { context, wanted, worker, transport } = this.#options;
+    const { instanceId: id, half } = wanted;
+    const { spec, epoch, incarnation, resets } = half;
+    try {
+      this.#transport = await transport();
+      if (this.#options.resumed) return await this.#listen();
+      const here = context.images.ensure(spec.imageId, (percent) => {
+        if (this.#state.is === "preparing") this.#change({ is: "preparing", step: `image ${percent} %` });
+      });
+      here.catch(() => undefined);
+      await Promise.race([here, this.#ended.promise]);
+      if (this.#isOver) return;
+      this.#change({ is: "preparing", step: "seed, network, definition" });
+      const run: RunRecord = {
+        epoch,
+        incarnation,
+        resets,
+        stage: "started",
+        diskMade: true,
+        startedAt: new Date(context.nowMs()).toISOString(),
+        bootId: context.bootId,
+        end: null,
+        stop: null,
+      };
+      await worker.adopt({ spec, systemDisk: spec.systemDisk.id, run });
+      crashPoint("migration.target.adopted");
+      this.#xml = await prepareArrival(context, { id, spec, mark: { epoch, incarnation, resets } });
+      await this.#listen();
+    } catch (error) {
+      context.log.warn({ chain: formatError(error), migration: wanted.id }, "a target could not make itself ready");
+      this.#change({ is: "failed", reason: reasonOf(error), message: messageOf(error) });
+    }
+  }
+
+  async #listen(): Promise<void> {
+    const { context, wanted, underlayAddress, identity, word } = this.#options;
+    const listener = await PeerListener.begin({
+      address: underlayAddress,
+      migration: wanted.id,
+      source: wanted.half.sourceHostId,
+      identity,
+      serve: (ask, caller) =>
+        ask.is === "word" ? word(ask.released).then((fate) => ({ fate })) : this.#serve(ask, caller),
+      left: (caller) => {
+        if (caller === this.#caller && this.#state.is === "listening") this.#options.lost();
+      },
+      log: context.log,
+    });
+    this.#listener = listener;
+    crashPoint("migration.target.listening");
+    this.#change({ is: "listening", port: listener.port });
+  }
+
+  async #serve(ask: Exclude<PeerAsk, { is: "word" }>, caller: symbol): Promise<PeerAnswer<PeerAsk["is"]>> {
+    const { state } = this;
+    if (ask.is === "connections") return await this.#connections(ask, caller);
+    if (ask.is === "recover") return await listenAnew(this.#options.wanted.instanceId, this.#options.underlayAddress);
+    if (ask.is === "rest") return await this.#rest(caller);
+    if (ask.is === "finish" && this.#fetch !== null) return await this.#runs(this.#fetch, caller);
+    if (state.is !== "listening") {
+      throw refused(
+        state.is === "failed" ? state : { reason: "target_refused", message: "the target is not ready for that" },
+      );
+    }
+    switch (ask.is) {
+      case "check":
+        return await this.#check(ask);
+      case "describe":
+        if (ask.postcopy) this.#xml = withMonitor(this.#xml, this.#options.wanted.instanceId);
+        return { xml: this.#xml };
+      case "prepare":
+        return await this.#prepare(ask, caller);
+      case "commit":
+        return await this.#commit(caller, state);
+      case "finish":
+        return await this.#finish(ask, caller, state);
+      default:
+        return unreachable(ask);
+    }
+  }
+
+  /** Nothing is refused because the link cannot be tried. */
+  async #openProbe(): Promise<number | null> {
+    const { context, identity, underlayAddress: address, wanted } = this.#options;
+    const { log } = context;
+    try {
+      return await listenForProbe({ address, source: wanted.half.sourceHostId, identity, log });
+    } catch (error) {
+      log.warn({ err: error, migration: wanted.id }, "the link cannot be tried before a migration");
+      return null;
+    }
+  }
+
+  /** Refuses with the first reason's name; the text has all of them. */
+  async #check({ facts: source, postcopy }: PeerAsk & { is: "check" }): Promise<PeerAnswer<"check">> {
+    const { context, wanted } = this.#options;
+    const skewMs = context.nowMs() - source.nowMs;
+    const facts = await targetFacts(context, wanted.instanceId, wanted.half.spec);
+    const refusals = refusalsOf(source, facts, skewMs, { postcopy, localDisks: this.#disks.length > 0 });
+    const [first] = refusals;
+    if (first === undefined) return { port: await this.#openProbe() };
+    throw refused({ reason: first.reason, message: refusals.map(({ message }) => message).join("; ") });
+  }
+
+  async #prepare(ask: PeerAsk & { is: "prepare" }, caller: symbol): Promise<PeerAnswer<"prepare">> {
+    if (this.#caller !== null) throw refused({ reason: "target_refused", message: "it is prepared already" });
+    if (ask.transport !== this.#transport) {
+      const message = `the source would send by ${ask.transport}, the target takes ${this.#transport} alone: both go by the zone's setting`;
+      throw refused({ reason: "not_trusted", message });
+    }
+    this.#caller = caller;
+    this.#postcopy = ask.postcopy;
+    const work = this.#prepareInLibvirt(ask);
+    this.#preparing = work.then(
+      () => undefined,
+      (error: unknown) => this.#failed(error),
+    );
+    return await work;
+  }
+
+  async #prepareInLibvirt(ask: { cookie: string }): Promise<PeerAnswer<"prepare">> {
+    const { context, wanted } = this.#options;
+    const half = await context.libvirt.openMigration();
+    this.#half = half;
+    // Ended while the connection was opened: nothing more is begun.
+    if (this.#isOver) {
+      half.close();
+      throw refused({ reason: "target_refused", message: "it has ended" });
+    }
+    const begun = { cookie: decoded(ask.cookie), xml: this.#xml };
+    const prepared = await this.#prepareAtSomePort(half, begun);
+    // Not by libvirt's finish (persist-dest): that writes it to the disk while the guest is paused.
+    await context.libvirt.domainDefine(this.#xml);
+    this.#arriving = context.network.readySwitch(wanted.instanceId, { is: "arrived" });
+    crashPoint("migration.target.prepared");
+    return { cookie: encoded(prepared.cookie), uri: prepared.uri ?? null };
+  }
+
+  async #prepareAtSomePort(half: MigrationHalf, begun: Begun): Promise<Prepared> {
+    for (let tried = 1; ; tried++) {
+      try {
+        return await half.migratePrepare(begun, this.#phases());
+      } catch (error) {
+        const taken = isLibvirtError(error) && /in use/i.test(messageOf(error));
+        if (!taken || tried === prepareTries || this.#isOver) throw error;
+      }
+    }
+  }
+
+  /** libvirt waits with the guest in its hand from here on: whatever of ours dies now, it runs as soon as the source has switched. */
+  async #commit(caller: symbol, { port }: Extract<State, { is: "listening" }>): Promise<PeerAnswer<"commit">> {
+    const half = this.#preparedBy(caller);
+    this.#change({ is: "committing", port });
+    await Promise.race([this.#committed.promise, this.#ended.promise]);
+    if (this.#isOver) throw refused({ reason: "target_refused", message: "it has ended" });
+    const fetch = this.#begin(half, port);
+    await fetch.begun();
+    crashPoint("migration.postcopy.finish-begun");
+    return {};
+  }
+
+  #begin(half: MigrationHalf, port: number): Fetch {
+    const { context } = this.#options;
+    const fetch = new Fetch({ libvirt: context.libvirt, half, domain: this.#domain, options: this.#phases() });
+    this.#fetch = fetch;
+    void this.#whenItRuns(fetch);
+    void this.#whenItIsWhole(fetch, half, port);
+    return fetch;
+  }
+
+  async #whenItRuns(fetch: Fetch): Promise<void> {
+    await fetch.ran;
+    this.#ran = true;
+    this.#options.changed();
+    await this.#arriving?.make();
+  }
+
+  async #whenItIsWhole(fetch: Fetch, half: MigrationHalf, port: number): Promise<void> {
+    const { context, wanted } = this.#options;
+    try {
+      await fetch.done;
+    } catch (error) {
+      context.log.warn(
+        { err: error, migration: wanted.id, ran: this.#ran },
+        "libvirt did not finish a guest that fetches",
+      );
+      if (!this.#ran) this.#change({ is: "failed", reason: "target_refused", message: messageOf(error) });
+    }
+    half.close();
+    if (this.#state.is === "finishing") this.#change({ is: "listening", port });
+    else this.#options.changed();
+  }
+
+  async #runs(fetch: Fetch, caller: symbol): Promise<PeerAnswer<"finish">> {
+    this.#preparedBy(caller);
+    const arrivedAt = performance.now();
+    // It may have run before this was asked.
+    const ranAt = await Promise.race([fetch.ran, fetch.done.then(() => performance.now())]);
+    return { cookie: null, ranAfterMs: Math.max(0, ranAt - arrivedAt), tookMs: performance.now() - arrivedAt };
+  }
+
+  async #rest(caller: symbol): Promise<PeerAnswer<"rest">> {
+    this.#preparedBy(caller);
+    if (this.#fetch === null) throw refused({ reason: "target_refused", message: "nothing of it is fetched here" });
+    const finished = await this.#fetch.done;
+    return { cookie: encoded(finished.cookie) };
+  }
+
+  #preparedBy(caller: symbol): MigrationHalf {
+    if (this.#half !== null && caller === this.#caller) return this.#half;
+    throw refused({ reason: "target_refused", message: "nothing was prepared by this connection" });
+  }
+
+  async #finish(
+    ask: { cookie: string },
+    caller: symbol,
+    listening: Extract<State, { is: "listening" }>,
+  ): Promise<PeerAnswer<"finish">> {
+    const { context, wanted } = this.#options;
+    const { instanceId: id } = wanted;
+    const half = this.#preparedBy(caller);
+    this.#state = { is: "finishing" };
+    const telling = setTimeout(this.#options.changed, hushMs);
+    crashPoint("migration.target.finish-asked");
+    const arrivedAt = performance.now();
+    let ranAt: number | null = null;
+    const events = context.libvirt.onLifecycle((event) => {
+      if (event.domain.name !== id || event.change !== "resumed") return;
+      ranAt ??= performance.now();
+      this.#ran = true;
+    });
+    try {
+      const finishing = this.#finishInLibvirt(half, decoded(ask.cookie));
+      const switching = this.#arriving?.make();
+      const finished = await finishing;
+      this.#ran = true;
+      crashPoint("migration.target.finished");
+      // The guest's first moments here are its own: what both hosts do next (records, words, the end of the source's machine) can wait.
+      await sleep(settleMs);
+      this.#change({ ...listening });
+      half.close();
+      await switching;
+      return {
+        cookie: encoded(finished.cookie),
+        ranAfterMs: ranAt === null ? null : ranAt - arrivedAt,
+        tookMs: performance.now() - arrivedAt,
+      };
+    } catch (error) {
+      context.network.settle(id, { is: "coming" });
+      if (isOutcomeUnknown(error)) void this.#doubt(error);
+      else this.#failed(error);
+      throw error;
+    } finally {
+      clearTimeout(telling);
+      void events.close();
+    }
+  }
+
+  /** They are the guest's own by the target's word of its addresses, whatever the source says. */
+  async #connections(ask: PeerAsk & { is: "connections" }, caller: symbol): Promise<PeerAnswer<"connections">> {
+    const { context, wanted } = this.#options;
+    if (caller !== this.#caller || this.#isOver) {
+      throw refused({ reason: "target_refused", message: "nothing was prepared by this connection" });
+    }
+    for (const one of ask.connections) this.#tracked.add(`${ask.nic} ${connectionKey(one)}`);
+    if (this.#tracked.size > mostTracked) {
+      throw refused({ reason: "target_refused", message: "it tells of too many connections" });
+    }
+    const nic = context.network.tracked(wanted.instanceId)[ask.nic];
+    if (nic) await writeConnections(nic, ask.connections);
+    return {};
+  }
+
+  async #finishInLibvirt(half: MigrationHalf, cookie: Uint8Array): Promise<Finished> {
+    return await half.migrateFinish(this.#domain, cookie, false, { ...this.#phases(), deadlineMs: finishMs });
+  }
+
+  /** An answer that did not come may come true for a while yet; then this connection ends, and libvirt says what is. */
+  async #doubt(error: unknown): Promise<void> {
+    await sleep(isFailure(error, "timeout") ? doubtMs : lostDoubtMs);
+    this.#half?.close();
+    this.#failed(error);
+  }
+
+  #failed(error: unknown): void {
+    this.#change({ is: "failed", reason: "target_refused", message: messageOf(error) });
+    void this.#discard();
+  }
+
+  /** libvirt throws away a machine that waits for its memory; what it does not the rules end. Never rejects. */
+  async #discard(): Promise<void> {
+    const { context, wanted } = this.#options;
+    this.#arriving?.drop();
+    const half = this.#half;
+    if (half === null) return;
+    try {
+      const options = { ...this.#phases(), deadlineMs: cancelMs };
+      await half.migrateFinish(this.#domain, new Uint8Array(0), true, options);
+    } catch (error) {
+      context.log.debug({ err: error, migration: wanted.id }, "libvirt had nothing to throw away");
+    }
+    half.close();
+  }
+
+  /** libvirt looks it up by its name. */
+  get #domain(): DomainRef {
+    const { instanceId } = this.#options.wanted;
+    return { name: instanceId, uuid: domainUuid(instanceId), id: -1 };
+  }
+
+  /** With no port named libvirt takes one of its own range that is free. */
+  #phases(): MigrationOptions {
+    const { underlayAddress } = this.#options;
+    const params = { uri: `tcp://${underlayAddress}`, listenAddress: underlayAddress };
+    return phases(this.#transport, this.#disks, params, { postcopy: this.#postcopy });
+  }
+}
+
+/** Of what the making of a machine found first. */
+function reasonOf(error: unknown): MigrationReason {
+  if (isNotTrusted(error)) return "not_trusted";
+  if (isFailure(error) && (error.code === "DiskMissing" || error.code === "SharedFolderMissing")) return "disk_missing";
+  return isFailure(error) && error.detail["lacks"] === "processor" ? "cpu_differs" : "target_refused";
+}

@@ -1,0 +1,177 @@
+/**
+ * The rules of a migration against a world of two hosts that die, forget, stall and lose messages, in every order that a random
+ * schedule makes: the guest never runs twice, is never lost, and once the trouble is over it runs in exactly one place and everybody
+ * agrees where.
+ */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { fateOf } from "./halves.ts";
+import { phaseOf, reconcileMigration, wishFor, type Migration } from "./migration.ts";
+import { decideSource, type Feed } from "./source.ts";
+import { decideTarget } from "./target.ts";
+import { calm, trouble, World } from "./world.fake.ts";
+
+describe("a migration", () => {
+  it("ends with the guest in one place, whatever dies when", () => {
+    const outcomes = { moved: 0, stayed: 0, fetched: 0 };
+    fc.assert(
+      fc.property(
+        // A migration goes its way for a while, then something happens out of turn.
+        fc.array(
+          fc.tuple(
+            fc.nat({ max: 30 }),
+            fc.oneof(
+              { weight: 3, arbitrary: fc.constantFrom(...Object.keys(trouble)) },
+              { weight: 1, arbitrary: fc.constantFrom(...calm) },
+            ),
+          ),
+          { maxLength: 6 },
+        ),
+        fc.boolean(),
+        (schedule, postcopy) => {
+          const world = new World(10_000, postcopy);
+          let turn = 0;
+          for (const [quiet, event] of schedule) {
+            for (let i = 0; i < quiet; i++) world.do(calm[turn++ % calm.length] ?? "");
+            world.do(event);
+          }
+          for (let round = 0; round < 40; round++) for (const action of calm) world.do(action);
+          const { source, target, vstation } = world;
+          if (world.whole) outcomes.fetched++;
+          const over = vstation.over && source.forgotten && target.forgotten;
+          const guests = [source.guest, target.guest];
+          expect({
+            over: vstation.over,
+            forgotten: source.forgotten && target.forgotten,
+            guests: guests.toSorted(),
+            whereItIs: vstation.moved === (target.guest === "running"),
+            facts: over ? null : { ...{ source, target }, copy: world.copy, early: world.early },
+            story: world.history.join(" "),
+          }).toEqual({
+            over: true,
+            forgotten: true,
+            guests: ["off", "running"],
+            whereItIs: true,
+            facts: null,
+            story: world.history.join(" "),
+          });
+          outcomes[vstation.moved ? "moved" : "stayed"]++;
+        },
+      ),
+      { numRuns: 3_000 },
+    );
+    expect(Math.min(outcomes.moved, outcomes.stayed, outcomes.fetched)).toBeGreaterThan(100);
+  });
+
+  it.each([false, true])("that nothing disturbs arrives, by post-copy too (%s)", (postcopy) => {
+    const world = new World(10_000, postcopy);
+    for (let round = 0; round < 20; round++) for (const action of calm) world.do(action);
+    expect(world.vstation).toMatchObject({ moved: true, over: true, ended: true });
+    expect(world.target.guest).toBe("running");
+    expect(world.whole).toBe(postcopy);
+  });
+
+  it("ends with the guest, in no place twice, where the target's host is lost after the switch and before the guest ran", () => {
+    const feed: Feed = { is: "broken", remainingBytes: 1 };
+    const facts = {
+      wish: "go",
+      port: 1,
+      fate: "dropped",
+      record: { stage: "copying" },
+      attempt: null,
+      ours: false,
+    } as const;
+    expect(decideSource({ ...facts, guest: "paused", feed }).step).toEqual({ do: "destroy" });
+    expect(decideSource({ ...facts, guest: "paused", feed: { ...feed, is: "unknown" } }).step).toEqual({ do: "wait" });
+    const none: Feed = { is: "none", remainingBytes: null };
+    expect(decideSource({ ...facts, guest: "off", feed: none }).step).toMatchObject({ record: { stage: "stayed" } });
+    expect(decideSource({ ...facts, guest: "paused", feed: none }).step).toEqual({ do: "resume" });
+  });
+
+  it("in two halves waits for ever, whatever is wished, but for a source that has nothing left of it", () => {
+    const target = { record: { stage: "fetching" }, attempt: null, ours: false, asked: true, port: 1 } as const;
+    for (const wish of ["go", "cancel", "over"] as const) {
+      for (const guest of ["running", "paused", "unknown"] as const) {
+        for (const memory of ["coming", "missing", "unknown"] as const) {
+          const said = decideTarget({ ...target, wish, guest, memory, released: false });
+          expect(said).toEqual({ step: { do: "wait" }, say: { is: "fetching", port: 1 } });
+        }
+      }
+      const gone = { ...target, wish, guest: "running", released: true } as const;
+      expect(decideTarget({ ...gone, memory: "missing" }).step).toEqual({ do: "destroy" });
+      expect(decideTarget({ ...gone, memory: "coming" }).step).toEqual({ do: "wait" });
+      expect(decideTarget({ ...gone, guest: "off", memory: "unknown" }).step).toMatchObject({
+        record: { stage: "arrived" },
+      });
+    }
+    const committed = {
+      ...target,
+      record: { stage: "committed" },
+      wish: "cancel",
+      guest: "paused",
+      memory: "unknown",
+    } as const;
+    expect(decideTarget({ ...committed, released: false }).step).toEqual({ do: "wait" });
+    expect(decideTarget({ ...committed, released: true }).step).toEqual({ do: "destroy" });
+    const halved = { ...new World(5).vstation, target: { is: "fetching", port: 1 } } as const;
+    for (const wish of ["go", "cancel"] as const) {
+      expect(reconcileMigration({ ...halved, wish }, 100)).toMatchObject({
+        move: false,
+        cancel: false,
+        end: null,
+        over: false,
+      });
+    }
+    expect(phaseOf({ ...halved, over: false })).toBe("fetching");
+    expect(wishFor({ ...halved, target: { is: "fetching", port: 7 } })).toMatchObject({ port: 7, fate: "fetching" });
+  });
+
+  it("is cancelled past its deadline, but not once it is being handed over", () => {
+    const facts: Migration = { ...new World(5).vstation, source: { is: "copying", progress: null } };
+    expect(reconcileMigration(facts, 4)).toMatchObject({ cancel: false, dueAt: 5 });
+    expect(reconcileMigration(facts, 5)).toMatchObject({ cancel: true, end: null });
+    expect(reconcileMigration({ ...facts, source: { is: "handing" } }, 6)).toMatchObject({ cancel: false });
+  });
+
+  it("does nothing at the target while a finish may still take effect, whoever asks for an end, and says nothing new", () => {
+    for (const guest of ["unknown", "off", "running", "paused"] as const) {
+      for (const wish of ["go", "cancel"] as const) {
+        const facts = {
+          wish,
+          record: { stage: "open" },
+          attempt: { is: "finishing" },
+          ours: true,
+          asked: true,
+          ...({ released: false, memory: "unknown", port: 1 } as const),
+          guest,
+        } as const;
+        expect(decideTarget(facts)).toEqual({ step: { do: "wait" }, say: { is: "listening", port: 1 } });
+      }
+    }
+  });
+
+  it("has one phase for who watches, whatever the halves say", () => {
+    const facts = { over: false, moved: false, ended: false, source: null, target: null };
+    expect(phaseOf(facts)).toBe("preparing");
+    expect(phaseOf({ ...facts, source: { is: "waiting", step: "" } })).toBe("preparing");
+    expect(phaseOf({ ...facts, source: { is: "copying", progress: null } })).toBe("copying");
+    expect(phaseOf({ ...facts, source: { is: "handing" } })).toBe("handing");
+    expect(phaseOf({ ...facts, moved: true, source: { is: "handing" } })).toBe("clearing");
+    expect(phaseOf({ ...facts, ended: true })).toBe("clearing");
+    expect(phaseOf({ ...facts, over: true, ended: true })).toBe("ended");
+  });
+
+  it("tells the target's reason where the target gave up first", () => {
+    const facts: Migration = {
+      ...new World(5).vstation,
+      source: { is: "stayed", reason: "target_refused", message: "the target gave up" },
+      target: { is: "dropped", reason: "target_refused", message: "no hugepages are left" },
+    };
+    expect(reconcileMigration(facts, 0).end).toEqual({
+      as: "FAILED",
+      code: "MigrationTargetRefused",
+      message: "no hugepages are left",
+    });
+    expect(fateOf(facts.target)).toBe("dropped");
+  });
+});

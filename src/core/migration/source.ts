@@ -1,0 +1,193 @@
+/**
+ * What the source of a live migration does next: a pure function to one step, as core/ensure.ts is for a guest. Compute does the step,
+ * looks again, and asks again; nothing here waits, reads or writes, so each interleaving that a death can make is a test input.
+ *
+ *   (nothing) ── record copying ──> attempt: the target's machine, the copy, the hand-over ──> moved ── record left ──> (forgotten)
+ *       │                              │ failed, or this program died in it
+ *       └── record stayed <── dropped ─┴─ what does the target say? ── arrived ── record left
+ *
+ * The rules. The copy is begun once: a migration that failed is over, and another one is another migration. From the moment that the
+ * copy is begun until the target has said its word, a guest that is paused here may be running there: it is resumed only on
+ * `dropped`, which the target says when it can never run it any more, and it is ended only on `arrived`. Without that word there is
+ * only waiting, and asking again. On `fetching` the guest here is part of the guest there: nothing ends it, and where its memory does
+ * not flow any more it is made to flow again, as often as it takes. Should it be `dropped` after the switch all the same (the target's
+ * host was lost before it ran there), no QEMU has a whole guest any more: it has ended here.
+ *
+ * What can race: the attempt with a cancel (libvirt decides which was first, and the target's word counts); this host's worker of the
+ * instance, which keeps its hands off until the migration is over here.
+ */
+import { unreachable } from "../../lib/errors.ts";
+import type { Fate, MigrationReason, Progress, SourceState } from "./halves.ts";
+
+/** Durable, one per migration. */
+export type SourceRecord =
+  | { readonly stage: "copying" }
+  | { readonly stage: "stayed"; readonly reason: MigrationReason; readonly message: string }
+  | { readonly stage: "left"; readonly pauseMs: number | null };
+
+/** How the one attempt stands that this process has begun. */
+export type SourceAttempt =
+  | { readonly is: "running"; readonly handing: boolean; readonly progress: Progress | null }
+  /** The target has said that the guest runs there; the rest of its memory goes over. */
+  | { readonly is: "feeding" }
+  /** libvirt has said so at both ends. */
+  | { readonly is: "moved"; readonly pauseMs: number | null }
+  /** It came to nothing, or nobody knows: the target's word decides. */
+  | { readonly is: "failed"; readonly reason: MigrationReason; readonly message: string };
+
+/** The guest at this host, as far as this needs it; `off` is every way in which no QEMU of it runs. */
+export type Whereabouts = "unknown" | "off" | "running" | "paused";
+
+/** What QEMU here says of post-copy: `none` before the switch, and then whether the rest of the memory goes over. From that switch on it lets no guest run here. */
+export interface Feed {
+  readonly is: "unknown" | "none" | "flowing" | "broken";
+  readonly remainingBytes: number | null;
+}
+
+export interface SourceSituation {
+  /** `over`: VStation has drawn its conclusion, and waits for nothing of this half any more. */
+  readonly wish: "go" | "cancel" | "over";
+  /** Where the target listens; null: not yet. */
+  readonly port: number | null;
+  /** The target's word, from itself or by way of VStation. */
+  readonly fate: Fate | null;
+  readonly record: SourceRecord | null;
+  /** null: this process has begun none. After `record copying` of this very process one may be begun. */
+  readonly attempt: SourceAttempt | null;
+  /** This process has written `record copying`: no other one can have begun the attempt. */
+  readonly ours: boolean;
+  readonly guest: Whereabouts;
+  readonly feed: Feed;
+}
+
+export type SourceStep =
+  | { readonly do: "wait" }
+  | { readonly do: "record"; readonly record: SourceRecord }
+  | { readonly do: "attempt" }
+  /** Ends the copy; the attempt then fails, unless it was too late. */
+  | { readonly do: "cancel" }
+  /** Makes the target say its word: what has not arrived there by then is dropped. */
+  | { readonly do: "ask" }
+  /** Joins the two QEMUs anew, for the memory that the target's guest lacks. */
+  | { readonly do: "rejoin" }
+  | { readonly do: "resume" }
+  | { readonly do: "destroy" }
+  /** Removes what is left of the instance on this host, but nothing that the target has too, and the record last. */
+  | { readonly do: "clean" }
+  /** Removes the record; the instance's worker goes on as before. */
+  | { readonly do: "forget" };
+
+export interface SourceDecision {
+  readonly step: SourceStep;
+  readonly say: SourceState;
+}
+
+const wait: SourceStep = { do: "wait" };
+
+export function decideSource(s: SourceSituation): SourceDecision {
+  if (s.record === null) return notBegun(s);
+  switch (s.record.stage) {
+    case "copying":
+      return begun(s);
+    case "stayed":
+      return { step: s.wish === "over" ? { do: "forget" } : wait, say: stayed(s.record) };
+    case "left":
+      return { step: afterLeaving(s), say: { is: "left", pauseMs: s.record.pauseMs } };
+    default:
+      return unreachable(s.record);
+  }
+}
+
+function stayed({ reason, message }: { reason: MigrationReason; message: string }): SourceState {
+  return { is: "stayed", reason, message };
+}
+
+function stay(reason: MigrationReason, message: string, say: SourceState): SourceDecision {
+  return { step: { do: "record", record: { stage: "stayed", reason, message } }, say };
+}
+
+function notBegun(s: SourceSituation): SourceDecision {
+  const say: SourceState = { is: "waiting", step: s.port === null ? "the target makes itself ready" : "begins" };
+  if (s.wish === "over") return { step: { do: "forget" }, say };
+  if (s.wish === "cancel") return stay("cancelled", "it was cancelled before it began", say);
+  if (s.fate === "dropped") return stay("target_refused", "the target gave up before it began", say);
+  // It would be another machine's guest: whatever runs here is none of its.
+  if (s.fate !== null) return { step: wait, say };
+  switch (s.guest) {
+    case "off":
+      return stay("guest_ended", "the guest does not run", say);
+    case "unknown":
+    // One that is paused (for want of space) goes on some time: it can be moved then.
+    case "paused":
+      return { step: wait, say };
+    case "running":
+      return { step: s.port === null ? wait : { do: "record", record: { stage: "copying" } }, say };
+    default:
+      return unreachable(s.guest);
+  }
+}
+
+function begun(s: SourceSituation): SourceDecision {
+  const { attempt } = s;
+  if (attempt === null && s.ours && s.fate === null) {
+    const say: SourceState = { is: "copying", progress: null };
+    return s.wish === "go"
+      ? { step: { do: "attempt" }, say }
+      : stay("cancelled", "it was cancelled before it began", say);
+  }
+  if (attempt?.is === "running") {
+    const say: SourceState = attempt.handing ? { is: "handing" } : { is: "copying", progress: attempt.progress };
+    return { step: s.wish !== "go" && !attempt.handing ? { do: "cancel" } : wait, say };
+  }
+  if (attempt?.is === "feeding") return { step: wait, say: feeding(s) };
+  if (attempt?.is === "moved") return left(attempt.pauseMs);
+  return undecided(s, attempt ?? restarted);
+}
+
+const restarted = {
+  reason: "restarted",
+  message: "the source's Compute began anew in the middle of it",
+} as const;
+
+function feeding({ feed }: SourceSituation): SourceState {
+  return { is: "feeding", remainingBytes: feed.remainingBytes, broken: feed.is === "broken" };
+}
+
+/** The attempt is over, and its own word is not enough. */
+function undecided(s: SourceSituation, why: { reason: MigrationReason; message: string }): SourceDecision {
+  const say: SourceState = s.guest === "running" ? { is: "copying", progress: null } : { is: "handing" };
+  switch (s.fate) {
+    case null:
+      return { step: { do: "ask" }, say };
+    case "fetching":
+      return { step: s.feed.is === "broken" ? { do: "rejoin" } : { do: "ask" }, say: feeding(s) };
+    case "arrived":
+      return left(null);
+    case "dropped":
+      if (s.guest === "unknown" || (s.guest === "paused" && s.feed.is === "unknown")) return { step: wait, say };
+      if (s.guest === "paused") return { step: s.feed.is === "none" ? { do: "resume" } : { do: "destroy" }, say };
+      if (s.guest === "off") return stay("guest_ended", "the guest ended while it was copied", say);
+      return stay(why.reason, why.message, say);
+    default:
+      return unreachable(s.fate);
+  }
+}
+
+function left(pauseMs: number | null): SourceDecision {
+  return { step: { do: "record", record: { stage: "left", pauseMs } }, say: { is: "handing" } };
+}
+
+function afterLeaving(s: SourceSituation): SourceStep {
+  switch (s.guest) {
+    case "paused":
+      return { do: "destroy" };
+    case "off":
+      return s.wish === "over" ? { do: "clean" } : wait;
+    // A guest that runs in two places must not be; if ever it seems so, nothing here ends one of them unasked.
+    case "running":
+    case "unknown":
+      return wait;
+    default:
+      return unreachable(s.guest);
+  }
+}

@@ -1,0 +1,457 @@
+/**
+ * A world for the rules of a migration (migration.test.ts): two hosts whose programs die, forget, stall and lose messages, with their libvirts
+ * and QEMUs as far as these rules see them. One action after the other; whatever may never be is looked for after each.
+ */
+import { type Fate, type SourceState, type TargetState } from "./halves.ts";
+import { isOverFor, reconcileMigration, wishFor, type Migration } from "./migration.ts";
+import { decideSource, type Feed, type SourceAttempt, type SourceRecord, type Whereabouts } from "./source.ts";
+import { decideTarget, type TargetAttempt, type TargetRecord, type TargetSituation } from "./target.ts";
+
+type Wish = "go" | "cancel" | "over";
+
+/**
+ * Where the copy is, inside libvirt and on the two programs' own connection. `fed`: the source has switched to post-copy, and nothing lets
+ * its guest run again.
+ */
+type Copy = "none" | "copying" | "performed" | "fed";
+
+export class World {
+  now = 0;
+  readonly deadline: number;
+  readonly postcopy: boolean;
+  readonly source = {
+    record: null as SourceRecord | null,
+    attempt: null as SourceAttempt | null,
+    ours: false,
+    guest: "running" as Whereabouts,
+    /** What its program saw when it last looked. */
+    looked: "running" as Whereabouts,
+    told: { wish: "go" as Wish, port: null as number | null, fate: null as Fate | null },
+    /** Heard on the direct connection. */
+    heard: null as Fate | null,
+    said: null as SourceState | null,
+    forgotten: false,
+  };
+  readonly target = {
+    record: null as TargetRecord | null,
+    attempt: null as TargetAttempt | null,
+    ours: false,
+    asked: false,
+    released: false,
+    port: null as number | null,
+    /** As it was when it was looked at last. */
+    memory: "unknown" as TargetSituation["memory"],
+    guest: "off" as Whereabouts,
+    looked: "off" as Whereabouts,
+    told: { wish: "go" as Wish },
+    said: null as TargetState | null,
+    forgotten: false,
+  };
+  readonly vstation: Migration & { over: boolean } = {
+    wish: "go",
+    deadline: 0,
+    moved: false,
+    ended: false,
+    source: null,
+    target: null,
+    sourceLink: "connected",
+    targetLink: "connected",
+    over: false,
+  };
+  copy: Copy = "none";
+  /** By post-copy: a finish that is with libvirt before the guest can run, and stays there whoever dies. */
+  early = false;
+  /** What is fed does not come over. */
+  broken = false;
+  /** The target has all of the memory. */
+  whole = false;
+  filled = 0;
+  /** A finish that libvirt has got and not done yet, and for how long. */
+  finishing = false;
+  rounds = 0;
+  history: string[] = [];
+
+  constructor(deadline: number, postcopy = false) {
+    this.postcopy = postcopy;
+    this.deadline = deadline;
+    Object.assign(this.vstation, { deadline });
+  }
+
+  check(): void {
+    const twice = this.source.guest === "running" && this.target.guest === "running";
+    if (twice) throw new Error(`runs twice: ${this.history.join(" ")}`);
+    const off = [this.source.guest, this.target.guest].includes("off");
+    if (this.copy === "fed" && !this.whole && off) throw new Error(`half of it is lost: ${this.history.join(" ")}`);
+    if (this.source.guest === "off" && this.target.guest === "off") throw new Error(`lost: ${this.history.join(" ")}`);
+  }
+
+  stepSource(): void {
+    const { source } = this;
+    if (source.forgotten) return;
+    const { step, say } = decideSource({
+      ...source.told,
+      fate: source.heard ?? source.told.fate,
+      record: source.record,
+      attempt: source.attempt,
+      ours: source.ours,
+      guest: source.looked,
+      feed: this.feed(),
+    });
+    source.said = say;
+    switch (step.do) {
+      case "wait":
+        return;
+      case "record":
+        if (step.record.stage === "copying") source.ours = true;
+        source.record = step.record;
+        return;
+      case "attempt":
+        source.attempt = { is: "running", handing: false, progress: null };
+        if (this.target.attempt?.is === "listening") {
+          this.copy = "copying";
+          this.target.guest = "paused";
+        } else source.attempt = { is: "failed", reason: "link_lost", message: "nobody listens" };
+        return;
+      case "cancel":
+        this.#copyBreaks();
+        source.attempt = { is: "failed", reason: "cancelled", message: "cancelled" };
+        return;
+      case "ask":
+        // A copy that nobody leads is ended first.
+        if (this.copy === "copying") this.#copyBreaks();
+        if (!this.target.forgotten && this.reaches()) {
+          this.target.asked = true;
+          this.target.released ||= source.guest !== "paused" && this.copy === "none";
+          const stage = this.target.record?.stage;
+          if (stage === "arrived" || stage === "dropped" || stage === "fetching") source.heard = stage;
+        }
+        return;
+      case "rejoin":
+        if (this.reaches() && this.target.record?.stage === "fetching") {
+          this.broken = false;
+          source.attempt = { is: "feeding" };
+        }
+        return;
+      case "resume":
+        if (this.copy === "fed") throw new Error(`resumed what cannot run: ${this.history.join(" ")}`);
+        source.guest = "running";
+        return;
+      case "destroy":
+        source.guest = "off";
+        return;
+      case "clean":
+      case "forget":
+        source.forgotten = true;
+    }
+  }
+
+  stepTarget(): void {
+    const { target } = this;
+    if (target.forgotten) return;
+    const memory = target.looked === "unknown" ? "unknown" : target.memory;
+    const { step, say } = decideTarget({ ...target, guest: target.looked, wish: target.told.wish, memory });
+    target.said = say;
+    switch (step.do) {
+      case "wait":
+        return;
+      case "record":
+        if (step.record.stage === "open") target.ours = true;
+        if (step.record.stage === "committed" && target.attempt?.is === "committing") {
+          target.attempt = { is: "finishing" };
+          this.early = true;
+          if (target.guest !== "paused" || this.copy !== "copying") this.#finishFails();
+        }
+        target.record = step.record;
+        return;
+      case "attempt":
+        target.attempt = { is: "listening", port: 1 };
+        target.port = 1;
+        return;
+      case "listen":
+        target.port = 2;
+        return;
+      case "resume":
+        target.guest = "running";
+        return;
+      case "end":
+        target.attempt = { is: "failed", reason: "cancelled", message: "ended" };
+        this.#targetConnectionEnds();
+        return;
+      case "destroy":
+        target.guest = "off";
+        this.#copyBreaks();
+        return;
+      case "clean":
+      case "forget":
+        target.forgotten = true;
+    }
+  }
+
+  /** The two programs can have each other. */
+  reaches(): boolean {
+    return this.target.port !== null && this.target.port === this.source.told.port;
+  }
+
+  feed(): Feed {
+    const is = this.copy === "fed" ? (this.broken ? "broken" : "flowing") : "none";
+    return { is, remainingBytes: null };
+  }
+
+  memory(): TargetSituation["memory"] {
+    if (this.copy !== "fed" || this.whole) return this.target.guest === "running" ? "whole" : "unknown";
+    return this.broken ? "missing" : "coming";
+  }
+
+  lever(): void {
+    if (!this.postcopy) return;
+    if (this.early) this.#switchOver();
+    else this.#commit();
+  }
+
+  /** The target is asked to let libvirt wait for the guest. */
+  #commit(): void {
+    const { source, target } = this;
+    if (this.copy !== "copying" || source.attempt?.is !== "running" || target.attempt?.is !== "listening") return;
+    if (target.record?.stage === "open" && target.guest === "paused") target.attempt = { is: "committing", port: 1 };
+  }
+
+  #switchOver(): void {
+    if (!this.early || this.copy !== "copying" || this.source.attempt?.is !== "running") return;
+    this.copy = "fed";
+    this.source.guest = "paused";
+    this.source.attempt = { ...this.source.attempt, handing: true };
+  }
+
+  /** libvirt at the target lets it run of itself. */
+  runEarly(): void {
+    const { source, target } = this;
+    if (!this.early || target.guest !== "paused" || (this.copy !== "fed" && this.copy !== "performed")) return;
+    target.guest = "running";
+    if (this.copy === "performed") return this.endEarly();
+    if (source.attempt?.is === "running" && target.attempt !== null) source.attempt = { is: "feeding" };
+  }
+
+  /** The last of the memory comes, after some rounds in which it flows. */
+  fillInTime(): void {
+    if (this.copy !== "fed" || this.broken || this.target.guest !== "running" || ++this.filled < 4) return;
+    this.whole = true;
+    this.endEarly();
+  }
+
+  endEarly(): void {
+    const { source, target } = this;
+    const heard = source.attempt !== null && source.attempt.is !== "failed" && target.attempt?.is === "finishing";
+    this.early = false;
+    this.copy = "none";
+    if (target.attempt?.is === "finishing") target.attempt = { is: "listening", port: 1 };
+    if (heard) source.attempt = { is: "moved", pauseMs: 1 };
+    // Of what nobody leads libvirt ends the source's half by itself.
+    else if (this.whole) source.guest = "off";
+    if (!heard && source.attempt !== null && source.attempt.is !== "moved") {
+      source.attempt = { is: "failed", reason: "link_lost", message: "no answer" };
+    }
+  }
+
+  breakFeed(): void {
+    if (this.copy !== "fed") return;
+    this.broken = true;
+    const { source, target } = this;
+    if (source.attempt?.is === "running" || source.attempt?.is === "feeding") {
+      source.attempt = { is: "failed", reason: "link_lost", message: "the link broke" };
+    }
+    if (target.attempt?.is === "finishing" && target.guest === "running") target.attempt = { is: "listening", port: 1 };
+  }
+
+  /** libvirtd dies in the moment between the source's switch and the guest's start, and has forgotten that it was to start it. */
+  forgetEarly(): void {
+    const { target } = this;
+    if (!this.early || this.copy !== "fed" || target.guest !== "paused") return;
+    this.early = false;
+    if (target.attempt?.is === "finishing") {
+      target.attempt = { is: "failed", reason: "target_refused", message: "libvirt began anew" };
+    }
+  }
+
+  /** libvirt at the target throws its half away with the connection that began it, unless the guest runs already. */
+  #targetConnectionEnds(): void {
+    if (this.early) return;
+    if (this.target.guest === "paused" && !this.finishing && this.copy !== "fed") this.target.guest = "off";
+    this.#copyBreaks();
+  }
+
+  #copyBreaks(): void {
+    if (this.copy !== "copying") return;
+    this.copy = "none";
+    this.#finishFails();
+    if (this.source.attempt?.is === "running") {
+      this.source.attempt = { is: "failed", reason: "copy_failed", message: "the copy broke" };
+    }
+  }
+
+  /** libvirt's, which waited for a copy that does not come. */
+  #finishFails(): void {
+    if (!this.early) return;
+    this.early = false;
+    this.target.guest = "off";
+    if (this.target.attempt?.is === "finishing") {
+      this.target.attempt = { is: "failed", reason: "target_refused", message: "the copy broke" };
+    }
+  }
+
+  /** The copy's last page: the source is paused. */
+  perform(): void {
+    if (this.copy !== "copying" || this.target.guest !== "paused") return;
+    this.copy = "performed";
+    this.source.guest = "paused";
+    if (this.source.attempt?.is === "running") this.source.attempt = { ...this.source.attempt, handing: true };
+  }
+
+  /** The source asks, the target takes it or refuses. */
+  askToFinish(): void {
+    if (this.copy !== "performed" || this.source.attempt?.is !== "running" || this.finishing || this.early) return;
+    const { target } = this;
+    const takes = target.record?.stage === "open" && target.attempt?.is === "listening" && target.guest === "paused";
+    if (!takes) {
+      this.source.attempt = { is: "failed", reason: "target_refused", message: "it does not take it" };
+      return;
+    }
+    target.attempt = { is: "finishing" };
+    target.looked = "unknown";
+    this.finishing = true;
+    this.rounds = 0;
+  }
+
+  /** libvirt does what the finish says; its answer may be lost on the way to either. */
+  finish(works: boolean, targetHears: boolean, sourceHears: boolean): void {
+    if (!this.finishing) return;
+    this.finishing = false;
+    this.copy = "none";
+    const { target, source } = this;
+    if (target.guest === "paused") target.guest = works ? "running" : "off";
+    const ran = target.guest === "running";
+    // Whoever has begun anew meanwhile waits for no answer, and the source's connection to it is gone.
+    const heard = targetHears && target.attempt?.is === "finishing";
+    if (heard) {
+      target.looked = "unknown";
+      target.attempt = ran
+        ? { is: "listening", port: 1 }
+        : { is: "failed", reason: "target_refused", message: "it did not run" };
+    }
+    if (source.attempt?.is === "running") {
+      const moved = ran && heard && sourceHears;
+      source.attempt = moved
+        ? { is: "moved", pauseMs: 1 }
+        : { is: "failed", reason: "link_lost", message: "no answer" };
+    }
+  }
+
+  /** It takes some rounds, unless something happens to it before. */
+  finishInTime(): void {
+    if (++this.rounds > 2) this.finish(true, true, true);
+  }
+
+  /** The doubt about an unanswered finish has passed. */
+  giveUpFinishing(): void {
+    if (this.finishing || this.early || this.target.attempt?.is !== "finishing") return;
+    if (this.target.record?.stage !== "open") return;
+    this.target.attempt = { is: "failed", reason: "target_refused", message: "no answer" };
+    this.target.looked = "unknown";
+  }
+
+  dieSource(): void {
+    const { source } = this;
+    source.attempt = null;
+    source.ours = false;
+    source.heard = null;
+    source.looked = "unknown";
+    // libvirt cancels a copy whose client is gone; one that is done leaves the guest paused.
+    if (this.copy === "copying") this.#copyBreaks();
+  }
+
+  dieTarget(): void {
+    const { target } = this;
+    target.attempt = null;
+    target.ours = false;
+    target.asked = false;
+    target.released = false;
+    target.port = null;
+    target.looked = "unknown";
+    // What it led on goes on by itself; nobody at the source has an answer to wait for.
+    if (this.source.attempt?.is === "feeding") {
+      this.source.attempt = { is: "failed", reason: "link_lost", message: "no answer" };
+    }
+    this.#targetConnectionEnds();
+  }
+
+  tellVstation(which: "source" | "target"): void {
+    if (which === "source" && !this.source.forgotten) Object.assign(this.vstation, { source: this.source.said });
+    if (which === "target" && !this.target.forgotten) Object.assign(this.vstation, { target: this.target.said });
+  }
+
+  stepVstation(): void {
+    const { vstation } = this;
+    if (vstation.over) return;
+    const { move, cancel, end, over } = reconcileMigration(vstation, this.now);
+    Object.assign(vstation, {
+      moved: vstation.moved || move,
+      wish: cancel ? "cancel" : vstation.wish,
+      ended: vstation.ended || end !== null,
+      over,
+    });
+    if (move && (this.target.guest !== "running" || (this.copy === "fed" && !this.whole)))
+      throw new Error(`moved to where it does not run: ${this.history.join(" ")}`);
+  }
+
+  tellSource(): void {
+    const { wish, port, fate } = wishFor(this.vstation);
+    // The last port that was told is kept: the word can be had there for longer.
+    const known = port ?? this.source.told.port;
+    this.source.told = { wish: isOverFor(this.vstation).source ? "over" : wish, port: known, fate };
+  }
+
+  tellTarget(): void {
+    this.target.told = { wish: isOverFor(this.vstation).target ? "over" : this.vstation.wish };
+  }
+
+  do(action: string): void {
+    this.history.push(action);
+    this.now++;
+    actions[action]?.(this);
+    this.check();
+  }
+}
+
+const actions: Record<string, (world: World) => unknown> = {
+  fill: (w) => w.fillInTime(),
+  "run early": (w) => w.runEarly(),
+  "source looks": (w) => (w.source.looked = w.source.guest),
+  source: (w) => w.stepSource(),
+  "target looks": (w) => Object.assign(w.target, { looked: w.target.guest, memory: w.memory() }),
+  target: (w) => w.stepTarget(),
+  vstation: (w) => w.stepVstation(),
+  "source says": (w) => w.tellVstation("source"),
+  "target says": (w) => w.tellVstation("target"),
+  "tell source": (w) => w.tellSource(),
+  "tell target": (w) => w.tellTarget(),
+  perform: (w) => w.postcopy || w.perform(),
+  finish: (w) => w.finishInTime(),
+  "ask to finish": (w) => w.askToFinish(),
+  "give up finishing": (w) => w.giveUpFinishing(),
+  lever: (w) => w.lever(),
+};
+
+export const trouble: Record<string, (world: World) => unknown> = {
+  "source dies": (w) => w.dieSource(),
+  "target dies": (w) => w.dieTarget(),
+  "finish fails": (w) => w.finish(false, true, true),
+  "finish unheard": (w) => w.finish(true, false, false),
+  "finish unheard by source": (w) => w.finish(true, true, false),
+  "finish fails unheard": (w) => w.finish(false, false, false),
+  cancel: (w) => Object.assign(w.vstation, { wish: "cancel" }),
+  "feed breaks": (w) => w.breakFeed(),
+  "libvirt forgets": (w) => w.forgetEarly(),
+  // Shortly before or after the lever was pulled.
+  converges: (w) => w.perform(),
+};
+Object.assign(actions, trouble);
+export const calm = Object.keys(actions).filter((name) => !(name in trouble));

@@ -1,0 +1,87 @@
+/**
+ * The queue of moves: asks for those that draining hosts need, and begins what waits when its turn has come (core/migration/queue.ts).
+ * What it begins is claimed and committed by the placer, one at a time, and how it ends is written by the reconciler of migrations; this
+ * one only looks, begins, and says what stands in the way. Only the holder of the zone's lease runs one; another one that still thinks
+ * so is refused by the lease's epoch.
+ */
+import { defaultTries, refusalOf, targetsToAvoid } from "../../core/migration/retry.ts";
+import { movesToBegin, type MoveLimits } from "../../core/migration/queue.ts";
+import { crashPoint } from "../../lib/crash-point.ts";
+import { isFailure } from "../../lib/errors.ts";
+import type { HostId } from "../../lib/ids.ts";
+import type { Log } from "../../lib/log.ts";
+import { logRetry, type Store } from "../store/database.ts";
+import { anyDraining, drainAsk, drainIsDue } from "../store/host-drain.ts";
+import { instanceLock } from "../store/instances.ts";
+import {
+  flightsOpen,
+  requestEnd,
+  requestHold,
+  requestLock,
+  requestsWaiting,
+  targetsTried,
+  type QueuedRequest,
+} from "../store/migration-queue.ts";
+import { Nudged } from "./nudged.ts";
+
+export interface MigrationQueueOptions {
+  readonly store: Store;
+  readonly zone: string;
+  readonly limits: MoveLimits;
+  readonly log: Log;
+  /** Begins one; see app/instance-migrate.ts. False: it waits on. */
+  readonly begin: (request: QueuedRequest, avoid: readonly HostId[]) => Promise<boolean>;
+}
+
+/** What passes by itself is looked at again after so long; what somebody has to change, less often. */
+const passingMs = 2_000;
+const blockedMs = 20_000;
+/** For so long an operator's own request waits for what refuses it; a drain waits for as long as it is wished. */
+const patienceMs = 15 * 60_000;
+
+export function migrationQueue(options: MigrationQueueOptions): Nudged {
+  return new Nudged({ log: options.log, doing: "looking after the queue of migrations", pass: () => pass(options) });
+}
+
+async function pass({ store, zone, limits, log, begin }: MigrationQueueOptions): Promise<boolean> {
+  if (await store.read((db) => drainIsDue(db, zone))) {
+    await store.transaction((tx) => drainAsk(tx, zone, defaultTries));
+    crashPoint("queue.drain.asked");
+  }
+  const waiting = await store.read((db) => requestsWaiting(db, zone));
+  const flights = waiting.length === 0 ? [] : await store.read((db) => flightsOpen(db, zone));
+  const byId = new Map(waiting.map((one) => [one.move.id, one]));
+  const moves = waiting.map(({ move }) => move);
+  for (const { id } of movesToBegin(moves, flights, limits, Date.now())) {
+    const request = byId.get(id);
+    if (request === undefined) continue;
+    try {
+      const tried = await store.read((db) => targetsTried(db, request.row.id));
+      await begin(request, targetsToAvoid(tried));
+    } catch (error) {
+      // One that cannot be begun must not keep the others from it.
+      if (isFailure(error) && !isFailure(error, "unavailable")) await refused(store, request, error);
+      else logRetry(log, error, `beginning ${id} failed`);
+    }
+  }
+  return waiting.length > 0 || (await store.read((db) => anyDraining(db, zone)));
+}
+
+/** Nothing was begun. */
+async function refused(
+  store: Store,
+  { row: request, move }: QueuedRequest,
+  { code, message }: { code: string; message: string },
+): Promise<void> {
+  await store.transaction(async (tx) => {
+    await instanceLock(tx, [request.instance_id]);
+    const locked = await requestLock(tx, request.instance_id);
+    if (locked?.migration_id !== move.id || locked.begun) return;
+    const passes = refusalOf(code) !== "blocked";
+    const waits =
+      locked.asked_by === "drain" ? code !== "WrongState" : passes && Date.now() < move.askedAt + patienceMs;
+    if (waits) await requestHold(tx, locked, { code, message, afterMs: passes ? passingMs : blockedMs });
+    else await requestEnd(tx, locked, { code, message });
+  });
+  crashPoint("queue.refused.written");
+}

@@ -1,0 +1,26 @@
+import { expect, it } from "vitest";
+import { familyOf } from "../cases.ts";
+import { crashPoints } from "../points.ts";
+import { moveCases, moveFamilies, moveName, moveStates, notOnTheWay } from "./cases.ts";
+
+const points = crashPoints();
+
+it("has a run for every state of the engine", () => {
+  // A new family of points on a move's way goes to `moveFamilies`.
+  const engine = points.filter(
+    (point) => /migrat|arrival/.test(`${point.name} ${point.file}`) && !notOnTheWay.includes(familyOf(point)),
+  );
+  const states = new Set(moveStates(points).map((state) => (state.is === "point" ? state.point.name : state.is)));
+  expect(engine.filter(({ name }) => !states.has(name))).toEqual([]);
+  expect(states.has("copying")).toBe(true);
+});
+
+it("speaks of no family that has gone", () => {
+  const families = new Set(points.map(familyOf));
+  expect([...moveFamilies, ...notOnTheWay].filter((family) => !families.has(family))).toEqual([]);
+});
+
+it("names every case once", () => {
+  const names = [...moveCases(points, 1), ...moveCases(points, 2)].map(moveName);
+  expect(new Set(names).size).toBe(names.length);
+});

@@ -1,0 +1,95 @@
+/**
+ * What may end, hang or be cut off while a guest moves, at every state of the engine that moves it. The states are the crash points on
+ * its way, taken from the source, and the copy itself. Pure.
+ *
+ * The program that passes the point is stopped there; then the victim is hurt, and the program goes on. So each case hits the very
+ * state that it names, however short it is.
+ */
+import { familyOf } from "../cases.ts";
+import type { CrashPoint } from "../points.ts";
+
+/** Families of points that a move passes. */
+export const moveFamilies: readonly string[] = [
+  "app.migrate",
+  "migration.source",
+  "migration.target",
+  "network.switch",
+  "placement.migrate",
+  "reconciler.migration",
+  "vm.arrival",
+];
+
+/**
+ * Of the engine, and not on the way of the guest that moves here: QEMU's certificate is made when Compute gets its own, only disks on a
+ * host's own storage are copied (test/real/migration-local-disks.test.ts), its policy is not post-copy (test/real/migration-postcopy.test.ts), and it does not wait in the queue
+ * (test/real/vstation-migration-edges.test.ts).
+ */
+export const notOnTheWay: readonly string[] = [
+  "migration.certificate",
+  "migration.disks",
+  "migration.postcopy",
+  "queue.drain",
+  "queue.refused",
+  "queue.try",
+];
+
+/** Points that only a move passes that comes to nothing: it is called off while it copies. */
+const ofMovesToNothing = [
+  "migration.source.stayed-written",
+  "migration.target.dropped-written",
+  "migration.target.cleaned",
+];
+
+export type MoveState =
+  | { readonly is: "point"; readonly point: CrashPoint; readonly calledOff: boolean }
+  /** Memory is on its way. */
+  | { readonly is: "copying" };
+
+/** `source` and `target` are the two hosts of the move. */
+export const moveVictims = [
+  "vstation",
+  "postgres",
+  "source/compute",
+  "source/libvirtd",
+  "source/qemu",
+  "target/compute",
+  "target/libvirtd",
+  "target/qemu",
+] as const;
+export type MoveVictim = (typeof moveVictims)[number];
+
+export const cables = ["source", "target"] as const;
+
+export type Hurt =
+  | { readonly how: "kill" | "freeze"; readonly victim: MoveVictim }
+  /** That host is reached by nobody for a while, and reaches nobody. */
+  | { readonly how: "cut"; readonly victim: (typeof cables)[number] };
+
+export interface MoveCase {
+  readonly state: MoveState;
+  readonly hurt: Hurt;
+  readonly round: number;
+}
+
+export function moveStates(points: readonly CrashPoint[]): MoveState[] {
+  const onTheWay = points.filter((point) => moveFamilies.includes(familyOf(point)));
+  return [
+    { is: "copying" },
+    ...onTheWay.map((point) => ({ is: "point", point, calledOff: ofMovesToNothing.includes(point.name) }) as const),
+  ];
+}
+
+/** One round: everything that may be hurt, in every state. */
+export function moveCases(points: readonly CrashPoint[], round: number): MoveCase[] {
+  const hurts: Hurt[] = [
+    ...moveVictims.flatMap((victim) => (["kill", "freeze"] as const).map((how) => ({ how, victim }))),
+    ...cables.map((victim) => ({ how: "cut", victim }) as const),
+  ];
+  return moveStates(points).flatMap((state) => hurts.map((hurt) => ({ state, hurt, round })));
+}
+
+/** How rows and `--only` name it. */
+export function moveName({ state, hurt, round }: MoveCase): string {
+  const name = state.is === "copying" ? "copying" : state.point.name;
+  return `move/${name}/${hurt.how}/${hurt.victim}/${round}`;
+}

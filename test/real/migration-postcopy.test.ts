@@ -1,0 +1,136 @@
+/**
+ * Post-copy between two real hosts: a guest that changes its memory faster than the cable carries it goes on at the target, and what is missing
+ * follows. In the time between it is in two halves, and whatever dies or is cut then, it is the same guest afterwards, with every page
+ * as it was last written.
+ */
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { defaultCeilingMs } from "../../src/core/migration/policy.ts";
+import type { Move, Place } from "./support/move.ts";
+import {
+  dyingAt,
+  MovingBed,
+  type MovingGuest,
+  patience,
+  restartCompute,
+  restartLibvirtd,
+} from "./support/moving-bed.ts";
+
+const byPostcopy = { policy: "postcopy", ceilingMs: defaultCeilingMs } as const;
+
+let bed: MovingBed;
+let guest: MovingGuest;
+
+beforeAll(async () => {
+  bed = await MovingBed.begin();
+  guest = await bed.boot(bed.here);
+  const shell = await bed.shellOf(guest);
+  await shell.run("probe dirty start 48 400");
+}, 300_000);
+afterAll(async () => {
+  await bed?.removeGuests();
+  await bed?.end();
+}, 120_000);
+
+const other = (): Place => (guest.at === bed.here ? bed.there : bed.here);
+const fetches = (move: Move): boolean => move.target?.is === "fetching";
+
+/** In two halves, or whole again at one of them. */
+const isSwitched = ({ target, end }: Move): boolean =>
+  end !== null || target?.is === "fetching" || target?.is === "arrived" || target?.is === "dropped";
+
+/** By post-copy. What the guest lacks may be there before anybody has looked: then it goes on, and nothing has been shown. */
+async function halved(tries = 5): Promise<{ move: Move; from: Place; to: Place; shaped: { end(): void } }> {
+  const [from, to] = [guest.at, other()];
+  const shaped = bed.slowly("100mbit");
+  const move = bed.move(guest, to, byPostcopy);
+  await move.until("the guest to run at the target", () => isSwitched(move), patience);
+  if (fetches(move)) return { move, from, to, shaped };
+  await move.untilOver();
+  shaped.end();
+  expect(move.end).toEqual({ as: "SUCCEEDED" });
+  expect(tries).toBeGreaterThan(1);
+  return await halved(tries - 1);
+}
+
+/** Moves it by post-copy; `meanwhile` while it is in two halves, on a cable that leaves time for that. */
+async function moved(meanwhile: (move: Move, from: Place, to: Place) => Promise<void>): Promise<Move> {
+  const { move, from, to, shaped } = await halved();
+  try {
+    bed.slowly("16mbit");
+    await meanwhile(move, from, to);
+    bed.slowly("400mbit");
+    await move.untilOver();
+  } finally {
+    shaped.end();
+  }
+  await expectWhole();
+  await bed.expectNotAt(from, guest);
+  return move;
+}
+
+async function expectWhole(): Promise<void> {
+  await bed.expectWhole(guest);
+  const shell = await bed.shellOf(guest);
+  expect(await shell.run("probe checksum")).toContain(`"pages":${48 * 256}`);
+}
+
+test("a guest that writes faster than the cable carries goes on at the target, and cannot be called off meanwhile", async () => {
+  const move = await moved(async (going) => {
+    await going.until("the source to know of it", () => going.source?.is === "feeding", patience);
+    going.wish = "cancel";
+    await going.until("the cancel to be told", () => going.end === null);
+    expect(bed.qemus(guest.wanted.id).filter((pid) => pid !== undefined)).toHaveLength(2);
+  });
+  const pauseMs = move.source?.is === "left" ? move.source.pauseMs : null;
+  process.stdout.write(`paused for ${pauseMs?.toFixed(0)} ms by post-copy\n`);
+  expect(move.end).toEqual({ as: "SUCCEEDED" });
+  expect(pauseMs).not.toBeNull();
+});
+
+test("a way between the two that is cut meanwhile, twice, only takes longer", async () => {
+  const { end } = await moved(async (move, from, to) => {
+    for (const _ of [1, 2]) {
+      from.host.sh(`ip route add blackhole ${to.host.address}`);
+      const broken = (): boolean => move.source?.is === "feeding" && move.source.broken;
+      await move.until("the source to see that nothing flows", broken, patience);
+      expect(move.end).toBeNull();
+      from.host.sh(`ip route del blackhole ${to.host.address}`);
+      await move.until("it to flow again", () => !broken(), patience);
+    }
+  });
+  expect(end).toEqual({ as: "SUCCEEDED" });
+});
+
+test.each([
+  ["Computes", restartCompute],
+  ["libvirtds", restartLibvirtd],
+] as const)("both %s die meanwhile: the guest becomes whole", async (_, restart) => {
+  const { end } = await moved(async (__, from, to) => void (await Promise.all([restart(from), restart(to)])));
+  expect(end).toEqual({ as: "SUCCEEDED" });
+});
+
+/** At the switch, of the source and of the target. */
+const points: readonly (readonly [source: string | null, target: string | null])[] = [
+  [null, "migration.postcopy.committed-written"],
+  [null, "migration.postcopy.finish-begun"],
+  ["migration.postcopy.source-committed", null],
+  ["migration.postcopy.switched", "migration.postcopy.fetching-written"],
+  ["migration.postcopy.feeding", null],
+];
+
+test.each(points)("the Computes die at %s and %s: the guest goes on in one place", async (atSource, atTarget) => {
+  const [from, to] = [guest.at, other()];
+  const go = async (): Promise<void> => {
+    const shaped = bed.slowly("200mbit");
+    const move = bed.move(guest, to, byPostcopy);
+    try {
+      await move.untilOver();
+    } finally {
+      shaped.end();
+    }
+  };
+  const goDyingThere = atTarget === null ? go : () => dyingAt(to, atTarget, go);
+  await (atSource === null ? goDyingThere() : dyingAt(from, atSource, goDyingThere));
+  await expectWhole();
+  expect(guest.at).toSatisfy((at) => at === from || at === to);
+});

@@ -1,0 +1,83 @@
+/**
+ * A running guest goes from one host to the other and back, asked for by the command line alone, while it writes memory and disk and
+ * beats every millisecond to a place that is neither host. What nobody may notice is looked at from there: one boot, every
+ * beat once, every acknowledged record on the disk, every page as it was last written.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { BeatListener } from "../../guest/beat-listener.ts";
+import { ProbeClient } from "../../guest/probe-client.ts";
+import { connectCloud, type CloudClient } from "../../bench/cloud.ts";
+import { TestLab } from "../../lab/testing.ts";
+import type { InstanceId } from "../../src/lib/ids.ts";
+import { until } from "../until.ts";
+
+const lab = new TestLab();
+let cloud: CloudClient;
+let beats: BeatListener;
+let id: InstanceId;
+let probe: ProbeClient;
+
+async function hostOfIt(): Promise<string> {
+  const { hostId } = await cloud.instance(id);
+  const host = (await cloud.hosts()).find((each) => each.id === hostId);
+  return host?.name ?? "nowhere";
+}
+
+beforeAll(async () => {
+  await lab.start({ hosts: 2 });
+  cloud = connectCloud(lab.home.credentialsFile);
+  beats = await BeatListener.open({ host: lab.plan.guests.edge.ip });
+  const run = ["instance", "run", "--image", "tiny", "--disk-type", "CLOUD_PREMIUM", "--name", "mover", "--wait"];
+  const said = await lab.cli("--json", ...run);
+  id = /ins-[a-z0-9]{8}/.exec(said)?.[0] as InstanceId;
+  const { ip } = await cloud.instance(id);
+  probe = await until("the guest answers", () => ProbeClient.connect(ip), 120_000);
+  await probe.beatStart(lab.plan.guests.edge.ip, beats.port);
+  await probe.dirtyStart({ mib: 32, rateMiBps: 8 });
+  await probe.recordsStart(5_000);
+});
+afterAll(async () => {
+  probe?.close();
+  await beats?.close();
+  await lab.destroy();
+});
+
+it("moves to the other host and back, and is not felt", async () => {
+  const { bootId } = await probe.info();
+  for (let turn = 0; turn < 2; turn++) {
+    const from = await hostOfIt();
+    const to = from === "host1" ? "host2" : "host1";
+    const before = await probe.recordsStatus();
+    await lab.cli("instance", "migrate", id, "--to", to, "--wait");
+    expect(await hostOfIt()).toBe(to);
+    expect(lab.guestsOf(id).map(({ host }) => host)).toEqual([to]);
+    // The very connection that was open before goes on.
+    expect((await probe.info()).bootId).toBe(bootId);
+    expect(await probe.checksum()).toMatchObject({ pages: 8192 });
+    expect((await probe.recordsStatus()).acked).toBeGreaterThan(before.acked);
+    const left = join(lab.home.hostDir(from), "state/instances", id);
+    await until("its former host has nothing of it", () => !existsSync(left), 30_000);
+    expect((await cloud.instance(id)).state).toBe("RUNNING");
+  }
+  const { bootIds, repeated, gaps } = await beats.report();
+  expect(bootIds).toEqual([bootId]);
+  expect(repeated).toBe(0);
+  process.stdout.write(`longest silence of the beat over two moves: ${gaps?.max.toFixed(0)} ms\n`);
+});
+
+it("is like any other instance afterwards: stops, starts, and its records are there", async () => {
+  const { acked } = await probe.recordsStop();
+  expect(acked).toBeGreaterThan(0);
+  await lab.cli("instance", "reboot", id, "--wait");
+  const { ip } = await cloud.instance(id);
+  const again = await until("the guest answers", () => ProbeClient.connect(ip), 120_000);
+  const { boots } = await again.info();
+  expect(boots).toBe(2);
+  again.close();
+  await lab.cli("instance", "terminate", id, "--yes", "--wait");
+  for (const host of ["host1", "host2"]) {
+    expect(existsSync(join(lab.home.hostDir(host), "state/instances", id))).toBe(false);
+  }
+});

@@ -1,0 +1,308 @@
+/**
+ * What tests of a running guest's move stand on: two real hosts (two Computes, two libvirtd) with one shared folder on one underlay, a
+ * machine outside, guests that boot there, and VStation's part in the test's hand (move.ts).
+ */
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll } from "vitest";
+import { noLimits } from "../../../src/api/agent-storage.ts";
+import type { Peer, WantedInstance } from "../../../src/api/agent.ts";
+import { sharedMark } from "../../../src/compute/storage/disk-files.ts";
+import { newId, type InstanceId } from "../../../src/lib/ids.ts";
+import { UndoStack } from "../../../src/lib/undo.ts";
+import { until } from "../../until.ts";
+import { ComputeBed } from "./compute-bed.ts";
+import type { TestUnderlay } from "./compute-host.ts";
+import type { FakeVstation } from "./fake-vstation.ts";
+import { GuestShell } from "./guest-shell.ts";
+import { Move, type Place } from "./move.ts";
+import { Outside } from "./outside.ts";
+import { testGroup, testSubnet, tinyInstance } from "./wanted-documents.ts";
+
+export const patience = 120_000;
+
+export interface MovingGuest {
+  wanted: Omit<WantedInstance, "generation">;
+  at: Place;
+  bootId: string;
+}
+
+export class MovingBed {
+  readonly here: Place;
+  readonly there: Place;
+  readonly outside: Outside;
+  readonly underlay: TestUnderlay;
+  readonly vstation: FakeVstation;
+  readonly #shared: string;
+  readonly #undo: UndoStack;
+  readonly #guests: MovingGuest[] = [];
+  #shells = 0;
+
+  private constructor(
+    { here, there, outside, shared }: Pick<MovingBed, "here" | "there" | "outside"> & { shared: string },
+    bed: ComputeBed,
+    undo: UndoStack,
+  ) {
+    this.#shared = shared;
+    this.underlay = bed.underlay;
+    this.vstation = bed.vstation;
+    this.here = here;
+    this.there = there;
+    this.outside = outside;
+    this.#undo = undo;
+  }
+
+  static async begin(): Promise<MovingBed> {
+    const undo = new UndoStack();
+    try {
+      const shared = mkdtempSync(join(tmpdir(), "vstation-shared-"));
+      undo.push("shared", () => rmSync(shared, { recursive: true }));
+      writeFileSync(join(shared, sharedMark), "");
+      const bed = await ComputeBed.begin();
+      undo.push("bed", () => bed.end());
+      const start = async (number: number): Promise<Place> => {
+        const place = await bed.host({ number, sharedDir: shared });
+        place.host.startCompute();
+        return place;
+      };
+      const [here, there] = [await start(1), await start(2)];
+      for (const { session } of [here, there]) {
+        const isReady = () => session.check("libvirt") === "ok" && session.check("migration") === "ok";
+        await until("libvirt to answer, and QEMU to have a certificate", isReady, patience);
+      }
+      const outside = new Outside(bed.underlay);
+      undo.push("outside", () => outside.remove());
+      return new MovingBed({ here, there, outside, shared }, bed, undo);
+    } catch (error) {
+      await undo.unwind(() => undefined);
+      throw error;
+    }
+  }
+
+  async end(): Promise<void> {
+    const failures: string[] = [];
+    await this.#undo.unwind((name, error) => failures.push(`${name}: ${String(error)}`));
+    if (failures.length > 0) throw new Error(failures.join("; "));
+  }
+
+  get places(): readonly [Place, Place] {
+    return [this.here, this.there];
+  }
+
+  /** A guest that has booted, on the shared folder. */
+  async boot(at: Place, changes: Parameters<typeof tinyInstance>[0] = {}): Promise<MovingGuest> {
+    const systemDisk = { id: newId("disk"), sizeGiB: 2, driver: "shared", limits: noLimits } as const;
+    const wanted = tinyInstance({ systemDisk, ...changes });
+    at.session.want(wanted);
+    await at.session.untilPhase(wanted.id, "running", patience);
+    const log = `${at.host.stateDir}/instances/${wanted.id}/console-1.log`;
+    await until("the guest to have booted", () => readFileSync(log, "latin1").includes("tiny: ready"), patience);
+    const guest = { wanted, at, bootId: "" };
+    guest.bootId = await this.readBootId(guest);
+    this.#guests.push(guest);
+    this.tellPeers();
+    this.outside.knows(this.peers());
+    return guest;
+  }
+
+  async removeGuests(): Promise<void> {
+    for (const { wanted, at } of this.#guests.splice(0)) {
+      at.session.want({ ...wanted, power: { state: "gone" } });
+      await at.session.untilPhase(wanted.id, "gone", patience);
+      at.session.forget(wanted.id);
+    }
+  }
+
+  /** Its system disk, where both hosts have it. */
+  diskOf({ wanted }: MovingGuest): string {
+    return join(this.#shared, "disks", `${wanted.spec.systemDisk.id}.qcow2`);
+  }
+
+  /** What the hosts' programs have said of the guests that stand now: why a test failed is in it, or nowhere. */
+  said(): string {
+    return this.places
+      .flatMap(({ host }) => {
+        const parts = [
+          `== ${host.name}, Compute's warnings`,
+          ...host.computeLog().split("\n").filter(isWarning).slice(-20),
+        ];
+        const logs = ["libvirtd", ...this.#guests.map(({ wanted: { id } }) => `qemu/${id}`)];
+        const tails = logs.map((log) => `echo '== ${host.name}, ${log}'; tail -n 20 /var/log/libvirt/${log}.log`);
+        try {
+          parts.push(host.sh(`(${tails.join("; ")}) 2>&1 || true`));
+        } catch (error) {
+          parts.push(`== ${host.name} tells nothing: ${String(error)}`);
+        }
+        return parts;
+      })
+      .join("\n");
+  }
+
+  shellOf({ wanted, at }: MovingGuest): Promise<GuestShell> {
+    return GuestShell.open(at.session, wanted.id, `shell-${++this.#shells}`);
+  }
+
+  async readBootId(guest: MovingGuest): Promise<string> {
+    return (await (await this.shellOf(guest)).run("cat /proc/sys/kernel/random/boot_id")).trim();
+  }
+
+  peers(): Peer[] {
+    const members = this.#guests.flatMap(({ wanted, at }) =>
+      wanted.spec.nics.map(({ ip, mac }) => ({
+        ...{ subnetId: testSubnet.id, ip, mac, vtep: at.host.address },
+        ...{ name: wanted.spec.hostname, groupIds: [testGroup.id] },
+      })),
+    );
+    return [this.outside.peer, ...members];
+  }
+
+  tellPeers(): void {
+    for (const { session } of this.places) session.setPeers(this.peers());
+  }
+
+  move(guest: MovingGuest, to: Place, how?: Move["how"]): Move {
+    const moved = (): void => {
+      guest.at = to;
+      guest.wanted = { ...guest.wanted, epoch: guest.wanted.epoch + 1 };
+      this.tellPeers();
+    };
+    return new Move(guest.wanted, guest.at, to, moved, how);
+  }
+
+  qemus(id: InstanceId): (number | undefined)[] {
+    return this.places.map(({ host }) => host.qemuPid(id));
+  }
+
+  /** It runs in one place, the one that VStation knows, is the same as ever, and answers there. */
+  async expectWhole(guest: MovingGuest): Promise<void> {
+    const { id } = guest.wanted;
+    await guest.at.session.untilPhase(id, "running", patience);
+    const seen = guest.at.session.seen.get(id);
+    assert.equal(seen?.epoch, guest.wanted.epoch);
+    assert.ok(seen.phase.is === "running" && seen.phase.incarnation === 1);
+    const runs = this.qemus(id).map((pid) => pid !== undefined);
+    assert.deepEqual(
+      runs,
+      this.places.map((place) => place === guest.at),
+    );
+    assert.equal(await this.readBootId(guest), guest.bootId);
+    this.outside.knows(this.peers());
+    assert.equal(await this.outside.pings(addressOf(guest), 5), 5);
+  }
+
+  /** Nothing is left of it at this host, by the system's own tools. */
+  async expectNotAt({ host, session }: Place, { wanted }: MovingGuest): Promise<void> {
+    const { id } = wanted;
+    const [nic] = wanted.spec.nics;
+    const left = [
+      `ls -d ${host.stateDir}/instances/${id} ${host.stateDir}/wanted/instances/${id}.json`,
+      `ls /run/vstation/consoles/${id}.sock /etc/libvirt/qemu/${id}.xml /run/libvirt/qemu/${id}.*`,
+      `grep -l ${nic?.ip} /run/vstation/network/*/hosts/*`,
+      `ip -o link | grep t0-${id.slice(4)}`,
+      `bridge -d link show dev vx-test0001 | grep 'hairpin on'`,
+      `nft list table bridge vstation | grep ${nic?.mac}`,
+      `pgrep -f 'guest[=]${id},'`,
+    ].join("; ");
+    const found = () => host.sh(`(${left}) 2>/dev/null || true`).trim();
+    await until("nothing to be left at the former host", () => found() === "", 60_000).catch((error: unknown) => {
+      throw new Error(found(), { cause: error });
+    });
+    session.sendWhole();
+    await until("the former host to speak of it no more", () => !session.seen.has(id), 60_000);
+  }
+
+  /** The two hosts do not hear each other any more; everybody else hears them. `what`: only this of what they send, in nftables' words. */
+  cut(what = ""): { mend(): void } {
+    const chain = "{ type filter hook input priority -400 ; policy accept ; }";
+    for (const { host } of this.places) {
+      const others = this.places.filter((place) => place.host !== host).map((place) => place.host.address);
+      const rule = `add rule inet cut in ip saddr { ${others.join(", ")} } ${what} drop`;
+      host.sh(`nft 'add table inet cut; add chain inet cut in ${chain}; ${rule}'`);
+    }
+    return { mend: () => this.places.forEach(({ host }) => host.sh("nft delete table inet cut")) };
+  }
+
+  /** The copy takes long enough for something to happen in it. */
+  slowly(rate = "24mbit"): { end(): void } {
+    for (const { host } of this.places) {
+      host.sh(`tc qdisc replace dev eth0 root tbf rate ${rate} burst 32k latency 100ms`);
+    }
+    return { end: () => this.places.forEach(({ host }) => host.sh("tc qdisc del dev eth0 root || true")) };
+  }
+}
+
+const isWarning = (line: string): boolean => /"level":(40|50|60)/.test(line);
+
+export const addressOf = ({ wanted }: MovingGuest): string => wanted.spec.nics[0]?.ip ?? "";
+
+export const inTheCopy = (move: Move): Promise<void> =>
+  move.until(
+    "the copy to be under way",
+    () => move.source?.is === "copying" && (move.source.progress?.sentBytes ?? 0) > 0,
+  );
+
+export const back = async ({ session }: Place): Promise<void> => {
+  await until("hello", () => session.hello !== null, patience);
+};
+
+/** Compute of that host will stop itself at that point, once, and go on when it is told to. */
+export async function stoppingAt(place: Place, name: string): Promise<{ isThere(): boolean; goOn(): Promise<void> }> {
+  const { host, session } = place;
+  const marker = join(host.dir, `stopped-${name}`);
+  await host.killCompute("SIGTERM");
+  session.hello = null;
+  host.startCompute({ VSTATION_CRASH_AT: name, VSTATION_CRASH_ONCE: marker, VSTATION_CRASH_BY: "SIGSTOP" });
+  await back(place);
+  return { isThere: () => existsSync(marker), goOn: () => host.continueCompute() };
+}
+
+/** Compute of that host is kept running, and dies once at that point while `work` is done. */
+export async function dyingAt<T>(place: Place, name: string, work: () => Promise<T>): Promise<T> {
+  const { host, session } = place;
+  const marker = join(host.dir, `died-${name}`);
+  await host.killCompute("SIGTERM");
+  session.hello = null;
+  const supervised = host.superviseCompute({ VSTATION_CRASH_AT: name, VSTATION_CRASH_ONCE: marker });
+  try {
+    await back(place);
+    const result = await work();
+    await until(`${name} to be passed`, () => existsSync(marker));
+    await until("Compute to be back", () => session.socket !== null, patience);
+    return result;
+  } finally {
+    await supervised.stop();
+    session.hello = null;
+    host.startCompute();
+    await back(place);
+  }
+}
+
+/** Kills it, and brings it back as its supervisor would. */
+export async function restartCompute(place: Place): Promise<void> {
+  await place.host.killCompute();
+  place.session.hello = null;
+  place.host.startCompute();
+  await back(place);
+}
+
+/** The same of its libvirtd. */
+export async function restartLibvirtd({ host }: Place): Promise<void> {
+  await host.signalLibvirtd("SIGKILL");
+  await host.startLibvirtd();
+}
+
+/** One bed for a file of tests, with no guest on it after each of them; `ready` hears of it before the first. */
+export function movingBedForAll(ready: (bed: MovingBed) => void): void {
+  let bed: MovingBed | undefined;
+  beforeAll(async () => {
+    bed = await MovingBed.begin();
+    ready(bed);
+  }, 240_000);
+  afterAll(() => bed?.end(), 120_000);
+  afterEach(({ task }) => {
+    if (task.result?.state === "fail") process.stderr.write(`${task.name}\n${bed?.said() ?? ""}\n`);
+    return bed?.removeGuests();
+  });
+}

@@ -1,0 +1,85 @@
+/** What a dry run of a move says, as VStation sees it: real PostgreSQL, a real VStation, simulated hosts that say what they are told to. */
+import { expect, it } from "vitest";
+import type { MigrationPlanWire } from "../../src/api/native/migrations.ts";
+import type { HostId, InstanceId } from "../../src/lib/ids.ts";
+import type { SimHost } from "../../src/sim/host.ts";
+import { until } from "../until.ts";
+import { inState, show, stop } from "./support/cloud.ts";
+import { simulatedMoves } from "./support/simulated-moves.ts";
+import type { TestVstation } from "./support/vstation.ts";
+
+const mib = 2 ** 20;
+let vstation: TestVstation;
+let source: SimHost;
+let target: SimHost;
+
+const { subject } = simulatedMoves((world) => ({ vstation, source, target } = world));
+
+const plan = (id: InstanceId, to: HostId | null = null): Promise<MigrationPlanWire> =>
+  vstation.native.call("instanceMigratePlan", { params: { id }, request: { to } });
+const codes = async (id: InstanceId, to: HostId | null = null): Promise<string[]> =>
+  (await plan(id, to)).refusals.map(({ code }) => code);
+
+it("names the target, what was measured and what that comes to, and changes nothing", async () => {
+  const id = await subject();
+  source.preflight.link = { bytesPerSecond: 100 * mib, roundTripMs: 0.5 };
+  source.preflight.dirty = [
+    { ms: 500, bytes: 40 * mib },
+    { ms: 1_000, bytes: 80 * mib },
+  ];
+  const before = await show(vstation.native, id);
+  const { generation } = before;
+  const told = await plan(id);
+  expect(told).toMatchObject({
+    ...{ instanceId: id, sourceHostId: source.id, targetHostId: target.id, chosen: "best_fit", refusals: [] },
+    ...{ memoryBytes: 1024 * mib, imageHere: true, link: source.preflight.link, samples: source.preflight.dirty },
+    prediction: { verdict: { is: "brake" } },
+  });
+  expect(told.prediction?.curve.bytesPerSecond).toBeGreaterThan(78 * mib);
+  expect(told.prediction?.curve.bytesPerSecond).toBeLessThan(84 * mib);
+  source.preflight.dirty = [{ ms: 1_000, bytes: 0 }];
+  expect((await plan(id, target.id)).prediction).toMatchObject({
+    verdict: { is: "converges" },
+    rounds: 1,
+    pauseMs: 20,
+  });
+  expect(await show(vstation.native, id)).toMatchObject({ hostId: source.id, epoch: 1, generation, state: "RUNNING" });
+  expect((await vstation.native.call("migrationList", {})).total).toBe(0);
+  const { hosts } = await vstation.native.call("hostList", {});
+  expect(hosts.find((host) => host.id === target.id)?.used.instances).toBe(0);
+});
+
+it("says every reason against it, of VStation's own and of both hosts, and a real move would give the first", async () => {
+  const id = await subject();
+  await vstation.native.call("hostModify", { params: { id: target.id }, request: { cordoned: true } });
+  source.preflight.asSource = { busy: "QEMU is copying a disk of it", blocked: ["a device", "another"] };
+  target.preflight.asTarget = { freeBytes: mib, cpuFeatures: ["avx2"], nowMs: Date.now() + 3_600_000 };
+  expect(await codes(id, target.id)).toEqual([
+    "HostCordoned",
+    "MigrationGuestBusy",
+    "MigrationGuestBlocked",
+    "MigrationGuestBlocked",
+    "MigrationCpuDiffers",
+    "MigrationMemoryMissing",
+    "MigrationClockDiffers",
+  ]);
+  await expect(
+    vstation.native.call("instanceMigrate", { params: { id }, request: { to: target.id } }),
+  ).rejects.toMatchObject({ code: "HostCordoned" });
+});
+
+it("has no target where there is none, and goes on without a host that does not answer", async () => {
+  const id = await subject();
+  expect(await codes(id, source.id)).toEqual(["MigrationSameHost"]);
+  await target.disconnect();
+  await until("VStation knows", async () => {
+    const host = await vstation.native.call("hostGet", { params: { id: target.id } });
+    return host.state !== "ready";
+  });
+  const told = await plan(id, target.id);
+  expect(told.refusals.map(({ code }) => code)).toEqual(["HostUnreachable"]);
+  expect(told).toMatchObject({ targetHostId: target.id, memoryBytes: 1024 * mib, link: null, prediction: null });
+  await stop(vstation.native, [id]);
+  await inState(vstation, [id], "STOPPED");
+  expect(await codes(id)).toContain("WrongState");
+});
