@@ -5,6 +5,7 @@
  */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { defaultCeilingMs } from "../../src/core/migration/policy.ts";
+import { MainThread } from "./support/main-thread.ts";
 import type { Move, Place } from "./support/move.ts";
 import {
   dyingAt,
@@ -97,6 +98,20 @@ test("a way between the two that is cut meanwhile, twice, only takes longer", as
       from.host.sh(`ip route del blackhole ${to.host.address}`);
       await move.until("it to flow again", () => !broken(), patience);
     }
+  });
+  expect(end).toEqual({ as: "SUCCEEDED" });
+});
+
+test("the way is mended also while QEMU's main thread at the target waits for memory that is missing", async () => {
+  const { end } = await moved(async (move, from, to) => {
+    from.host.sh(`ip route add blackhole ${to.host.address}`);
+    const broken = (): boolean => move.source?.is === "feeding" && move.source.broken;
+    await move.until("the source to see that nothing flows", broken, patience);
+    const held = await MainThread.hold(to, guest.wanted.id);
+    from.host.sh(`ip route del blackhole ${to.host.address}`);
+    await move.until("it to flow again", () => !broken(), patience);
+    expect(held.isFree).toBe(false);
+    await held.release();
   });
   expect(end).toEqual({ as: "SUCCEEDED" });
 });

@@ -2,18 +2,23 @@
  * How a guest fares that is in two halves by post-copy: at the source whether QEMU sends the rest, at the target whether all is there, and another way
  * for it where the first one broke. Where QEMU does not say it, nothing is known, and nothing is done.
  */
+import { performance } from "node:perf_hooks";
 import type { Feed } from "../../core/migration/source.ts";
 import type { TargetSituation } from "../../core/migration/target.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
 import type { Hypervisor } from "../hypervisor.ts";
-import type { InstanceId } from "../../lib/ids.ts";
+import { sleep } from "../../lib/retry.ts";
 import { messageOf } from "../vm/failures.ts";
 import type { Looked } from "./look.ts";
-import { askMonitor } from "./monitor.ts";
+import type { Monitor } from "./monitor.ts";
 
 type Libvirt = Pick<Hypervisor, "qmp">;
 
 const askMs = 3_000;
+/** The end of a connection is sent again after at most twice the time that the cable was cut. */
+const seesMs = 6_000;
+const pausedMs = 3_000;
+const seesEveryMs = 200;
 /** libvirt's own, for memory of guests that come. */
 export const portsForMemory = { first: 49_152, count: 64 };
 const inPostcopy: ReadonlySet<unknown> = new Set([
@@ -38,10 +43,10 @@ export async function feedOf(libvirt: Libvirt, { domain, guest }: Looked): Promi
 }
 
 /** By QEMU alone: libvirt's word for it may be an older one. */
-export async function memoryOf(id: InstanceId, { guest }: Looked): Promise<TargetSituation["memory"]> {
+export async function memoryOf(monitor: Monitor, { guest }: Looked): Promise<TargetSituation["memory"]> {
   if (guest === "unknown" || guest === "off") return "unknown";
   try {
-    const { status } = await askMonitor(id, "query-migrate");
+    const status = await monitor.status();
     if (status === "completed") return "whole";
     if (status === "postcopy-paused") return "missing";
     return inPostcopy.has(status) ? "coming" : "unknown";
@@ -51,22 +56,37 @@ export async function memoryOf(id: InstanceId, { guest }: Looked): Promise<Targe
 }
 
 /**
- * Another way for the memory of a guest that runs here, in place of one that broke; QEMU may not know yet that it did. The guest runs on meanwhile.
+ * Another way for the memory of a guest that runs here, in place of one that broke. The guest runs on meanwhile.
+ *
+ * QEMU sees by itself that the way broke as soon as the source's end of it reaches this host, which is about now: the source has given it up before it
+ * asks. To be told so in that moment ends QEMU 10.0 (`migrate-pause` reads the file that the thread beside it closes), so it is told
+ * only when it has not seen it for some time.
  */
-export async function listenAnew(id: InstanceId, address: string): Promise<{ uri: string }> {
-  const { status } = await askMonitor(id, "query-migrate");
-  if (status === "postcopy-active" || status === "postcopy-recover") await askMonitor(id, "migrate-pause");
+export async function listenAnew(monitor: Monitor, address: string): Promise<{ uri: string }> {
+  if (!(await seesTheBreak(monitor, seesMs))) {
+    await monitor.command("migrate-pause");
+    await seesTheBreak(monitor, pausedMs);
+  }
   const from = Math.floor(Math.random() * portsForMemory.count);
   for (let tried = 0; ; tried++) {
     const port = portsForMemory.first + ((from + tried) % portsForMemory.count);
     const uri = `tcp:${address}:${port}`;
     try {
-      await askMonitor(id, "migrate-recover", { uri });
+      await monitor.command("migrate-recover", { uri });
       return { uri };
     } catch (error) {
       if (!/in use/i.test(messageOf(error)) || tried === portsForMemory.count) throw error;
     }
   }
+}
+
+async function seesTheBreak(monitor: Monitor, patienceMs: number): Promise<boolean> {
+  const until = performance.now() + patienceMs;
+  while ((await monitor.status()) !== "postcopy-paused") {
+    if (performance.now() > until) return false;
+    await sleep(seesEveryMs);
+  }
+  return true;
 }
 
 /** No memory goes from here to anywhere, nor will: there is no guest, or it runs and is not copied. */

@@ -34,7 +34,7 @@ import { listenForProbe } from "./probe.ts";
 import { isNotTrusted } from "./qemu-certificate.ts";
 import { Fetch } from "./fetch.ts";
 import { listenAnew } from "./memory.ts";
-import { withMonitor } from "./monitor.ts";
+import { withMonitor, type Monitor } from "./monitor.ts";
 import { decoded, encoded, hushMs, phases } from "./source-attempt.ts";
 import { refused, type PeerAnswer, type PeerAsk } from "./wire.ts";
 
@@ -43,6 +43,7 @@ export interface TargetAttemptOptions {
   readonly identity: () => Identity | undefined;
   readonly transport: () => Promise<MigrationTransport>;
   readonly underlayAddress: string;
+  readonly monitor: Monitor;
   readonly wanted: WantedMigration & { half: { is: "target" } };
   readonly worker: Worker;
   /** Resolves once it is decided. */
@@ -200,7 +201,7 @@ export class TargetAttempt {
   async #serve(ask: Exclude<PeerAsk, { is: "word" }>, caller: symbol): Promise<PeerAnswer<PeerAsk["is"]>> {
     const { state } = this;
     if (ask.is === "connections") return await this.#connections(ask, caller);
-    if (ask.is === "recover") return await listenAnew(this.#options.wanted.instanceId, this.#options.underlayAddress);
+    if (ask.is === "recover") return await listenAnew(this.#options.monitor, this.#options.underlayAddress);
     if (ask.is === "rest") return await this.#rest(caller);
     if (ask.is === "finish" && this.#fetch !== null) return await this.#runs(this.#fetch, caller);
     if (state.is !== "listening") {

@@ -19,6 +19,7 @@ import { letGo, lookEveryMs, Turns, type Half, type MigrationContext, type Rest 
 import { keepArriving, removeArriving } from "./local-disks.ts";
 import { lookAt, unseen, type Looked } from "./look.ts";
 import { memoryOf } from "./memory.ts";
+import { Monitor } from "./monitor.ts";
 import { keep } from "./records.ts";
 import { TargetAttempt } from "./target-attempt.ts";
 
@@ -33,6 +34,8 @@ export class TargetHalf implements Half {
   readonly #m: MigrationContext;
   readonly #worker: Worker;
   readonly #turns: Turns;
+  /** Of a guest that comes by post-copy. */
+  readonly #monitor: Monitor;
   #wanted: Wanted;
   #named: boolean;
   #record: TargetRecord | null;
@@ -53,6 +56,7 @@ export class TargetHalf implements Half {
     m.context.network.place(wanted.instanceId, {
       is: record?.stage === "arrived" || record?.stage === "fetching" ? "arrived" : "coming",
     });
+    this.#monitor = new Monitor(wanted.instanceId, () => this.wake());
     // Compute may have died before it was right.
     if (record?.stage === "arrived") this.#correctClock();
     this.#turns = new Turns(
@@ -81,6 +85,7 @@ export class TargetHalf implements Half {
 
   async stop(): Promise<void> {
     this.#attempt?.abandon();
+    this.#monitor.close();
     await this.#turns.stop();
   }
 
@@ -90,7 +95,7 @@ export class TargetHalf implements Half {
     // Anew, and not from before the look: a finish that began meanwhile forbids everything.
     const now = this.#attempt?.state ?? null;
     const looked = this.#attempt?.ran && !this.#isFetching ? running : now === attempt ? seen : unseen;
-    const memory = this.#isFetching ? await memoryOf(this.#wanted.instanceId, looked) : "unknown";
+    const memory = this.#isFetching ? await memoryOf(this.#monitor, looked) : "unknown";
     const { step, say } = decideTarget({
       wish: this.#named ? this.#wanted.wish : "over",
       record: this.#record,
@@ -175,6 +180,7 @@ export class TargetHalf implements Half {
         return unreachable(step);
     }
     this.#attempt?.abandon();
+    this.#monitor.close();
     await letGo(this.#m, this.#wanted, { worker: this.#worker, turns: this.#turns });
     return "wait";
   }
@@ -191,6 +197,7 @@ export class TargetHalf implements Half {
         return;
       case "committed":
         crashPoint("migration.postcopy.committed-written");
+        await this.#openMonitor();
         return this.#attempt?.committed();
       case "fetching":
         crashPoint("migration.postcopy.fetching-written");
@@ -212,6 +219,18 @@ export class TargetHalf implements Half {
     }
   }
 
+  /** While QEMU is certain to answer; a guest whose memory comes without a break does without it. */
+  async #openMonitor(): Promise<void> {
+    try {
+      await this.#monitor.open();
+    } catch (error) {
+      this.#m.context.log.warn(
+        { err: error, migration: this.#wanted.id },
+        "the QEMU of a guest that comes is not reached",
+      );
+    }
+  }
+
   /** In the background: the guest's agent may take its time, or not be there. */
   #correctClock(): void {
     const { libvirt, nowMs, log } = this.#m.context;
@@ -227,6 +246,7 @@ export class TargetHalf implements Half {
       identity,
       transport,
       underlayAddress,
+      monitor: this.#monitor,
       wanted: this.#wanted,
       worker: this.#worker,
       word: (released) => this.#word(released),

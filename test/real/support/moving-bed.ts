@@ -178,7 +178,11 @@ export class MovingBed {
   /** It runs in one place, the one that VStation knows, is the same as ever, and answers there. */
   async expectWhole(guest: MovingGuest): Promise<void> {
     const { id } = guest.wanted;
-    await guest.at.session.untilPhase(id, "running", patience);
+    await guest.at.session.untilPhase(id, "running", patience).catch((error: unknown) => {
+      throw new Error(`${id} does not run; its QEMUs and its console have last said:\n${this.#lastWords(guest)}`, {
+        cause: error,
+      });
+    });
     const seen = guest.at.session.seen.get(id);
     assert.equal(seen?.epoch, guest.wanted.epoch);
     assert.ok(seen.phase.is === "running" && seen.phase.incarnation === 1);
@@ -190,6 +194,14 @@ export class MovingBed {
     assert.equal(await this.readBootId(guest), guest.bootId);
     this.outside.knows(this.peers());
     assert.equal(await this.outside.pings(addressOf(guest), 5), 5);
+  }
+
+  #lastWords({ wanted: { id } }: MovingGuest): string {
+    const said = this.places.map(({ host }) => {
+      const files = [`/var/log/libvirt/qemu/${id}.log`, `${host.stateDir}/instances/${id}/console-1.log`];
+      return host.sh(`tail -v -n 8 ${files.join(" ")} 2>&1 || true`);
+    });
+    return said.join("\n");
   }
 
   /** Nothing is left of it at this host, by the system's own tools. */
