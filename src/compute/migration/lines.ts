@@ -1,14 +1,15 @@
 /**
  * JSON lines over one TLS connection between two Computes: bounded, one object a line. An empty line is a beat: each side sends one
- * every half second and gives the connection up when it has counted four beats of its own without a byte from the other, so a cut
- * cable is noticed in about two seconds, and a process that was itself held up accuses nobody.
+ * every half second and gives the connection up when it has counted twelve beats of its own without a byte from the other, so a cut
+ * cable is noticed in about six seconds, and a process that was itself held up accuses nobody. Sooner would end moves for no other reason
+ * than that the other host was busy; the guest runs meanwhile.
  */
 import type { TLSSocket } from "node:tls";
 import { Failure } from "../../lib/errors.ts";
 import { notTrusted } from "./qemu-certificate.ts";
 
 const beatMs = 500;
-const silentBeats = 4;
+const silentBeats = 12;
 /** A definition and libvirt's cookie, with room to spare. */
 const longestLine = 1_048_576;
 
