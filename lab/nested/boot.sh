@@ -46,7 +46,7 @@ echo 0 > /proc/sys/kernel/panic_on_rcu_stall
 
 tini -s -g -- sh "$HOST_SERVICES" &
 services=$!
-sh "$HOST_GO_ON" >> "$dir/log/go-on.log" 2>&1 &
+sh "$HOST_RESET" >> "$dir/log/reset.log" 2>&1 &
 
 # The power button: the kernel tells of it as of a key.
 button=

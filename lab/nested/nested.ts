@@ -126,7 +126,7 @@ export async function prepareNested(
     HOST_MODULES: join(kernel.folder, "lib/modules", kernel.release),
     HOST_BOOT: join(import.meta.dirname, "boot.sh"),
     HOST_SERVICES: join(import.meta.dirname, "../host/services.sh"),
-    HOST_GO_ON: join(import.meta.dirname, "go-on.sh"),
+    HOST_RESET: join(import.meta.dirname, "reset.sh"),
     HOST_NODE: join(root, "node_modules/.bin/node"),
     HOST_COMPUTE: join(root, "src/compute/main.ts"),
     HOST_SETTINGS: settings,

@@ -23,6 +23,7 @@ import type { TrackedNic } from "../network/connections.ts";
 import type { ReadySwitch } from "../network/switch.ts";
 import { messageOf } from "../vm/failures.ts";
 import { ConnectionCarrier } from "./connections.ts";
+import { decoded, encoded, withoutPreempt } from "./cookie.ts";
 import type { PeerLink } from "./dial.ts";
 import { foretell } from "./foretell.ts";
 import { armBrake, disarmBrake } from "./levers.ts";
@@ -194,7 +195,8 @@ export class SourceAttempt {
     const options = phases(transport, this.#options.disks, { destinationXml: xml, ...named }, { braked, postcopy });
     const begun = await half.migrateBegin(domain, options);
     crashPoint("migration.source.begun");
-    const prepared = await link.ask({ is: "prepare", cookie: encoded(begun.cookie), transport, postcopy }, askMs);
+    const one = postcopy ? withoutPreempt : (cookie: Uint8Array): Uint8Array => cookie;
+    const prepared = await link.ask({ is: "prepare", cookie: encoded(one(begun.cookie)), transport, postcopy }, askMs);
     crashPoint("migration.source.prepared");
     story.step("prepared");
     const prediction = await foretold;
@@ -207,7 +209,7 @@ export class SourceAttempt {
     this.#leaving = leaving;
     let cookie: Uint8Array;
     try {
-      const to = { cookie: decoded(prepared.cookie), uri: prepared.uri ?? undefined };
+      const to = { cookie: one(decoded(prepared.cookie)), uri: prepared.uri ?? undefined };
       cookie = await half.migratePerform(domain, to, { ...options, deadlineMs: performMs });
     } finally {
       clearTimeout(this.#handOver);
@@ -356,12 +358,4 @@ export class SourceAttempt {
     const reason = isNotTrusted(why) ? "not_trusted" : lost ? "link_lost" : "copy_failed";
     return { reason, message: messageOf(why) };
   }
-}
-
-export function encoded(cookie: Uint8Array): string {
-  return Buffer.from(cookie).toString("base64");
-}
-
-export function decoded(text: string): Uint8Array {
-  return Buffer.from(text, "base64");
 }

@@ -27,6 +27,7 @@ import type { Context } from "../vm/context.ts";
 import { isOutcomeUnknown, messageOf } from "../vm/failures.ts";
 import { domainUuid } from "../vm/mark.ts";
 import type { Worker } from "../vm/worker.ts";
+import { decoded, encoded } from "./cookie.ts";
 import { targetFacts } from "./facts.ts";
 import { PeerListener } from "./listen.ts";
 import { targetsOf } from "./local-disks.ts";
@@ -35,7 +36,7 @@ import { isNotTrusted } from "./qemu-certificate.ts";
 import { Fetch } from "./fetch.ts";
 import { listenAnew } from "./memory.ts";
 import { withMonitor, type Monitor } from "./monitor.ts";
-import { decoded, encoded, hushMs, phases } from "./source-attempt.ts";
+import { hushMs, phases } from "./source-attempt.ts";
 import { refused, type PeerAnswer, type PeerAsk } from "./wire.ts";
 
 export interface TargetAttemptOptions {
