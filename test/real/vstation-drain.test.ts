@@ -6,9 +6,11 @@ import { afterEach, describe, expect, it } from "vitest";
 import type { MigrationWire } from "../../src/api/native/migrations.ts";
 import type { HostWire } from "../../src/api/native/resources.ts";
 import type { HostId, InstanceId, MigrationId } from "../../src/lib/ids.ts";
+import { sleep } from "../../src/lib/retry.ts";
 import type { SimHost } from "../../src/sim/host.ts";
+import { noFaults } from "../../src/sim/machine.ts";
 import { until } from "../until.ts";
-import { inState, run, show, start, stop } from "./support/cloud.ts";
+import { inState, reboot, run, show, start, stop } from "./support/cloud.ts";
 import { readyHost } from "./support/network.ts";
 import { vstationForEach } from "./support/vstation-for.ts";
 import type { TestVstation } from "./support/vstation.ts";
@@ -191,6 +193,72 @@ describe("a drain", () => {
     expect((await show(vstation.native, id)).hostId).toBe(target?.id);
   });
 
+  it("waits for a guest that begins anew at present, and asks for its move once", async () => {
+    const [id] = await guests(1);
+    if (id === undefined) throw new Error("no id");
+    await targets(1);
+    const machine = source.machines.get(id);
+    if (machine === undefined) throw new Error("no machine");
+    machine.faults = { ...noFaults, frozen: true };
+    await reboot(vstation.native, [id], "hard");
+    await drain();
+    await until("it says why", async () => (await hostOf(source.id)).drain?.left[0]?.reason?.code === "WrongState");
+    await drainIs(source.id, { queued: 1, stuck: 0 });
+    // Several looks of the queue.
+    await sleep(3_000);
+    expect(await migrations()).toMatchObject([{ phase: "queued", request: { waitsFor: { code: "WrongState" } } }]);
+    machine.faults = noFaults;
+    source.move();
+    await drainIs(source.id, { moved: 1, queued: 0, moving: 0 });
+  });
+
+  it("is not over while a guest that was asked to stop still runs", async () => {
+    const [id] = await guests(1);
+    if (id === undefined) throw new Error("no id");
+    await targets(1);
+    const machine = source.machines.get(id);
+    if (machine === undefined) throw new Error("no machine");
+    machine.faults = { ...noFaults, ignoresPowerButton: true };
+    await stop(vstation.native, [id], "soft");
+    await drain();
+    await drainIs(source.id, { queued: 1, stopped: 0 });
+    await stop(vstation.native, [id], "hard");
+    const over = await drainIs(source.id, { queued: 0, stopped: 1 });
+    expect(over.drain?.left).toMatchObject([{ instanceId: id, is: "stopped" }]);
+  });
+
+  it("is not over while a guest is on its way to it", async () => {
+    const [id] = await guests(1);
+    if (id === undefined) throw new Error("no id");
+    const [target] = await targets(1);
+    if (target === undefined) throw new Error("no target");
+    manual();
+    await begin(id, { to: target.id });
+    await drain(target.id);
+    const coming = await drainIs(target.id, { moving: 1 });
+    expect(coming.drain?.left).toMatchObject([{ instanceId: id, is: "moving" }]);
+  });
+
+  it("goes on with the others while one waits for a host that is out of reach", async () => {
+    const ids = await guests(3);
+    const [gone] = await targets(2);
+    if (gone === undefined) throw new Error("no target");
+    manual();
+    const waiting: MigrationId[] = [];
+    for (const id of ids) waiting.push(await begin(id, { to: gone.id }));
+    await until("one waits", async () => (await migrations()).some(({ phase }) => phase === "queued"));
+    await gone.disconnect();
+    const flying = (await migrations()).filter(({ phase }) => phase !== "queued");
+    expect(flying).toHaveLength(2);
+    const [last] = (await migrations()).filter(({ phase }) => phase === "queued");
+    for (const { id } of flying)
+      source.halves.say(id, { is: "stayed", reason: "guest_ended", message: "for the test" });
+    await until("it says why", async () => {
+      const found = await vstation.native.call("migrationGet", { params: { id: last?.id ?? waiting[0]! } });
+      return found.request?.waitsFor?.code === "HostUnreachable" || undefined;
+    });
+  });
+
   it("keeps members of a group apart", async () => {
     const { id: groupId } = await vstation.native.call("groupCreate", { request: { name: "apart", affinity: 1 } });
     const [first] = await guests(1, { groupId });
@@ -307,6 +375,28 @@ describe("a try that came to nothing", () => {
     const ended = await becomes(move, { state: "FAILED" });
     expect(ended.request).toMatchObject({ attempt: 3, next: null });
     expect((await migrations({ instanceId: [id] })).every(({ phase }) => phase !== "queued")).toBe(true);
+  });
+
+  it("is the last one when it was called off, however it ends, and so is the wait for the next one", async () => {
+    const [id] = await guests(1);
+    if (id === undefined) throw new Error("no id");
+    await targets(1);
+    manual();
+    const first = await begin(id);
+    await becomes(first, { phase: "preparing" });
+    await fail(first, "link_lost");
+    // The only id that a client was told.
+    const next = await until("the next try", async () => (await becomes(first, {})).request?.next ?? undefined);
+    await vstation.native.call("migrationCancel", { params: { id: first } });
+    await becomes(next, { state: "FAILED", phase: "ended" });
+    expect((await becomes(first, {})).request?.next).toBe(next);
+    const again = await begin(id);
+    await until("its halves", () => source.halves.wanted.has(again));
+    await vstation.native.call("migrationCancel", { params: { id: again } });
+    await fail(again, "link_lost");
+    const ended = await becomes(again, { state: "FAILED", phase: "ended" });
+    expect(ended).toMatchObject({ error: { code: "MigrationLinkLost" }, request: { next: null } });
+    expect(await migrations({ open: "true" })).toEqual([]);
   });
 
   it("is the only one where no other is wanted", async () => {

@@ -79,5 +79,12 @@ const passing: ReadonlySet<string> = new Set([
 
 /** One that waits, and was last told this, needs more than time. */
 export function isStuck(code: string): boolean {
-  return kindOf(code) === "final" && refusalOf(code) !== "passing";
+  return !isNotRunning(code) && kindOf(code) === "final" && refusalOf(code) !== "passing";
 }
+
+/** Its guest starts, ends or begins anew at present: a drain waits for what becomes of it. */
+export function isNotRunning(code: string): boolean {
+  return notRunning.has(code);
+}
+
+const notRunning: ReadonlySet<string> = new Set(["WrongState", "GuestEnded"]);

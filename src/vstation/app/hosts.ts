@@ -2,7 +2,8 @@
 import { randomBytes } from "node:crypto";
 import type { Inventory, Readiness } from "../../api/agent.ts";
 import { failure } from "../../core/failure-codes.ts";
-import { isStuck } from "../../core/migration/retry.ts";
+import { mayRun } from "../../core/instance-state.ts";
+import { isNotRunning, isStuck } from "../../core/migration/retry.ts";
 import { memoryOf } from "../../core/placement.ts";
 import { isFailure, unreachable, type Failure } from "../../lib/errors.ts";
 import type { HostId } from "../../lib/ids.ts";
@@ -156,8 +157,13 @@ function drainView(since: Date, { moved, rows }: DrainRead): DrainView {
     const reason = row.code === null ? null : { code: row.code, message: row.message ?? "" };
     const common = { instanceId: row.instance_id, migrationId: row.migration_id };
     if (row.is_moving) return { ...common, is: "moving", reason: null };
-    if (row.power !== "running") return { ...common, is: "stopped", reason: null };
-    if (row.request_ended === true) return { ...common, is: "stuck", reason };
+    if (row.power !== "running") {
+      // Asked to end, and not yet at its end, or never: it may still run.
+      const runs = row.seen !== null && mayRun(row.seen.is);
+      return { ...common, is: runs ? "queued" : "stopped", reason: null };
+    }
+    const isAskedAgain = reason !== null && isNotRunning(reason.code);
+    if (row.request_ended === true && !isAskedAgain) return { ...common, is: "stuck", reason };
     return { ...common, is: reason !== null && isStuck(reason.code) ? "stuck" : "queued", reason };
   });
   return { since, moved, left };

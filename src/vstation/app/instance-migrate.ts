@@ -22,6 +22,7 @@ import {
   type OpenRequest,
   type QueuedRequest,
 } from "../store/migration-queue.ts";
+import { isDrained } from "../store/host-drain.ts";
 import { networkHoldOf } from "../store/network-hosts.ts";
 import type { AppContext } from "./context.ts";
 import { lookAgain, lookFirst, orderMigration } from "./migration-begin.ts";
@@ -41,6 +42,7 @@ export function instanceMigrate({ store, placer, config }: AppContext): Migratio
     const move = { id, instanceId, groupId: row.group_id, to, avoid, dataDiskGiB };
     return placer.migrate(move, turn, async (tx, fence, target) => {
       const one = await lookAgain(tx, caller, instanceId, dataDiskGiB);
+      if (one.row.group_id !== row.group_id) throw askAgain(instanceId);
       const waiting = await requestLock(tx, instanceId);
       if (waiting?.migration_id !== before?.migration_id) throw askAgain(instanceId);
       // Both hosts are to have its networks, as they are then; see store/network-hosts.ts.
@@ -76,17 +78,20 @@ function planOf(policy: MigrationPolicy, ceilingMs: number | null): { policy: Mi
 
 /** A try whose time has come. Throws as {@link instanceMigrate} does; false: it waits on, or is not there any more. */
 export function migrationTry({ store, placer, config }: Pick<AppContext, "store" | "placer" | "config">) {
-  return async ({ row: request, groupId, move }: QueuedRequest, avoid: readonly HostId[]): Promise<boolean> => {
+  return async ({ row: request, move }: QueuedRequest, avoid: readonly HostId[]): Promise<boolean> => {
     const { instance_id: instanceId, migration_id: id, to_host: to } = request;
     const caller = { accountId: "any" as const, requestId: request.caller_request };
-    const { dataDiskGiB } = await store.transaction((tx) => lookFirst(tx, caller, config.zone, instanceId, to));
+    const { row, dataDiskGiB } = await store.transaction((tx) => lookFirst(tx, caller, config.zone, instanceId, to));
     const turn = (db: Reader) => turnOf(db, config.zone, config.migration.limits, move);
-    const about = { id, instanceId, groupId, to, avoid, dataDiskGiB };
+    const about = { id, instanceId, groupId: row.group_id, to, avoid, dataDiskGiB };
     return placer.migrate(about, turn, async (tx, fence, target) => {
       if (target === null) return false;
       const one = await lookAgain(tx, caller, instanceId, dataDiskGiB);
+      if (one.row.group_id !== row.group_id) throw askAgain(instanceId);
       const locked = await requestLock(tx, instanceId);
       if (locked?.migration_id !== id || locked.begun) throw askAgain(instanceId);
+      // Called off since the queue was read.
+      if (locked.asked_by === "drain" && !(await isDrained(tx.db, locked.source_host))) throw askAgain(instanceId);
       await networkHoldOf(tx, [instanceId]);
       await fence();
       crashPoint("queue.try.fenced");

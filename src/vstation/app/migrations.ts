@@ -9,7 +9,7 @@ import type { Reader, Store } from "../store/database.ts";
 import { storyOf } from "../store/guest-migration-story.ts";
 import { migrationCancel, migrationList, migrationLock, type MigrationRead } from "../store/guest-migrations.ts";
 import { instanceLock } from "../store/instances.ts";
-import { requestEnd, requestLock } from "../store/migration-queue.ts";
+import { requestEnd, requestLast, requestLock } from "../store/migration-queue.ts";
 import type { AppContext } from "./context.ts";
 import { instanceMigrate } from "./instance-migrate.ts";
 import { migrationPlan } from "./migration-plan.ts";
@@ -48,18 +48,22 @@ export async function migrationCallOff(store: Store, id: MigrationId): Promise<v
   if (found !== undefined) await callOff(store, found);
 }
 
-async function callOff(store: Store, { id, instance_id }: MigrationRead): Promise<void> {
+async function callOff(store: Store, { id, instance_id, request_id }: MigrationRead): Promise<void> {
   await store.transaction(async (tx) => {
     // The instance before its migration, as everywhere; with it goes the operation, which ends under this lock.
     const [instance] = await instanceLock(tx, [instance_id]);
     const request = await requestLock(tx, instance_id);
-    if (request?.migration_id === id && !request.begun) return requestEnd(tx, request, calledOff);
+    // Between two tries it is the next one that was meant.
+    const isWaiting = request !== undefined && !request.begun;
+    if (isWaiting && (request.migration_id === id || request.id === request_id))
+      return requestEnd(tx, request, calledOff);
     const locked = await migrationLock(tx, id);
     const operation = instance?.facts.operation;
     if (locked === undefined || locked.row.moved || operation?.id !== locked.row.operation_id) throw tooLate(id);
     const { seen_source: source, seen_target: target } = locked.row;
     if (source?.is === "left" || target?.is === "arrived") throw tooLate(id);
     if (isHalved({ source, target })) throw tooLateHalved(id);
+    if (request?.migration_id === id) await requestLast(tx, request);
     if (locked.row.wish === "go") await migrationCancel(tx, locked.row);
   });
 }
@@ -106,7 +110,7 @@ function migrationView(row: MigrationRead): MigrationView {
       askedBy: request.asked_by,
       attempt: row.attempt,
       tries: request.tries,
-      next: request.is_open && row.attempt === request.attempt - 1 ? request.migration_id : null,
+      next: request.next_id,
       waitsFor: isQueued && !over ? reason : null,
       notBefore: isQueued && !over ? new Date(request.not_before) : null,
     },

@@ -320,14 +320,22 @@ function targetOf(
 ): HostId | null {
   const full = turn.is === "now" ? turn.full : [];
   const claim = (not: readonly HostId[]) => projection.claimMove(id, instanceId, { zone, to, group, dataDiskGiB, not });
+  const unclaimed = (): null => {
+    projection.endMove(id);
+    return null;
+  };
+  const others = to === null ? avoid : [];
   if (turn.is === "now") {
-    for (const not of to === null && avoid.length > 0 ? [[...full, ...avoid], full] : [full]) {
-      const choice = claim(not);
-      if ("host" in choice) return choice.host;
+    const choice = claim([...full, ...others]);
+    if ("host" in choice) return choice.host;
+    if (others.length > 0) {
+      // One that takes others at present is better than one where it has failed.
+      if ("host" in claim(others)) return unclaimed();
+      const former = claim(full);
+      if ("host" in former) return former.host;
     }
   }
   const later = claim([]);
   if (!("host" in later)) throw noRoomToMove(later.refused, to);
-  projection.endMove(id);
-  return null;
+  return unclaimed();
 }

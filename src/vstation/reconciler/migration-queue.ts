@@ -4,10 +4,10 @@
  * one only looks, begins, and says what stands in the way. Only the holder of the zone's lease runs one; another one that still thinks
  * so is refused by the lease's epoch.
  */
-import { defaultTries, refusalOf, targetsToAvoid } from "../../core/migration/retry.ts";
+import { defaultTries, isNotRunning, refusalOf, targetsToAvoid } from "../../core/migration/retry.ts";
 import { movesToBegin, type MoveLimits } from "../../core/migration/queue.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
-import { isFailure } from "../../lib/errors.ts";
+import { isFailure, type Failure } from "../../lib/errors.ts";
 import type { HostId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { logRetry, type Store } from "../store/database.ts";
@@ -60,11 +60,16 @@ async function pass({ store, zone, limits, log, begin }: MigrationQueueOptions):
       await begin(request, targetsToAvoid(tried));
     } catch (error) {
       // One that cannot be begun must not keep the others from it.
-      if (isFailure(error) && !isFailure(error, "unavailable")) await refused(store, request, error);
+      if (isRefusal(error)) await refused(store, request, error);
       else logRetry(log, error, `beginning ${id} failed`);
     }
   }
   return waiting.length > 0 || (await store.read((db) => anyDraining(db, zone)));
+}
+
+/** It says something of the move, and not of this program's own way to the database or of its lease. */
+function isRefusal(error: unknown): error is Failure {
+  return isFailure(error) && (error.code === "HostUnreachable" || !isFailure(error, "unavailable"));
 }
 
 /** Nothing was begun. */
@@ -77,9 +82,10 @@ async function refused(
     await instanceLock(tx, [request.instance_id]);
     const locked = await requestLock(tx, request.instance_id);
     if (locked?.migration_id !== move.id || locked.begun) return;
-    const passes = refusalOf(code) !== "blocked";
-    const waits =
-      locked.asked_by === "drain" ? code !== "WrongState" : passes && Date.now() < move.askedAt + patienceMs;
+    const isDrain = locked.asked_by === "drain";
+    // Asked for anew at once it would be refused anew at once: see host-drain.ts for the guest that does not run any more.
+    const passes = refusalOf(code) !== "blocked" || (isDrain && isNotRunning(code));
+    const waits = isDrain || (passes && Date.now() < locked.queued_at.getTime() + patienceMs);
     if (waits) await requestHold(tx, locked, { code, message, afterMs: passes ? passingMs : blockedMs });
     else await requestEnd(tx, locked, { code, message });
   });

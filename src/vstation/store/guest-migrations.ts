@@ -33,17 +33,21 @@ export interface MigrationRead extends Omit<MigrationRow, "target_host" | "opera
     | (Pick<MigrationRequestRow, "attempt" | "tries" | "asked_by" | "migration_id" | "code" | "message"> & {
         is_open: boolean;
         not_before: string;
+        /** The try after this one, whatever became of it. */
+        next_id: MigrationId | null;
       })
     | null;
 }
 
-/** Tries that wait to begin, or were given up before they did, as rows like the others. */
-const neverBegun = sql`
+/** Tries that wait to begin, or were given up before they did, as rows like the others: those alone that are asked for, by their indexes. */
+const neverBegun = ({ ids, instanceIds }: MigrationQuery) => sql`
   select (jsonb_populate_record(null::migration, jsonb_build_object(
     'id', r.migration_id, 'zone', r.zone, 'instance_id', r.instance_id, 'source_host', r.source_host,
     'target_host', r.to_host, 'policy', r.policy, 'ceiling_ms', r.ceiling_ms, 'wish', 'go', 'moved', false, 'created_at', r.queued_at, 'ended_at', r.ended_at,
     'request_id', r.id, 'attempt', r.attempt))).*
-  from migration_request r where not exists (select from migration b where b.id = r.migration_id)`;
+  from migration_request r where not exists (select from migration b where b.id = r.migration_id)
+    ${ids === undefined ? sql`` : sql`and r.migration_id = any(${ids})`}
+    ${instanceIds === undefined ? sql`` : sql`and r.instance_id = any(${instanceIds})`}`;
 
 /** Newest first. */
 export async function migrationList(
@@ -59,8 +63,10 @@ export async function migrationList(
     db,
     {
       columns: sql<MigrationRead>`m.*, i.account_id, o.state as operation_state, o.error_code, o.error_message,
-        case when r.id is not null then to_jsonb(r) || jsonb_build_object('is_open', r.ended_at is null) end as request`,
-      from: sql`(select * from migration union all ${neverBegun}) m join instance i on i.id = m.instance_id
+        case when r.id is not null then to_jsonb(r) || jsonb_build_object('is_open', r.ended_at is null, 'next_id', coalesce(
+          (select n.id from migration n where n.request_id = r.id and n.attempt = m.attempt + 1),
+          case when r.attempt = m.attempt + 1 then r.migration_id end)) end as request`,
+      from: sql`(select * from migration union all ${neverBegun(query)}) m join instance i on i.id = m.instance_id
         left join operation o on o.id = m.operation_id left join migration_request r on r.id = m.request_id`,
       where: [
         ...ownedBy("i", accountId),

@@ -4,6 +4,7 @@
  */
 import { sql } from "kysely";
 import { defaultCeilingMs } from "../../core/migration/policy.ts";
+import type { SeenPhase } from "../../core/seen.ts";
 import { newId, type HostId, type InstanceId, type MigrationId } from "../../lib/ids.ts";
 import type { Reader, Tx } from "./database.ts";
 import { announceHost } from "./hosts.ts";
@@ -38,6 +39,11 @@ async function setDrain(
 
 export async function anyDraining(db: Reader, zone: string): Promise<boolean> {
   const { rows } = await sql`select from host where zone = ${zone} and drain_began is not null limit 1`.execute(db);
+  return rows.length > 0;
+}
+
+export async function isDrained(db: Reader, hostId: HostId): Promise<boolean> {
+  const { rows } = await sql`select from host where id = ${hostId} and drain_began is not null`.execute(db);
   return rows.length > 0;
 }
 
@@ -105,7 +111,9 @@ export interface DrainRow {
   host_id: HostId;
   instance_id: InstanceId;
   power: "running" | "stopped" | "gone";
-  /** A move of it is open, and this host has not let go of it. */
+  /** What its host has last said of it as it is placed now. */
+  seen: SeenPhase | null;
+  /** A move of it is open, and this host has not let go of it, or it is on its way here. */
   is_moving: boolean;
   migration_id: MigrationId | null;
   request_ended: boolean | null;
@@ -127,14 +135,17 @@ export async function drainRead(db: Reader, hostIds: readonly HostId[]): Promise
       on r.source_host = h.id and r.asked_by = 'drain' and r.ended_at >= h.drain_began
     where h.id = any(${hostIds}) and h.drain_began is not null group by h.id`.execute(db);
   const { rows } = await sql<DrainRow>`
-    select h.id as host_id, i.id as instance_id, i.power, m.id is not null as is_moving,
+    select h.id as host_id, i.id as instance_id, i.power, i.seen, m.id is not null as is_moving,
       coalesce(m.id, r.migration_id) as migration_id, r.ended_at is not null as request_ended, r.code, r.message
     from host h
     join lateral (
-      select id, power from instance where host_id = h.id and deleted_at is null
-      union select i.id, i.power from migration m join instance i on i.id = m.instance_id
-        where m.source_host = h.id and m.ended_at is null) i on true
-    left join migration m on m.instance_id = i.id and m.source_host = h.id and m.ended_at is null
+      select id, power, case when seen_epoch = epoch then seen end as seen
+        from instance where host_id = h.id and deleted_at is null
+      union select i.id, i.power, null from migration m join instance i on i.id = m.instance_id
+        where i.host_id is distinct from h.id and m.ended_at is null
+          and (m.source_host = h.id or (m.target_host = h.id and not m.moved))) i on true
+    left join migration m on m.instance_id = i.id and m.ended_at is null
+      and (m.source_host = h.id or (m.target_host = h.id and not m.moved))
     left join lateral (
       select * from migration_request r where r.instance_id = i.id and r.source_host = h.id
         and (r.ended_at is null or r.created_at >= h.drain_began)

@@ -5,7 +5,7 @@
  */
 import { sql } from "kysely";
 import type { QueuedMove, Flight } from "../../core/migration/queue.ts";
-import { newId, type AccountId, type GroupId, type HostId, type InstanceId, type MigrationId } from "../../lib/ids.ts";
+import { newId, type HostId, type InstanceId, type MigrationId } from "../../lib/ids.ts";
 import type { Reader, Tx } from "./database.ts";
 import { toJson } from "./json.ts";
 import type { MigrationRequestRow } from "./schema-migration.ts";
@@ -15,8 +15,6 @@ const waits = sql`r.ended_at is null and not exists (select from migration b whe
 
 export interface QueuedRequest {
   row: MigrationRequestRow;
-  accountId: AccountId;
-  groupId: GroupId | null;
   move: QueuedMove;
 }
 
@@ -24,25 +22,21 @@ export interface QueuedRequest {
 export async function requestsWaiting(db: Reader, zone: string): Promise<QueuedRequest[]> {
   const { rows } = await sql<
     MigrationRequestRow & {
-      account_id: AccountId;
-      group_id: GroupId | null;
       memory_mib: number;
       host_id: HostId | null;
       dirty: number | null;
       sent: number | null;
     }
   >`
-    select r.*, i.account_id, i.group_id, i.memory_mib, i.host_id,
+    select r.*, i.memory_mib, i.host_id,
       (p.last_progress ->> 'dirtyBytesPerSecond')::float8 as dirty, (p.last_progress ->> 'bytesPerSecond')::float8 as sent
     from migration_request r join instance i on i.id = r.instance_id
     left join lateral (
       select last_progress from migration m where m.instance_id = r.instance_id and m.last_progress is not null
       order by m.created_at desc limit 1) p on true
     where r.zone = ${zone} and ${waits}`.execute(db);
-  return rows.map(({ account_id, group_id, memory_mib, host_id, dirty, sent, ...row }) => ({
+  return rows.map(({ memory_mib, host_id, dirty, sent, ...row }) => ({
     row,
-    accountId: account_id,
-    groupId: group_id,
     move: {
       id: row.migration_id,
       source: host_id ?? row.source_host,
@@ -124,7 +118,10 @@ export async function requestTakeOver(
 ): Promise<void> {
   await tx.db
     .updateTable("migration_request")
-    .set({ ...asked, asked_by: "operator", not_before: sql<Date>`clock_timestamp()`, code: null, message: null })
+    .set({
+      ...{ ...asked, asked_by: "operator", code: null, message: null },
+      ...{ not_before: sql<Date>`clock_timestamp()`, queued_at: sql<Date>`clock_timestamp()` },
+    })
     .where("id", "=", id)
     .execute();
   tx.wake.migrations = true;
@@ -167,6 +164,11 @@ export async function requestAgain(
     .execute();
   tx.wake.migrations = true;
   tx.wake.event("migration", id);
+}
+
+/** However the present try ends, no other follows. */
+export async function requestLast(tx: Tx, { id, attempt }: MigrationRequestRow): Promise<void> {
+  await tx.db.updateTable("migration_request").set({ tries: attempt }).where("id", "=", id).execute();
 }
 
 /** `why` null: its guest has moved. */

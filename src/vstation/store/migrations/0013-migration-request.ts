@@ -29,6 +29,7 @@ const statements = [
      moved boolean not null default false)`,
   `create unique index migration_request_one_open on migration_request (instance_id) where ended_at is null`,
   `create index migration_request_open on migration_request (zone) where ended_at is null`,
+  `create index migration_request_of_instance on migration_request (instance_id, created_at)`,
   `create index migration_request_of_drain on migration_request (source_host, created_at) where asked_by = 'drain'`,
   `alter table migration
      add column request_id text references migration_request,
