@@ -87,7 +87,7 @@ export class ConnectionCarrier {
       const begun = found.filter((one) => !told.has(connectionKey(one)));
       for (let at = 0; at < begun.length; at += connectionsInOneAsk) {
         const connections = begun.slice(at, at + connectionsInOneAsk);
-        await this.#options.link.ask({ is: "connections", nic: index, connections }, askMs);
+        await this.#options.link.ask({ is: "connections", nic: index, first: at === 0, connections }, askMs);
         for (const one of connections) told.add(connectionKey(one));
       }
     }

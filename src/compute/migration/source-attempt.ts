@@ -108,6 +108,8 @@ export class SourceAttempt {
   #handOver: NodeJS.Timeout | undefined;
   /** When the guest was paused here, by this process's clock. */
   #pausedAt: number | null = null;
+  /** The target may let the guest run without another word from here. */
+  #committing = false;
 
   constructor(options: SourceAttemptOptions) {
     this.#options = options;
@@ -267,10 +269,19 @@ export class SourceAttempt {
 
   /** The target first: should anything here end after that, its guest runs all the same. */
   async #switch(link: PeerLink, domain: DomainRef): Promise<void> {
-    await link.ask({ is: "commit" }, askMs);
-    crashPoint("migration.postcopy.source-committed");
-    if (this.#ending !== null) throw this.#ending;
-    await this.#options.libvirt.migrateStartPostcopy(domain);
+    const { libvirt, plan } = this.#options;
+    // From `commit` on the target's guest runs as soon as its machine is whole: the copy is not to come to its end by itself now.
+    await libvirt.migrateSetMaxDowntime(domain, BigInt(firstLimitMs));
+    try {
+      this.#committing = true;
+      await link.ask({ is: "commit" }, askMs);
+      crashPoint("migration.postcopy.source-committed");
+      if (this.#ending !== null) throw this.#ending;
+      await libvirt.migrateStartPostcopy(domain);
+    } catch (error) {
+      await libvirt.migrateSetMaxDowntime(domain, BigInt(plan.aimMs));
+      throw error;
+    }
     crashPoint("migration.postcopy.switched");
   }
 
@@ -327,6 +338,8 @@ export class SourceAttempt {
     this.#ending ??= why;
     const { libvirt, domain, log, migration } = this.#options;
     if (this.#state.is !== "running" || this.#state.handing || domain === null) return;
+    // It may run there in the next moment, and QEMU would let it run here, too.
+    if (this.#committing && this.#pausedAt !== null) return;
     libvirt.jobAbort(domain).catch((error: unknown) => log.debug({ err: error, migration }, "no copy was aborted"));
   }
 

@@ -18,6 +18,7 @@ import { unreachable } from "../../lib/errors.ts";
 import { isLibvirtError } from "../../libvirt/errors.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
 import type { Identity } from "../link/identity.ts";
+import { sleep } from "../../lib/retry.ts";
 import { migrationFile, storyFile } from "../paths.ts";
 import type { Worker } from "../vm/worker.ts";
 import { PeerLink, type Peer } from "./dial.ts";
@@ -39,6 +40,8 @@ const lookOftenMs = 500;
 const stalledMs = 5_000;
 /** A break that lasts so long is somebody's business. */
 const aloudMs = 60_000;
+const copyEndsMs = 5_000;
+const copyLooksMs = 50;
 /** The target decides within it, or is asked again. */
 const wordMs = 20_000;
 
@@ -387,6 +390,7 @@ export class SourceHalf implements Half {
     const { libvirt } = this.#m.context;
     try {
       await libvirt.jobAbort(domain);
+      await this.#copyEnded(domain);
     } catch (error) {
       if (!isLibvirtError(error)) throw error;
     }
@@ -397,5 +401,15 @@ export class SourceHalf implements Half {
       half.close();
     }
     this.#righted = true;
+  }
+
+  /** libvirt still works on a copy that was begun by this program's predecessor, for a moment after it was told to end it. */
+  async #copyEnded(domain: DomainRef): Promise<void> {
+    const until = performance.now() + copyEndsMs;
+    while (performance.now() < until) {
+      const { type } = await this.#m.context.libvirt.jobStats(domain);
+      if (type !== "bounded" && type !== "unbounded") return;
+      await sleep(copyLooksMs);
+    }
   }
 }

@@ -47,6 +47,17 @@ it("goes on after a death, without the line that it tore", async () => {
   expect(await exists(file)).toBe(false);
 });
 
+it("shows the policy what came after it was full, and how the copy began", () => {
+  const story = new Story(file, log);
+  for (let at = 1; at <= 10_000; at++) story.add({ ...look, at });
+  expect(story.lines.length).toBeLessThan(storyLinesMax);
+  const seen = story.seen.map(({ at }) => at);
+  expect([seen[0], seen.at(-1)]).toEqual([1, 10_000]);
+  expect(seen.length).toBeLessThan(5_000);
+  // The last of them without a gap.
+  expect(seen.slice(-1_500)).toEqual(Array.from({ length: 1_500 }, (_, i) => 8_501 + i));
+});
+
 it("has an end, and room for it", async () => {
   const story = new Story(file, log);
   await story.read();

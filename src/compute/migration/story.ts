@@ -15,11 +15,16 @@ import type { Log } from "../../lib/log.ts";
 
 /** Beyond it looks are left out: room for what comes after them. */
 const looksUpTo = storyLinesMax - 50;
+/** The policy goes by the first passes and by the last few minutes, at five looks a second at most. */
+const mostSeen = 4_000;
+const firstSeen = 100;
 
 export class Story {
   readonly #file: string;
   readonly #log: Log;
   readonly #lines: StoryLine[] = [];
+  /** Beside them: the policy goes on where the story is full. */
+  #seen: Seen[] = [];
   /** So many of them are in the file. */
   #written = 0;
   #writing: Promise<void> = Promise.resolve();
@@ -50,8 +55,8 @@ export class Story {
   }
 
   /** What the policy is shown. */
-  get seen(): Seen[] {
-    return this.#lines.filter((line) => line.is === "look" || line.is === "lever");
+  get seen(): readonly Seen[] {
+    return this.#seen;
   }
 
   /** Lines that are worth being told of before the end. */
@@ -73,6 +78,13 @@ export class Story {
   add(line: StoryLine): void {
     const most = line.is === "look" ? looksUpTo : storyLinesMax;
     if (this.#lines.length < most) this.#lines.push(line);
+    if (line.is === "look" || line.is === "lever") this.#see(line);
+  }
+
+  #see(line: Seen): void {
+    this.#seen.push(line);
+    if (this.#seen.length <= mostSeen) return;
+    this.#seen = this.#seen.filter(({ is }, at) => is === "lever" || at < firstSeen || at >= mostSeen / 2);
   }
 
   /** Its last line, once. */

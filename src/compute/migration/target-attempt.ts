@@ -59,8 +59,6 @@ type Why = { readonly reason: MigrationReason; readonly message: string };
 
 const finishMs = 30_000;
 const settleMs = 150;
-/** Of all its NICs. */
-const mostTracked = 2 * mostConnections;
 const cancelMs = 15_000;
 /** How long an unanswered finish may still take effect: with libvirt there, and with one that is gone or hangs. */
 const doubtMs = 30_000;
@@ -84,12 +82,13 @@ export class TargetAttempt {
   #preparing: Promise<void> = Promise.resolve();
   /** Who had it prepared. */
   #caller: symbol | null = null;
+  #callerLeft = false;
   #postcopy = false;
   /** By post-copy: libvirt's finish, which was begun before the source switched. */
   #fetch: Fetch | null = null;
   readonly #committed = Promise.withResolvers<void>();
-  /** Connections of the guest that the source has told of, by NIC and key. */
-  readonly #tracked = new Set<string>();
+  /** Connections of the guest that the source has told of in one read, by NIC. */
+  readonly #tracked = new Map<number, Set<string>>();
 
   constructor(options: TargetAttemptOptions) {
     this.#options = options;
@@ -104,6 +103,11 @@ export class TargetAttempt {
   /** libvirt has said that the guest runs here; should it have ended since, it has arrived all the same. */
   get ran(): boolean {
     return this.#ran;
+  }
+
+  /** Whoever had it prepared has not hung up. */
+  get isTold(): boolean {
+    return this.#caller !== null && !this.#callerLeft;
   }
 
   get port(): number | null {
@@ -150,8 +154,8 @@ export class TargetAttempt {
     const { instanceId: id, half } = wanted;
     const { spec, epoch, incarnation, resets } = half;
     try {
-      this.#transport = await transport();
       if (this.#options.resumed) return await this.#listen();
+      this.#transport = await transport();
       const here = context.images.ensure(spec.imageId, (percent) => {
         if (this.#state.is === "preparing") this.#change({ is: "preparing", step: `image ${percent} %` });
       });
@@ -190,7 +194,9 @@ export class TargetAttempt {
       serve: (ask, caller) =>
         ask.is === "word" ? word(ask.released).then((fate) => ({ fate })) : this.#serve(ask, caller),
       left: (caller) => {
-        if (caller === this.#caller && this.#state.is === "listening") this.#options.lost();
+        if (caller !== this.#caller) return;
+        this.#callerLeft = true;
+        if (this.#state.is === "listening") this.#options.lost();
       },
       log: context.log,
     });
@@ -388,6 +394,8 @@ export class TargetAttempt {
       this.#change({ ...listening });
       half.close();
       await switching;
+      // The source ends its own machine on this answer: that the guest is here must outlive this host's next moment.
+      await this.#options.word(false);
       return {
         cookie: encoded(finished.cookie),
         ranAfterMs: ranAt === null ? null : ranAt - arrivedAt,
@@ -410,8 +418,10 @@ export class TargetAttempt {
     if (caller !== this.#caller || this.#isOver) {
       throw refused({ reason: "target_refused", message: "nothing was prepared by this connection" });
     }
-    for (const one of ask.connections) this.#tracked.add(`${ask.nic} ${connectionKey(one)}`);
-    if (this.#tracked.size > mostTracked) {
+    const tracked = (ask.first ? undefined : this.#tracked.get(ask.nic)) ?? new Set();
+    this.#tracked.set(ask.nic, tracked);
+    for (const one of ask.connections) tracked.add(connectionKey(one));
+    if (tracked.size > mostConnections) {
       throw refused({ reason: "target_refused", message: "it tells of too many connections" });
     }
     const nic = context.network.tracked(wanted.instanceId)[ask.nic];

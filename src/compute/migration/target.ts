@@ -25,6 +25,9 @@ import { TargetAttempt } from "./target-attempt.ts";
 
 const running: Looked = { guest: "running", domain: null };
 
+/** So long the source's last words are waited for, and so often it is looked whether they are over. */
+const toldMs = 6_000;
+const tellMs = 200;
 /** Longer than libvirt takes to notice that all is here. */
 const missedMs = 30_000;
 
@@ -44,6 +47,8 @@ export class TargetHalf implements Half {
   #asked = false;
   #released = false;
   #missedSince: number | null = null;
+  #listenAt = 0;
+  #arrivedAt: number | null = null;
   /** Sources that wait for the word. */
   #waiting: ((fate: Fate) => void)[] = [];
 
@@ -151,6 +156,9 @@ export class TargetHalf implements Half {
         return "now";
       case "listen":
         if (this.#attempt !== null && this.#attempt.state.is !== "failed") return { ms: lookEveryMs };
+        // What keeps this host from listening does not end at once.
+        if (performance.now() < this.#listenAt) return { ms: lookEveryMs };
+        this.#listenAt = performance.now() + lookEveryMs;
         this.#begin(true);
         return "now";
       case "resume":
@@ -174,6 +182,8 @@ export class TargetHalf implements Half {
         context.network.place(instanceId, { is: "here" });
         break;
       case "forget":
+        // The source tells of the guest's newest connections, and that by the connection that would end here.
+        if (this.#attempt?.isTold && performance.now() - (this.#arrivedAt ?? 0) < toldMs) return { ms: tellMs };
         if (this.#record?.stage === "arrived") await keepArriving(context, instanceId);
         break;
       default:
@@ -208,6 +218,7 @@ export class TargetHalf implements Half {
         return context.network.settle(instanceId, { is: "arrived" });
       case "arrived":
         crashPoint("migration.target.arrived-written");
+        this.#arrivedAt = performance.now();
         context.log.info({ migration: id, instance: instanceId }, "a guest has arrived");
         context.network.settle(instanceId, { is: "arrived" });
         return this.#correctClock();

@@ -36,6 +36,8 @@ export const askSchema = z.discriminatedUnion("is", [
     is: z.literal("connections"),
     /** By its place in the guest's specification. */
     nic: z.int().min(0).max(15),
+    /** Of what was read at one moment. */
+    first: z.boolean(),
     connections,
   }),
   z.strictObject({ is: z.literal("word"), released: z.boolean() }),

@@ -56,9 +56,10 @@ export function reconcileMigration(m: Migration, now: number): MigrationDecision
   if (m.source?.is === "stayed") {
     const { reason, message } = m.source;
     const { message: more, reason: theirs } = m.target?.is === "dropped" ? m.target : { message: null, reason: null };
-    // Where the target gave up first, it knows why.
-    const text = reason === "target_refused" && more !== null ? more : message;
-    const code = operationCodeOf[reason === "target_refused" && theirs !== null ? theirs : reason];
+    // Where the target gave up first, it knows why; one that was left alone with it only knows that.
+    const knows = reason === "target_refused" && theirs !== null && theirs !== "link_lost";
+    const text = knows ? (more ?? message) : message;
+    const code = operationCodeOf[knows ? theirs : reason];
     const late = reason === "cancelled" && now >= m.deadline;
     return {
       ...nothing,

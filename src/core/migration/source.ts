@@ -109,6 +109,9 @@ function stay(reason: MigrationReason, message: string, say: SourceState): Sourc
 function notBegun(s: SourceSituation): SourceDecision {
   const say: SourceState = { is: "waiting", step: s.port === null ? "the target makes itself ready" : "begins" };
   if (s.wish === "over") return { step: { do: "forget" }, say };
+  // This host has lost its record, and the guest with it (it was set up anew): nothing of it can come from here any more.
+  if (s.fate === "arrived" && s.guest === "off")
+    return { step: { do: "record", record: { stage: "left", pauseMs: null } }, say };
   if (s.wish === "cancel") return stay("cancelled", "it was cancelled before it began", say);
   if (s.fate === "dropped") return stay("target_refused", "the target gave up before it began", say);
   // It would be another machine's guest: whatever runs here is none of its.
