@@ -173,5 +173,11 @@ describe("a migration", () => {
       message: "no hugepages are left",
     });
     expect(fateOf(facts.target)).toBe("dropped");
+    const alone = { is: "dropped", reason: "link_lost", message: "the source gave up, or was lost" } as const;
+    expect(reconcileMigration({ ...facts, target: alone }, 0).end).toEqual({
+      as: "FAILED",
+      code: "MigrationTargetRefused",
+      message: "the target gave up",
+    });
   });
 });
