@@ -50,7 +50,7 @@ export class Placer {
   readonly #options: PlacerOptions;
   readonly #keeper: ProjectionKeeper;
   readonly #requests: GroupCommit;
-  readonly #patience = new HostPatience();
+  readonly #patience = new HostPatience(() => this.refreshHosts());
 
   constructor(options: PlacerOptions) {
     this.#options = options;
