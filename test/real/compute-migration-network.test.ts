@@ -36,7 +36,8 @@ test("a link that is cut for five seconds in the copy ends at most the move, and
     slow.end();
   }
   const ended = move.end?.as === "FAILED" ? move.end.code : move.end?.as;
-  expect(["MigrationLinkLost", "SUCCEEDED"]).toContain(ended);
+  // A target that gives it up just as the link is back is heard of by QEMU's own connection first.
+  expect(["MigrationLinkLost", "MigrationCopyFailed", "SUCCEEDED"]).toContain(ended);
   await bed.expectWhole(guest);
   const second = bed.move(guest, guest.at === bed.here ? bed.there : bed.here);
   await second.untilOver();
