@@ -17,7 +17,7 @@ npm stop [-- --home DIR]                                   powers that off; inst
 npm test                                                   everything is tested, real guests included
 npm run check                                              types, lint, format, and the tests that need no host
 npm run test:faults                                        kills everything at every step and looks what is left
-npm run test:nested                                        an owner's whole day under KVM in an emulated machine
+npm run test:nested                                        an owner's day and a move, under KVM in emulated machines
 npm run bench -- NAME [--quick] [--json]                   measures, beside a rival, in one run
 npm run image -- debian-12 [--home DIR]                    builds that image (once) and gives it to the lab in that home
 
