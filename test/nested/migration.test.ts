@@ -1,0 +1,77 @@
+/**
+ * A guest that runs by KVM moves from one machine to another, there and back, each with a kernel of its own. The machines are emulated, and
+ * two of them on two processors are held up for seconds at a time; so this is not part of `npm test`.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { ProbeClient } from "../../guest/probe-client.ts";
+import { asId, connectCloud } from "../../bench/cloud.ts";
+import { TestLab } from "../../lab/testing.ts";
+import { NativeClient } from "../../src/api/native/client.ts";
+import type { InstanceId } from "../../src/lib/ids.ts";
+import { until } from "../until.ts";
+
+const patience = ["--wait", "--timeout", "900"] as const;
+const machines = ["nested1", "nested2"] as const;
+const lab = new TestLab();
+let native: NativeClient;
+let id: InstanceId;
+let probe: ProbeClient;
+
+beforeAll(async () => {
+  await lab.start({ hosts: 0, nested: machines.length });
+  const { nativeEndpoint, nativeToken } = lab.credentials;
+  native = new NativeClient({ endpoint: nativeEndpoint, token: nativeToken });
+  const said = await lab.cli("--json", "instance", "run", "--image", "tiny", "--type", "T1.SMALL1", ...patience);
+  id = asId("instance", /ins-[a-z0-9]{8}/.exec(said)?.[0] ?? "");
+  const { ip } = await connectCloud(lab.home.credentialsFile).instance(id);
+  probe = await until(`guest ${id} answers`, () => ProbeClient.connect(ip), 600_000);
+}, 1_800_000);
+afterEach(({ task }) => {
+  if (task.result?.state !== "fail") return;
+  for (const machine of machines) {
+    for (const log of ["compute", "libvirtd", "console", "reset"]) {
+      const file = join(lab.home.hostDir(machine), `log/${log}.log`);
+      process.stderr.write(`== ${machine}, ${log}\n${lastLines(file)}\n`);
+    }
+  }
+});
+afterAll(async () => {
+  probe?.close();
+  await lab.destroy();
+}, 300_000);
+
+function lastLines(file: string): string {
+  try {
+    return readFileSync(file, "utf8").split("\n").slice(-25).join("\n");
+  } catch (error) {
+    return String(error);
+  }
+}
+
+async function whereItIs(): Promise<string> {
+  const [{ hostId }, { hosts }] = await Promise.all([
+    native.call("instanceGet", { params: { id } }),
+    native.call("hostList", { query: {} }),
+  ]);
+  return hosts.find((host) => host.id === hostId)?.name ?? "nowhere";
+}
+
+async function isCleared(): Promise<boolean> {
+  return (await native.call("migrationList", { query: { open: "true" } })).migrations.length === 0;
+}
+
+it("is the same boot after a move there and back", { timeout: 2_700_000 }, async () => {
+  const { hosts } = await native.call("hostList", { query: {} });
+  expect(hosts.map(({ readiness }) => readiness.accelerator)).toEqual(machines.map(() => "kvm"));
+  const { bootId } = await probe.info(300_000);
+  for (const _ of machines) {
+    await until("the move before to be cleared up", isCleared, 120_000);
+    const from = await whereItIs();
+    const said = await lab.cli("instance", "migrate", id, ...patience);
+    process.stdout.write(`${said}\n`);
+    expect(await whereItIs()).not.toBe(from);
+    expect((await probe.info(300_000)).bootId).toBe(bootId);
+  }
+});
