@@ -93,6 +93,10 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ["vstation/placement/projection-keeper.ts#ProjectionKeeper.#rebuild", "the wait before the projection is read again"],
   ["vstation/placement/host-patience.ts#HostPatience.during/2", "the wait for hosts that are on their way"],
   [
+    "vstation/placement/host-patience.ts#HostPatience.during/3",
+    "a zone in which no host was heard of: src/vstation/placement/host-patience.test.ts, test/real/vstation-placement.test.ts",
+  ],
+  [
     "vstation/placement/projection-keeper.ts#ProjectionKeeper.whenReady",
     "the wait for a placement that is just starting",
   ],
