@@ -31,7 +31,6 @@ export interface MigrationRead extends Omit<MigrationRow, "target_host" | "opera
   /** Null: it was begun before there were requests. */
   request:
     | (Pick<MigrationRequestRow, "attempt" | "tries" | "asked_by" | "migration_id" | "code" | "message"> & {
-        is_open: boolean;
         not_before: string;
         /** The try after this one, whatever became of it. */
         next_id: MigrationId | null;
@@ -63,7 +62,7 @@ export async function migrationList(
     db,
     {
       columns: sql<MigrationRead>`m.*, i.account_id, o.state as operation_state, o.error_code, o.error_message,
-        case when r.id is not null then to_jsonb(r) || jsonb_build_object('is_open', r.ended_at is null, 'next_id', coalesce(
+        case when r.id is not null then to_jsonb(r) || jsonb_build_object('next_id', coalesce(
           (select n.id from migration n where n.request_id = r.id and n.attempt = m.attempt + 1),
           case when r.attempt = m.attempt + 1 then r.migration_id end)) end as request`,
       from: sql`(select * from migration union all ${neverBegun(query)}) m join instance i on i.id = m.instance_id
