@@ -16,7 +16,8 @@ import { socketOf } from "./monitors.ts";
 export const rivalName = "rival";
 const uuid = "5f0d1f3e-6f0a-4a5e-9a53-7269766c0001";
 /** What is not over by then never will be: a guest that writes faster than the link carries. */
-const moveMs = 3 * 60_000;
+/** Longer than ours takes for any class. */
+const moveMs = 5 * 60_000;
 const bootMs = 120_000;
 /** The limit that an expert asks for. */
 const tunedMs = 10;

@@ -8,6 +8,7 @@ import { newId } from "../../src/lib/ids.ts";
 import { Move, type Place } from "./support/move.ts";
 import {
   addressOf,
+  back,
   dyingAt,
   inTheCopy,
   type MovingBed,
@@ -15,6 +16,7 @@ import {
   patience,
   restartCompute,
   restartLibvirtd,
+  stoppingAt,
 } from "./support/moving-bed.ts";
 
 let bed: MovingBed;
@@ -141,6 +143,7 @@ const points = {
     "vm.arrival.made",
     "migration.target.listening",
     "migration.target.prepared",
+    "migration.target.finishing-written",
     "migration.target.finish-asked",
     "network.switch.done",
     "migration.target.finished",
@@ -160,6 +163,25 @@ test.each(cases)("the %s's Compute dies at %s", async (which, name) => {
   expect(end).not.toBeNull();
   await bed.expectWhole(guest);
   await bed.expectNotAt(guest.at === here() ? there() : here(), guest);
+});
+
+test("the target's host loses its power as soon as the guest runs there: it has arrived, and older memory is not woken over its disk", async () => {
+  const guest = await bed.boot(here());
+  const { id } = guest.wanted;
+  const { host, session } = there();
+  const stopped = await stoppingAt(there(), "migration.target.finished");
+  const move = bed.move(guest, there());
+  await move.until("the guest to run there", () => stopped.isThere());
+  await host.killCompute();
+  await host.powerCut();
+  session.hello = null;
+  host.startCompute();
+  await back(there());
+  await move.untilOver();
+  expect(move.end).toEqual({ as: "SUCCEEDED" });
+  await bed.expectNotAt(here(), guest);
+  // Its owner's restart policy has the word now.
+  await session.untilPhase(id, "exited", patience);
 });
 
 /** Points that only a migration comes by that comes to nothing: its target refuses when it is asked to finish. */

@@ -20,7 +20,7 @@ const migrateRequest = z
       .default("gentle")
       .describe(
         "What is done about a guest that changes its memory faster than it can be copied. `gentle`: it is not slowed, and stays " +
-          "where it is if no quiet moment comes. `throttle`: it is slowed in steps, by 30 % at most. `finish`: it is slowed more, " +
+          "where it is if no quiet moment comes. `throttle`: it is slowed in steps, by 90 % at most. `finish`: by 80 % at most, " +
           "and then paused longer, up to the ceiling. `postcopy`: it is not slowed, and goes on at the target before all of its memory " +
           "is there; from then until that is so it needs both hosts, and the move cannot be called off.",
       ),

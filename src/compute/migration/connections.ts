@@ -1,5 +1,5 @@
 /**
- * The source's side of carrying a guest's tracked connections to the target (compute/network/connections.ts says what they are for):
+ * A guest's tracked connections are carried to the target (compute/network/connections.ts says what they are for). The source tells of them
  * early and again and again while the memory is copied, so that all but the newest are there before the guest is; the difference
  * once it runs there. Nothing is read while the guest is paused or about to be, because that would make the pause longer.
  *
@@ -10,9 +10,16 @@ import { setTimeout as delay } from "node:timers/promises";
 import { formatError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { within } from "../../lib/retry.ts";
-import { connectionKey, readConnections, type Connection, type TrackedNic } from "../network/connections.ts";
+import {
+  connectionKey,
+  mostConnections,
+  readConnections,
+  writeConnections,
+  type Connection,
+  type TrackedNic,
+} from "../network/connections.ts";
 import type { PeerLink } from "./dial.ts";
-import { connectionsInOneAsk } from "./wire.ts";
+import { connectionsInOneAsk, refused, type PeerAsk } from "./wire.ts";
 
 export interface CarrierOptions {
   readonly link: Pick<PeerLink, "ask">;
@@ -97,4 +104,27 @@ export class ConnectionCarrier {
 /** What is written at the target is not changed there: a connection that is just being opened would stay so, and its next packet be strange. */
 function isSettled(one: Connection): boolean {
   return one.protocol !== "tcp" || !one.state.startsWith("SYN_");
+}
+
+/** The target's side. */
+export class TrackedConnections {
+  readonly #nics: () => readonly (TrackedNic | null)[];
+  /** What the source has told of in one read, by NIC. */
+  readonly #told = new Map<number, Set<string>>();
+
+  constructor(nics: () => readonly (TrackedNic | null)[]) {
+    this.#nics = nics;
+  }
+
+  /** They are the guest's own by the target's word of its addresses, whatever the source says. */
+  async take(ask: PeerAsk & { is: "connections" }): Promise<void> {
+    const told = (ask.first ? undefined : this.#told.get(ask.nic)) ?? new Set();
+    this.#told.set(ask.nic, told);
+    for (const one of ask.connections) told.add(connectionKey(one));
+    if (told.size > mostConnections) {
+      throw refused({ reason: "target_refused", message: "it tells of too many connections" });
+    }
+    const nic = this.#nics()[ask.nic];
+    if (nic) await writeConnections(nic, ask.connections);
+  }
 }

@@ -10,19 +10,22 @@ import { domainUuid } from "../vm/mark.ts";
 
 export interface Looked {
   readonly guest: Whereabouts;
+  /** libvirt vouches that a guest which was to come here by its memory has not run here. */
+  readonly neverRan: boolean;
   readonly domain: DomainRef | null;
 }
 
-export const unseen: Looked = { guest: "unknown", domain: null };
+export const unseen: Looked = { guest: "unknown", neverRan: false, domain: null };
 
 /** Throws when libvirt does not say. */
 export async function lookAt(libvirt: Hypervisor, id: InstanceId): Promise<Looked> {
   const domain = (await libvirt.domainLookupByUuid(domainUuid(id))) ?? null;
-  if (domain === null) return { guest: "off", domain };
+  if (domain === null) return { guest: "off", neverRan: false, domain };
   try {
-    return { guest: whereabouts(await libvirt.domainState(domain)), domain };
+    const status = await libvirt.domainState(domain);
+    return { guest: whereabouts(status), neverRan: hasNeverRun(status), domain };
   } catch (error) {
-    if (isLibvirtError(error, "NoDomain")) return { guest: "off", domain };
+    if (isLibvirtError(error, "NoDomain")) return { guest: "off", neverRan: false, domain };
     throw error;
   }
 }
@@ -46,5 +49,20 @@ export function whereabouts({ state }: DomainStatus): Whereabouts {
       return "off";
     default:
       return unreachable(state);
+  }
+}
+
+/**
+ * Whether the reason is one of a machine that only ever waited for its memory: libvirt threw it away, it was ended here, or it still waits. A libvirt
+ * that began anew, or a host that did, has no reason any more ("unknown"). Exported for its test.
+ */
+export function hasNeverRun({ state, reason }: DomainStatus): boolean {
+  switch (state) {
+    case "shutoff":
+      return reason === "destroyed" || reason === "failed" || reason === "daemon";
+    case "paused":
+      return reason === "migration" || reason === "starting-up" || reason === "postcopy" || reason === "unknown";
+    default:
+      return false;
   }
 }

@@ -18,6 +18,7 @@ const source = z.discriminatedUnion("stage", [
 ]) satisfies z.ZodType<SourceRecord>;
 const target = z.discriminatedUnion("stage", [
   z.strictObject({ stage: z.literal("open") }),
+  z.strictObject({ stage: z.literal("finishing") }),
   z.strictObject({ stage: z.literal("committed") }),
   z.strictObject({ stage: z.literal("fetching") }),
   z.strictObject({ stage: z.literal("arrived") }),

@@ -153,6 +153,7 @@ export class SourceAttempt {
       const lateMs = stoppedMicros === null ? 0 : Math.max(0, Date.now() - stoppedMicros / 1_000);
       this.#pausedAt = heardAt - lateMs;
       this.#watch?.stop();
+      this.#tellOfPause();
       this.#handOver = setTimeout(() => this.#endCopy(this.#lateRest), plan.ceilingMs + stalledMs);
       story.step("paused", wall(this.#pausedAt));
       story.step("heard", wall(heardAt));
@@ -283,6 +284,15 @@ export class SourceAttempt {
       throw error;
     }
     crashPoint("migration.postcopy.switched");
+  }
+
+  /** The target writes down that the guest may run there while the last of the memory goes over; else it would do so when it is asked to finish. */
+  #tellOfPause(): void {
+    const { log, migration } = this.#options;
+    if (this.#link === null || this.#committing) return;
+    this.#link.ask({ is: "paused" }, askMs).catch((error: unknown) => {
+      log.debug({ err: error, migration }, "the target was not told of the pause");
+    });
   }
 
   #watchOf(domain: DomainRef, postcopy: () => Promise<void>): Watch {

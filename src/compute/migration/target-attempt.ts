@@ -11,7 +11,6 @@ import { localDisksOf } from "../../api/agent-migration.ts";
 import type { WantedMigration } from "../../api/agent.ts";
 import type { RunRecord } from "../../core/ensure.ts";
 import type { Fate, MigrationReason, MigrationTransport } from "../../core/migration/halves.ts";
-import { refusalsOf } from "../../core/migration/preflight.ts";
 import type { TargetAttempt as State } from "../../core/migration/target.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { formatError, isFailure, unreachable } from "../../lib/errors.ts";
@@ -21,17 +20,16 @@ import { isLibvirtError } from "../../libvirt/errors.ts";
 import type { Begun, Finished, MigrationHalf, MigrationOptions, Prepared } from "../../libvirt/migration-contract.ts";
 import type { Identity } from "../link/identity.ts";
 import type { ReadySwitch } from "../network/switch.ts";
-import { connectionKey, mostConnections, writeConnections } from "../network/connections.ts";
 import { prepareArrival } from "../vm/arrival.ts";
 import type { Context } from "../vm/context.ts";
 import { isOutcomeUnknown, messageOf } from "../vm/failures.ts";
 import { domainUuid } from "../vm/mark.ts";
 import type { Worker } from "../vm/worker.ts";
+import { checkArrival } from "./check.ts";
+import { TrackedConnections } from "./connections.ts";
 import { decoded, encoded } from "./cookie.ts";
-import { targetFacts } from "./facts.ts";
 import { PeerListener } from "./listen.ts";
 import { targetsOf } from "./local-disks.ts";
-import { listenForProbe } from "./probe.ts";
 import { isNotTrusted } from "./qemu-certificate.ts";
 import { Fetch } from "./fetch.ts";
 import { listenAnew } from "./memory.ts";
@@ -56,6 +54,10 @@ export interface TargetAttemptOptions {
 }
 
 type Why = { readonly reason: MigrationReason; readonly message: string };
+
+function failed(why: Why, inDoubt = false): State {
+  return { is: "failed", ...why, inDoubt };
+}
 
 const finishMs = 30_000;
 const settleMs = 150;
@@ -86,13 +88,15 @@ export class TargetAttempt {
   #postcopy = false;
   /** By post-copy: libvirt's finish, which was begun before the source switched. */
   #fetch: Fetch | null = null;
-  readonly #committed = Promise.withResolvers<void>();
-  /** Connections of the guest that the source has told of in one read, by NIC. */
-  readonly #tracked = new Map<number, Set<string>>();
+  /** That the guest may run here is written down, or being written; null: nobody asked for that. */
+  #promised: PromiseWithResolvers<void> | null = null;
+  readonly #tracked: TrackedConnections;
 
   constructor(options: TargetAttemptOptions) {
     this.#options = options;
-    this.#disks = targetsOf(localDisksOf(options.wanted.half.spec));
+    const { wanted, context } = options;
+    this.#disks = targetsOf(localDisksOf(wanted.half.spec));
+    this.#tracked = new TrackedConnections(() => context.network.tracked(wanted.instanceId));
     this.#work = this.#makeReady();
   }
 
@@ -114,16 +118,18 @@ export class TargetAttempt {
     return this.#listener?.port ?? null;
   }
 
-  /** It is written down that the guest may run here from now on. */
-  committed(): void {
-    if (this.#state.is === "committing") this.#change({ is: "finishing" });
-    this.#committed.resolve();
+  /** What was promised is written down: the guest may run here from now on. */
+  promised(): void {
+    const { state } = this;
+    if (state.is !== "promising") return;
+    this.#change(state.stage === "committed" ? { is: "finishing" } : { is: "listening", port: state.port });
+    this.#promised?.resolve();
   }
 
   /** Ends it, unless a finish is under way. Nothing of it is at work when this resolves. */
   async end(why: Why): Promise<void> {
     if (this.#state.is === "finishing" || this.#state.is === "failed") return;
-    this.#change({ is: "failed", ...why });
+    this.#change(failed(why));
     this.#ended.resolve();
     await Promise.all([this.#work, this.#preparing]);
     await this.#discard();
@@ -180,7 +186,7 @@ export class TargetAttempt {
       await this.#listen();
     } catch (error) {
       context.log.warn({ chain: formatError(error), migration: wanted.id }, "a target could not make itself ready");
-      this.#change({ is: "failed", reason: reasonOf(error), message: messageOf(error) });
+      this.#change(failed({ reason: reasonOf(error), message: messageOf(error) }));
     }
   }
 
@@ -207,10 +213,15 @@ export class TargetAttempt {
 
   async #serve(ask: Exclude<PeerAsk, { is: "word" }>, caller: symbol): Promise<PeerAnswer<PeerAsk["is"]>> {
     const { state } = this;
-    if (ask.is === "connections") return await this.#connections(ask, caller);
+    if (ask.is === "connections") {
+      if (caller !== this.#caller || this.#isOver) throw notPrepared();
+      await this.#tracked.take(ask);
+      return {};
+    }
     if (ask.is === "recover") return await listenAnew(this.#options.monitor, this.#options.underlayAddress);
     if (ask.is === "rest") return await this.#rest(caller);
     if (ask.is === "finish" && this.#fetch !== null) return await this.#runs(this.#fetch, caller);
+    if (ask.is === "finish" && this.#promised !== null) return await this.#finish(ask, caller);
     if (state.is !== "listening") {
       throw refused(
         state.is === "failed" ? state : { reason: "target_refused", message: "the target is not ready for that" },
@@ -218,42 +229,23 @@ export class TargetAttempt {
     }
     switch (ask.is) {
       case "check":
-        return await this.#check(ask);
+        return await checkArrival({ ...this.#options, disks: this.#disks }, ask);
       case "describe":
         if (ask.postcopy) this.#xml = withMonitor(this.#xml, this.#options.wanted.instanceId);
         return { xml: this.#xml };
       case "prepare":
         return await this.#prepare(ask, caller);
       case "commit":
-        return await this.#commit(caller, state);
+        return await this.#commit(caller, state.port);
+      case "paused":
+        this.#preparedBy(caller);
+        await this.#promise("finishing");
+        return {};
       case "finish":
-        return await this.#finish(ask, caller, state);
+        return await this.#finish(ask, caller);
       default:
         return unreachable(ask);
     }
-  }
-
-  /** Nothing is refused because the link cannot be tried. */
-  async #openProbe(): Promise<number | null> {
-    const { context, identity, underlayAddress: address, wanted } = this.#options;
-    const { log } = context;
-    try {
-      return await listenForProbe({ address, source: wanted.half.sourceHostId, identity, log });
-    } catch (error) {
-      log.warn({ err: error, migration: wanted.id }, "the link cannot be tried before a migration");
-      return null;
-    }
-  }
-
-  /** Refuses with the first reason's name; the text has all of them. */
-  async #check({ facts: source, postcopy }: PeerAsk & { is: "check" }): Promise<PeerAnswer<"check">> {
-    const { context, wanted } = this.#options;
-    const skewMs = context.nowMs() - source.nowMs;
-    const facts = await targetFacts(context, wanted.instanceId, wanted.half.spec);
-    const refusals = refusalsOf(source, facts, skewMs, { postcopy, localDisks: this.#disks.length > 0 });
-    const [first] = refusals;
-    if (first === undefined) return { port: await this.#openProbe() };
-    throw refused({ reason: first.reason, message: refusals.map(({ message }) => message).join("; ") });
   }
 
   async #prepare(ask: PeerAsk & { is: "prepare" }, caller: symbol): Promise<PeerAnswer<"prepare">> {
@@ -302,11 +294,9 @@ export class TargetAttempt {
   }
 
   /** libvirt waits with the guest in its hand from here on: whatever of ours dies now, it runs as soon as the source has switched. */
-  async #commit(caller: symbol, { port }: Extract<State, { is: "listening" }>): Promise<PeerAnswer<"commit">> {
+  async #commit(caller: symbol, port: number): Promise<PeerAnswer<"commit">> {
     const half = this.#preparedBy(caller);
-    this.#change({ is: "committing", port });
-    await Promise.race([this.#committed.promise, this.#ended.promise]);
-    if (this.#isOver) throw refused({ reason: "target_refused", message: "it has ended" });
+    await this.#promise("committed");
     const fetch = this.#begin(half, port);
     await fetch.begun();
     crashPoint("migration.postcopy.finish-begun");
@@ -338,7 +328,7 @@ export class TargetAttempt {
         { err: error, migration: wanted.id, ran: this.#ran },
         "libvirt did not finish a guest that fetches",
       );
-      if (!this.#ran) this.#change({ is: "failed", reason: "target_refused", message: messageOf(error) });
+      if (!this.#ran) this.#change(failed({ reason: "target_refused", message: messageOf(error) }));
     }
     half.close();
     if (this.#state.is === "finishing") this.#change({ is: "listening", port });
@@ -362,21 +352,30 @@ export class TargetAttempt {
 
   #preparedBy(caller: symbol): MigrationHalf {
     if (this.#half !== null && caller === this.#caller) return this.#half;
-    throw refused({ reason: "target_refused", message: "nothing was prepared by this connection" });
+    throw notPrepared();
   }
 
-  async #finish(
-    ask: { cookie: string },
-    caller: symbol,
-    listening: Extract<State, { is: "listening" }>,
-  ): Promise<PeerAnswer<"finish">> {
+  /** Resolves when the record says that the guest may run here; refuses where it may not any more. */
+  async #promise(stage: "finishing" | "committed"): Promise<void> {
+    if (this.#promised === null && this.#state.is === "listening") {
+      this.#promised = Promise.withResolvers();
+      this.#change({ is: "promising", port: this.#state.port, stage });
+    }
+    await Promise.race([this.#promised?.promise, this.#ended.promise]);
+    if (this.#isOver) throw refused({ reason: "target_refused", message: "it has ended" });
+  }
+
+  async #finish(ask: { cookie: string }, caller: symbol): Promise<PeerAnswer<"finish">> {
     const { context, wanted } = this.#options;
     const { instanceId: id } = wanted;
     const half = this.#preparedBy(caller);
+    const arrivedAt = performance.now();
+    await this.#promise("finishing");
+    const listening = this.#state;
+    if (listening.is !== "listening") throw refused({ reason: "target_refused", message: "it was finished already" });
     this.#state = { is: "finishing" };
     const telling = setTimeout(this.#options.changed, hushMs);
     crashPoint("migration.target.finish-asked");
-    const arrivedAt = performance.now();
     let ranAt: number | null = null;
     const events = context.libvirt.onLifecycle((event) => {
       if (event.domain.name !== id || event.change !== "resumed") return;
@@ -412,23 +411,6 @@ export class TargetAttempt {
     }
   }
 
-  /** They are the guest's own by the target's word of its addresses, whatever the source says. */
-  async #connections(ask: PeerAsk & { is: "connections" }, caller: symbol): Promise<PeerAnswer<"connections">> {
-    const { context, wanted } = this.#options;
-    if (caller !== this.#caller || this.#isOver) {
-      throw refused({ reason: "target_refused", message: "nothing was prepared by this connection" });
-    }
-    const tracked = (ask.first ? undefined : this.#tracked.get(ask.nic)) ?? new Set();
-    this.#tracked.set(ask.nic, tracked);
-    for (const one of ask.connections) tracked.add(connectionKey(one));
-    if (tracked.size > mostConnections) {
-      throw refused({ reason: "target_refused", message: "it tells of too many connections" });
-    }
-    const nic = context.network.tracked(wanted.instanceId)[ask.nic];
-    if (nic) await writeConnections(nic, ask.connections);
-    return {};
-  }
-
   async #finishInLibvirt(half: MigrationHalf, cookie: Uint8Array): Promise<Finished> {
     return await half.migrateFinish(this.#domain, cookie, false, { ...this.#phases(), deadlineMs: finishMs });
   }
@@ -437,11 +419,11 @@ export class TargetAttempt {
   async #doubt(error: unknown): Promise<void> {
     await sleep(isFailure(error, "timeout") ? doubtMs : lostDoubtMs);
     this.#half?.close();
-    this.#failed(error);
+    this.#failed(error, true);
   }
 
-  #failed(error: unknown): void {
-    this.#change({ is: "failed", reason: "target_refused", message: messageOf(error) });
+  #failed(error: unknown, inDoubt = false): void {
+    this.#change(failed({ reason: "target_refused", message: messageOf(error) }, inDoubt));
     void this.#discard();
   }
 
@@ -472,6 +454,10 @@ export class TargetAttempt {
     const params = { uri: `tcp://${underlayAddress}`, listenAddress: underlayAddress };
     return phases(this.#transport, this.#disks, params, { postcopy: this.#postcopy });
   }
+}
+
+function notPrepared(): Error {
+  return refused({ reason: "target_refused", message: "nothing was prepared by this connection" });
 }
 
 /** Of what the making of a machine found first. */

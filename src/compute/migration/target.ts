@@ -23,13 +23,15 @@ import { Monitor } from "./monitor.ts";
 import { keep } from "./records.ts";
 import { TargetAttempt } from "./target-attempt.ts";
 
-const running: Looked = { guest: "running", domain: null };
+const running: Looked = { guest: "running", neverRan: false, domain: null };
 
 /** So long the source's last words are waited for, and so often it is looked whether they are over. */
 const toldMs = 6_000;
 const tellMs = 200;
 /** Longer than libvirt takes to notice that all is here. */
 const missedMs = 30_000;
+/** Longer than libvirt takes to let a guest run whose memory is all here. */
+const settledMs = 10_000;
 
 type Wanted = WantedMigration & { half: { is: "target" } };
 
@@ -48,6 +50,7 @@ export class TargetHalf implements Half {
   #released = false;
   #missedSince: number | null = null;
   #listenAt = 0;
+  readonly #begunAt = performance.now();
   #arrivedAt: number | null = null;
   /** Sources that wait for the word. */
   #waiting: ((fate: Fate) => void)[] = [];
@@ -109,6 +112,8 @@ export class TargetHalf implements Half {
       asked: this.#asked,
       released: this.#released && (this.#isMissedForLong(memory) || memory !== "missing"),
       guest: looked.guest,
+      neverRan: looked.neverRan,
+      settled: performance.now() - this.#begunAt >= settledMs,
       memory,
       port: this.#attempt?.port ?? null,
     });
@@ -131,8 +136,10 @@ export class TargetHalf implements Half {
 
   async #look(): Promise<Looked> {
     const { libvirt, log } = this.#m.context;
-    // Nothing is to be seen before the record, and nothing counts while the guest is being let run.
-    if (this.#record === null || (this.#attempt?.state.is === "finishing" && !this.#isFetching)) return unseen;
+    const attempt = this.#attempt?.state.is;
+    // Nothing is to be seen before the record, and nothing counts while the guest is being let run, or waits for that to be written down.
+    if (this.#record === null || attempt === "promising" || (attempt === "finishing" && !this.#isFetching))
+      return unseen;
     try {
       return await lookAt(libvirt, this.#wanted.instanceId);
     } catch (error) {
@@ -205,10 +212,13 @@ export class TargetHalf implements Half {
       case "open":
         crashPoint("migration.target.open-written");
         return;
+      case "finishing":
+        crashPoint("migration.target.finishing-written");
+        return this.#attempt?.promised();
       case "committed":
         crashPoint("migration.postcopy.committed-written");
         await this.#openMonitor();
-        return this.#attempt?.committed();
+        return this.#attempt?.promised();
       case "fetching":
         crashPoint("migration.postcopy.fetching-written");
         context.log.info(

@@ -7,19 +7,19 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { fateOf } from "./halves.ts";
 import { phaseOf, reconcileMigration, wishFor, type Migration } from "./migration.ts";
-import { decideSource, type Feed } from "./source.ts";
+import { decideSource, type Feed, type Whereabouts } from "./source.ts";
 import { decideTarget } from "./target.ts";
 import { calm, trouble, World } from "./world.fake.ts";
 
 describe("a migration", () => {
   it("ends with the guest in one place, whatever dies when", () => {
-    const outcomes = { moved: 0, stayed: 0, fetched: 0 };
+    const outcomes = { moved: 0, stayed: 0, fetched: 0, ended: 0 };
     fc.assert(
       fc.property(
         // A migration goes its way for a while, then something happens out of turn.
         fc.array(
           fc.tuple(
-            fc.nat({ max: 30 }),
+            fc.nat({ max: 100 }),
             fc.oneof(
               { weight: 3, arbitrary: fc.constantFrom(...Object.keys(trouble)) },
               { weight: 1, arbitrary: fc.constantFrom(...calm) },
@@ -39,18 +39,19 @@ describe("a migration", () => {
           const { source, target, vstation } = world;
           if (world.whole) outcomes.fetched++;
           const over = vstation.over && source.forgotten && target.forgotten;
-          const guests = [source.guest, target.guest];
+          const runs = [source.guest, target.guest].filter((guest) => guest === "running").length;
+          if (world.ended) outcomes.ended++;
           expect({
             over: vstation.over,
             forgotten: source.forgotten && target.forgotten,
-            guests: guests.toSorted(),
-            whereItIs: vstation.moved === (target.guest === "running"),
+            runs,
+            whereItIs: vstation.moved === (world.ranThere || world.ended),
             facts: over ? null : { ...{ source, target }, copy: world.copy, early: world.early },
             story: world.history.join(" "),
           }).toEqual({
             over: true,
             forgotten: true,
-            guests: ["off", "running"],
+            runs: world.ended ? 0 : 1,
             whereItIs: true,
             facts: null,
             story: world.history.join(" "),
@@ -60,7 +61,7 @@ describe("a migration", () => {
       ),
       { numRuns: 3_000 },
     );
-    expect(Math.min(outcomes.moved, outcomes.stayed, outcomes.fetched)).toBeGreaterThan(100);
+    expect(Math.min(outcomes.moved, outcomes.stayed, outcomes.fetched, outcomes.ended)).toBeGreaterThan(100);
   });
 
   it.each([false, true])("that nothing disturbs arrives, by post-copy too (%s)", (postcopy) => {
@@ -89,7 +90,15 @@ describe("a migration", () => {
   });
 
   it("in two halves waits for ever, whatever is wished, but for a source that has nothing left of it", () => {
-    const target = { record: { stage: "fetching" }, attempt: null, ours: false, asked: true, port: 1 } as const;
+    const since = { neverRan: false, settled: true } as const;
+    const target = {
+      record: { stage: "fetching" },
+      attempt: null,
+      ours: false,
+      asked: true,
+      port: 1,
+      ...since,
+    } as const;
     for (const wish of ["go", "cancel", "over"] as const) {
       for (const guest of ["running", "paused", "unknown"] as const) {
         for (const memory of ["coming", "missing", "unknown"] as const) {
@@ -138,7 +147,8 @@ describe("a migration", () => {
       for (const wish of ["go", "cancel"] as const) {
         const facts = {
           wish,
-          record: { stage: "open" },
+          record: { stage: "finishing" },
+          ...{ neverRan: true, settled: true },
           attempt: { is: "finishing" },
           ours: true,
           asked: true,
@@ -148,6 +158,25 @@ describe("a migration", () => {
         expect(decideTarget(facts)).toEqual({ step: { do: "wait" }, say: { is: "listening", port: 1 } });
       }
     }
+  });
+
+  it("has arrived, for a target whose program begins anew, unless libvirt vouches that it never ran", () => {
+    const anew = {
+      wish: "go",
+      record: { stage: "finishing" },
+      attempt: null,
+      ours: false,
+      ...({ asked: true, released: false, memory: "unknown", port: null, settled: false } as const),
+    } as const;
+    const step = (guest: Whereabouts, neverRan: boolean, settled = false): unknown =>
+      decideTarget({ ...anew, guest, neverRan, settled }).step;
+    expect(step("off", true)).toMatchObject({ record: { stage: "dropped", reason: "restarted" } });
+    for (const guest of ["off", "paused", "running"] as const)
+      expect(step(guest, false)).toEqual({ do: "record", record: { stage: "arrived" } });
+    // libvirt may be in the middle of it.
+    expect(step("paused", true)).toEqual({ do: "wait" });
+    expect(step("paused", true, true)).toEqual({ do: "destroy" });
+    expect(step("unknown", false)).toEqual({ do: "wait" });
   });
 
   it("has one phase for who watches, whatever the halves say", () => {

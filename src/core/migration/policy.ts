@@ -65,7 +65,10 @@ export interface Decision {
 
 /** Less than this is no progress. */
 const gainAtLeast = 0.04;
-/** A window is so many passes long, within bounds: one pass says little, and a fast link makes many in no time. */
+/**
+ * A window is so many passes long, within bounds: one pass says little, and a fast link makes many in no time. Of a guest that changes more than is
+ * sent no pass comes closer until that changes, and one pass says so.
+ */
 const windowPasses = 3;
 const shortestWindowMs = 10_000;
 const longestWindowMs = 40_000;
@@ -77,10 +80,12 @@ const usualMs = 30_000;
 const longestFetchMs = 30_000;
 /** Beside three times the time that one copy of the memory took, and for as long as levers are left or passes come closer. */
 const patienceMs = 60_000;
+/** Passes come closer by a fifth each when the guest changes so much of what is sent. */
+const closing = 0.8;
 
 const steps: Readonly<Record<MigrationPolicy, readonly number[]>> = {
   gentle: [],
-  throttle: [10, 20, 30],
+  throttle: [10, 20, 30, 50, 70, 90],
   // The switch to post-copy is its only lever.
   postcopy: [],
   finish: [20, 40, 60, 80],
@@ -111,7 +116,7 @@ export function decideLever(plan: Plan, seen: readonly Seen[]): Decision | null 
   const rate = usualRate(looks, now.at);
   if (bulk === undefined || second === undefined || rate === 0) return null;
   if (now.bytesPerSecond < rate * falteringShare) return null;
-  const windowMs = windowOf(now, passes);
+  const windowMs = windowOf(now, passes, rate);
   const boundary = now.at - windowMs;
   const { percent, limitMs, pulledAt, brakedFrom, switched } = inForce(plan, seen);
   if (boundary < (pulledAt ?? second.at)) return null;
@@ -124,7 +129,7 @@ export function decideLever(plan: Plan, seen: readonly Seen[]): Decision | null 
   // It is a matter of moments.
   if (needMs <= limitMs) return null;
   const sight = { needMs, limitMs, now, rate };
-  const next = steps[plan.policy].find((step) => step > percent);
+  const next = nextStep(plan.policy, percent, sight);
   const released = percent === 0 && brakedFrom !== null;
   if (next !== undefined && !released) {
     return { lever: { pull: "throttle", percent: next }, why: stalledText(sight) };
@@ -148,6 +153,17 @@ export function decideLever(plan: Plan, seen: readonly Seen[]): Decision | null 
   return { lever: { pull: "give_up" }, why: giveUpText(plan, sight) };
 }
 
+/**
+ * The least step by which passes should come closer, were the guest slowed in proportion; one of those above what is in force. A guest whose
+ * processors have time left is slowed by less, and then there is a next one.
+ */
+function nextStep(policy: MigrationPolicy, percent: number, { now, rate }: Sight): number | undefined {
+  const left = steps[policy].filter((step) => step > percent);
+  const unbraked = now.dirtyBytesPerSecond / (1 - percent / 100);
+  const enough = 100 * (1 - (closing * rate) / unbraked);
+  return left.find((step) => step >= enough) ?? left.at(-1);
+}
+
 interface Pass {
   readonly pass: number;
   readonly at: number;
@@ -165,11 +181,12 @@ function passesOf(looks: readonly Look[]): Pass[] {
   return passes;
 }
 
-function windowOf(now: Look, passes: readonly Pass[]): number {
+function windowOf(now: Look, passes: readonly Pass[], rate: number): number {
   const [last, one] = [passes.at(-1), passes.at(-2)];
   const lengths = [now.passMs];
   if (last !== undefined && one !== undefined) lengths.push((last.at - one.at) / (last.pass - one.pass));
-  return Math.min(longestWindowMs, Math.max(shortestWindowMs, windowPasses * Math.max(...lengths)));
+  const long = now.dirtyBytesPerSecond < rate ? windowPasses : 1;
+  return Math.min(longestWindowMs, Math.max(shortestWindowMs, long * Math.max(...lengths)));
 }
 
 /** The median, so that neither a burst nor a break is taken for the link's. */
@@ -223,7 +240,7 @@ function giveUpText({ policy, ceilingMs }: Plan, sight: Sight): string {
   const enough = Math.ceil(sight.needMs / 50) * 50;
   const ways: Readonly<Record<MigrationPolicy, string>> = {
     gentle: `\`--policy throttle\` slows it meanwhile, \`--policy finish --ceiling ${enough}\` also lets it pause longer`,
-    throttle: `\`--policy finish --ceiling ${enough}\` slows it more and lets it pause longer`,
+    throttle: `\`--policy finish --ceiling ${enough}\` also lets it pause longer`,
     postcopy: `what remains would take longer than ${longestFetchMs / 1_000} s to be fetched, or the switch failed; \`--policy finish --ceiling ${enough}\` slows it and lets it pause longer`,
     finish: `a ceiling above ${ceilingMs} ms lets it pause longer`,
   };

@@ -1,9 +1,9 @@
 /**
  * What the target of a live migration does next: a pure function to one step; see source.ts for the other half.
  *
- *   (nothing) ── record open ──> attempt: a machine that waits for the guest's memory ──> told to finish ──> runs ── record arrived
- *       │                           │ refused, cancelled, asked for its word, or this program died in it
- *       └────── record dropped <────┘
+ *   (nothing) ── record open ──> attempt: a machine that waits for the guest's memory ── record finishing ──> told to finish ──> runs ── record arrived
+ *       │                           │ refused, cancelled, asked for its word, or this program died in it         │
+ *       └────── record dropped <────┴────────────────────────────────────────────────────────────────────────────┘
  *
  * By post-copy: attempt ── record committed ──> libvirt lets it run as soon as the source switches ── record fetching ──> all is here ── record arrived
  *
@@ -12,6 +12,10 @@
  * answered) nothing is decided; after that time a guest that is still paused is ended first, and only its absence is `dropped`.
  * A target whose program died waits for no finish: libvirt throws away its half of a migration with the connection that
  * began it, and what it does not throw away is ended here.
+ *
+ * `finishing` is written down while the source's guest is paused and before libvirt is told to let it run, so without it the guest has never run here. With it
+ * a program that begins anew has libvirt's word alone. Where libvirt does not vouch that the guest has never run (it ran and ended; the host lost its
+ * power), it has arrived: older memory over disks that may have been written since would destroy them, and a guest that has ended is only started anew.
  *
  * Not so by post-copy. A source that has switched can never run its guest again, so nothing that dies here may take the target's with it:
  * the finish is with libvirt before the source switches, and from `committed` on the guest may begin to run by libvirt's hand at any moment. It
@@ -25,6 +29,8 @@ import type { Whereabouts } from "./source.ts";
 /** Durable, one per migration. */
 export type TargetRecord =
   | { readonly stage: "open" }
+  /** The source has paused the guest, and it may run here as soon as that asks for it. */
+  | { readonly stage: "finishing" }
   /** libvirt has been told, or is being told, to let it run by post-copy. */
   | { readonly stage: "committed" }
   /** It has run here, and some of its memory was not here yet. */
@@ -37,11 +43,11 @@ export type TargetAttempt =
   | { readonly is: "preparing"; readonly step: string }
   | { readonly is: "listening"; readonly port: number }
   /** The record is to say so before libvirt hears of it. */
-  | { readonly is: "committing"; readonly port: number }
+  | { readonly is: "promising"; readonly port: number; readonly stage: "finishing" | "committed" }
   /** The finish is on its way, or its answer was lost and it may still take effect. */
   | { readonly is: "finishing" }
-  /** It came to nothing, or nothing can come of it any more. */
-  | { readonly is: "failed"; readonly reason: MigrationReason; readonly message: string };
+  /** It came to nothing, or nothing can come of it any more. `inDoubt`: libvirt was told to let the guest run, and never answered. */
+  | { readonly is: "failed"; readonly reason: MigrationReason; readonly message: string; readonly inDoubt: boolean };
 
 export interface TargetSituation {
   readonly wish: "go" | "cancel" | "over";
@@ -55,6 +61,10 @@ export interface TargetSituation {
   readonly released: boolean;
   /** As libvirt has said since the attempt last changed; what was seen before that counts for nothing. */
   readonly guest: Whereabouts;
+  /** libvirt vouches that the guest has not run here by this migration. */
+  readonly neverRan: boolean;
+  /** Long enough after this process began for what libvirt was told before to have come to its end. */
+  readonly settled: boolean;
   /** What of its memory is here; `missing`: not all of it, and none comes at present. */
   readonly memory: "unknown" | "whole" | "coming" | "missing";
   /** Where the source may dial; null: nowhere. */
@@ -97,6 +107,8 @@ export function decideTarget(s: TargetSituation): TargetDecision {
   switch (record.stage) {
     case "open":
       return open(s);
+    case "finishing":
+      return s.attempt === null ? inDoubt(s, begunAnew) : open(s);
     case "committed":
       return committed(s);
     case "fetching":
@@ -120,12 +132,12 @@ function drop(reason: MigrationReason, message: string, say: TargetState): Targe
 function open(s: TargetSituation): TargetDecision {
   const { attempt } = s;
   const say = sayOf(s);
-  if (attempt?.is === "committing") return { step: { do: "record", record: { stage: "committed" } }, say };
+  if (attempt?.is === "promising") return { step: { do: "record", record: { stage: attempt.stage } }, say };
   // A finish that is under way looks like a guest that runs a moment before its answer comes: only the answer has its time in it.
   if (attempt?.is === "finishing") return { step: wait, say };
   if (s.guest === "unknown") return { step: wait, say };
   if (s.guest === "running") return { step: { do: "record", record: { stage: "arrived" } }, say };
-  if (attempt?.is === "failed") return afterFailure(s, attempt, say);
+  if (attempt?.is === "failed") return attempt.inDoubt ? inDoubt(s, attempt) : afterFailure(s, attempt, say);
   if (attempt === null && !s.ours) {
     return afterFailure(s, begunAnew, say);
   }
@@ -136,6 +148,18 @@ function open(s: TargetSituation): TargetDecision {
     return attempt === null ? drop("link_lost", "the source gave up", say) : { step: { do: "end" }, say };
   }
   return attempt === null ? { step: { do: "attempt" }, say } : { step: wait, say };
+}
+
+/** Whoever was to let it run has died, or did not say whether it did. */
+function inDoubt(
+  s: TargetSituation,
+  { reason, message }: { reason: MigrationReason; message: string },
+): TargetDecision {
+  if (s.guest === "unknown") return { step: wait, say: preparing };
+  if (s.guest === "running" || !s.neverRan)
+    return { step: { do: "record", record: { stage: "arrived" } }, say: preparing };
+  if (s.guest === "paused") return { step: s.settled ? { do: "destroy" } : wait, say: preparing };
+  return drop(reason, message, preparing);
 }
 
 function committed(s: TargetSituation): TargetDecision {
@@ -174,7 +198,7 @@ const begunAnew = {
 } as const;
 
 function sayOf({ attempt, port }: TargetSituation): TargetState {
-  if (attempt?.is === "listening" || attempt?.is === "committing") return { is: "listening", port: attempt.port };
+  if (attempt?.is === "listening" || attempt?.is === "promising") return { is: "listening", port: attempt.port };
   if (attempt?.is === "preparing") return { is: "preparing", step: attempt.step };
   // Still there for the same source: another word would set both hosts to work in the guest's first moments here.
   if (attempt?.is === "finishing" && port !== null) return { is: "listening", port };

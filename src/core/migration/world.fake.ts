@@ -43,6 +43,12 @@ export class World {
     memory: "unknown" as TargetSituation["memory"],
     guest: "off" as Whereabouts,
     looked: "off" as Whereabouts,
+    /** This process knows that the guest has run here. */
+    ran: false,
+    /** As libvirt has it: it vouches for what it has ended itself, and has forgotten all that once its host has begun anew. */
+    neverRan: false,
+    lookedNeverRan: false,
+    settled: true,
     told: { wish: "go" as Wish },
     said: null as TargetState | null,
     forgotten: false,
@@ -69,6 +75,10 @@ export class World {
   /** A finish that libvirt has got and not done yet, and for how long. */
   finishing = false;
   rounds = 0;
+  /** The guest has run at the target, and its disks are not what the source's memory knows. */
+  ranThere = false;
+  /** It ended at the target; whoever it belongs to is to start it anew from its disks. */
+  ended = false;
   history: string[] = [];
 
   constructor(deadline: number, postcopy = false) {
@@ -82,6 +92,10 @@ export class World {
     if (twice) throw new Error(`runs twice: ${this.history.join(" ")}`);
     const off = [this.source.guest, this.target.guest].includes("off");
     if (this.copy === "fed" && !this.whole && off) throw new Error(`half of it is lost: ${this.history.join(" ")}`);
+    if (this.target.guest === "running") this.ranThere = true;
+    const oldMemory = this.ranThere && this.source.guest === "running";
+    if (oldMemory) throw new Error(`older memory over newer disks: ${this.history.join(" ")}`);
+    if (this.ended) return;
     if (this.source.guest === "off" && this.target.guest === "off") throw new Error(`lost: ${this.history.join(" ")}`);
   }
 
@@ -90,7 +104,8 @@ export class World {
     if (source.forgotten) return;
     const { step, say } = decideSource({
       ...source.told,
-      fate: source.heard ?? source.told.fate,
+      // After `fetching` another word comes, by whichever way.
+      fate: source.heard === null || source.heard === "fetching" ? (source.told.fate ?? source.heard) : source.heard,
       record: source.record,
       attempt: source.attempt,
       ours: source.ours,
@@ -110,6 +125,7 @@ export class World {
         if (this.target.attempt?.is === "listening") {
           this.copy = "copying";
           this.target.guest = "paused";
+          this.target.neverRan = true;
         } else source.attempt = { is: "failed", reason: "link_lost", message: "nobody listens" };
         return;
       case "cancel":
@@ -149,14 +165,19 @@ export class World {
     const { target } = this;
     if (target.forgotten) return;
     const memory = target.looked === "unknown" ? "unknown" : target.memory;
-    const { step, say } = decideTarget({ ...target, guest: target.looked, wish: target.told.wish, memory });
+    const guest = target.ran ? "running" : target.looked;
+    const looked = { guest, neverRan: target.lookedNeverRan };
+    const { step, say } = decideTarget({ ...target, ...looked, wish: target.told.wish, memory });
     target.said = say;
     switch (step.do) {
       case "wait":
         return;
       case "record":
         if (step.record.stage === "open") target.ours = true;
-        if (step.record.stage === "committed" && target.attempt?.is === "committing") {
+        if (step.record.stage === "finishing" && target.attempt?.is === "promising") {
+          target.attempt = { is: "listening", port: 1 };
+        }
+        if (step.record.stage === "committed" && target.attempt?.is === "promising") {
           target.attempt = { is: "finishing" };
           this.early = true;
           if (target.guest !== "paused" || this.copy !== "copying") this.#finishFails();
@@ -174,11 +195,12 @@ export class World {
         target.guest = "running";
         return;
       case "end":
-        target.attempt = { is: "failed", reason: "cancelled", message: "ended" };
+        target.attempt = { is: "failed", reason: "cancelled", message: "ended", inDoubt: false };
         this.#targetConnectionEnds();
         return;
       case "destroy":
         target.guest = "off";
+        target.neverRan = true;
         this.#copyBreaks();
         return;
       case "clean":
@@ -212,7 +234,8 @@ export class World {
   #commit(): void {
     const { source, target } = this;
     if (this.copy !== "copying" || source.attempt?.is !== "running" || target.attempt?.is !== "listening") return;
-    if (target.record?.stage === "open" && target.guest === "paused") target.attempt = { is: "committing", port: 1 };
+    if (target.record?.stage === "open" && target.guest === "paused")
+      target.attempt = { is: "promising", port: 1, stage: "committed" };
   }
 
   #switchOver(): void {
@@ -268,7 +291,7 @@ export class World {
     if (!this.early || this.copy !== "fed" || target.guest !== "paused") return;
     this.early = false;
     if (target.attempt?.is === "finishing") {
-      target.attempt = { is: "failed", reason: "target_refused", message: "libvirt began anew" };
+      target.attempt = { is: "failed", reason: "target_refused", message: "libvirt began anew", inDoubt: false };
     }
   }
 
@@ -294,7 +317,7 @@ export class World {
     this.early = false;
     this.target.guest = "off";
     if (this.target.attempt?.is === "finishing") {
-      this.target.attempt = { is: "failed", reason: "target_refused", message: "the copy broke" };
+      this.target.attempt = { is: "failed", reason: "target_refused", message: "the copy broke", inDoubt: false };
     }
   }
 
@@ -306,12 +329,17 @@ export class World {
     if (this.source.attempt?.is === "running") this.source.attempt = { ...this.source.attempt, handing: true };
   }
 
-  /** The source asks, the target takes it or refuses. */
+  /** The source asks, the target takes it or refuses; it writes that down first. */
   askToFinish(): void {
     if (this.copy !== "performed" || this.source.attempt?.is !== "running" || this.finishing || this.early) return;
     const { target } = this;
-    const takes = target.record?.stage === "open" && target.attempt?.is === "listening" && target.guest === "paused";
-    if (!takes) {
+    if (target.attempt?.is === "promising") return;
+    const listens = target.attempt?.is === "listening" && target.guest === "paused";
+    if (listens && target.record?.stage === "open") {
+      target.attempt = { is: "promising", port: 1, stage: "finishing" };
+      return;
+    }
+    if (!listens || target.record?.stage !== "finishing") {
       this.source.attempt = { is: "failed", reason: "target_refused", message: "it does not take it" };
       return;
     }
@@ -333,9 +361,10 @@ export class World {
     const heard = targetHears && target.attempt?.is === "finishing";
     if (heard) {
       target.looked = "unknown";
+      target.ran = ran;
       target.attempt = ran
         ? { is: "listening", port: 1 }
-        : { is: "failed", reason: "target_refused", message: "it did not run" };
+        : { is: "failed", reason: "target_refused", message: "it did not run", inDoubt: false };
     }
     if (source.attempt?.is === "running") {
       const moved = ran && heard && sourceHears;
@@ -353,8 +382,8 @@ export class World {
   /** The doubt about an unanswered finish has passed. */
   giveUpFinishing(): void {
     if (this.finishing || this.early || this.target.attempt?.is !== "finishing") return;
-    if (this.target.record?.stage !== "open") return;
-    this.target.attempt = { is: "failed", reason: "target_refused", message: "no answer" };
+    if (this.target.record?.stage !== "finishing") return;
+    this.target.attempt = { is: "failed", reason: "target_refused", message: "no answer", inDoubt: true };
     this.target.looked = "unknown";
   }
 
@@ -368,11 +397,33 @@ export class World {
     if (this.copy === "copying") this.#copyBreaks();
   }
 
+  /** It powers itself off, or crashes. */
+  endThere(): void {
+    const { target } = this;
+    if (target.guest !== "running" || this.copy === "fed") return;
+    target.guest = "off";
+    target.neverRan = false;
+    this.ended = true;
+  }
+
+  /** The target's host loses its power; by post-copy half of the guest would be lost with it. */
+  loseTarget(): void {
+    const { target } = this;
+    if (this.postcopy) return;
+    // Nobody can say any more whether it ran there: that it ended is the lesser evil.
+    this.ended ||= target.guest === "running" || target.record?.stage === "finishing";
+    target.guest = "off";
+    target.neverRan = false;
+    if (this.finishing) this.finish(false, false, false);
+    this.dieTarget();
+  }
+
   dieTarget(): void {
     const { target } = this;
     target.attempt = null;
     target.ours = false;
     target.asked = false;
+    target.ran = false;
     target.released = false;
     target.port = null;
     target.looked = "unknown";
@@ -398,7 +449,7 @@ export class World {
       ended: vstation.ended || end !== null,
       over,
     });
-    if (move && (this.target.guest !== "running" || (this.copy === "fed" && !this.whole)))
+    if (move && !this.ended && (this.target.guest !== "running" || (this.copy === "fed" && !this.whole)))
       throw new Error(`moved to where it does not run: ${this.history.join(" ")}`);
   }
 
@@ -426,7 +477,8 @@ const actions: Record<string, (world: World) => unknown> = {
   "run early": (w) => w.runEarly(),
   "source looks": (w) => (w.source.looked = w.source.guest),
   source: (w) => w.stepSource(),
-  "target looks": (w) => Object.assign(w.target, { looked: w.target.guest, memory: w.memory() }),
+  "target looks": (w) =>
+    Object.assign(w.target, { looked: w.target.guest, lookedNeverRan: w.target.neverRan, memory: w.memory() }),
   target: (w) => w.stepTarget(),
   vstation: (w) => w.stepVstation(),
   "source says": (w) => w.tellVstation("source"),
@@ -443,6 +495,8 @@ const actions: Record<string, (world: World) => unknown> = {
 export const trouble: Record<string, (world: World) => unknown> = {
   "source dies": (w) => w.dieSource(),
   "target dies": (w) => w.dieTarget(),
+  "target's host is lost": (w) => w.loseTarget(),
+  "guest ends there": (w) => w.endThere(),
   "finish fails": (w) => w.finish(false, true, true),
   "finish unheard": (w) => w.finish(true, false, false),
   "finish unheard by source": (w) => w.finish(true, true, false),

@@ -239,6 +239,8 @@ export class ComputeHost {
     const gone = once(child, "exit");
     const inner = await childOf(child.pid ?? 0).catch(() => child.pid ?? 0);
     process.kill(inner, signal);
+    // Of one that has stopped itself nsenter has stopped, too, and would not see its end.
+    if (signal === "SIGKILL") child.kill("SIGCONT");
     await gone;
   }
 
