@@ -51,6 +51,8 @@ export function writeVStationConfig(home: Home, plan: Plan, hosts: readonly Host
     },
     elastic: { cidr: underlay.elastic },
     cpuBaseline: "host",
+    // Nested hosts' guests, which run by KVM.
+    migration: { dirtyRing: true },
     joinTokens: hosts.map((host) => ({
       token: readFileSync(joinTokenFile(home, host.name), "utf8"),
       name: host.name,

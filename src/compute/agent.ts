@@ -138,6 +138,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   });
   const machines: Machines = new Machines({ allotments, affinity, processor, nodes });
   let zoneBaseline: CpuBaseline = "host";
+  let zoneDirtyRing = false;
   const disks = new DiskFiles(paths, config.sharedDir ?? null);
   const context: Context = {
     log,
@@ -145,6 +146,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     paths,
     bootId,
     accelerator: proof.accelerator,
+    dirtyRing: () => zoneDirtyRing && proof.accelerator === "kvm",
     emulator,
     disks,
     diskCache: disk.cache,
@@ -307,11 +309,12 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       ask: (ask, reply) => desk.answer(ask, reply),
       consoleInput: (session, data) => desk.consoles.input(session, data),
       consoleClose: (session) => desk.consoles.close(session),
-      welcomed: ({ cpuBaseline, place, migrationTransport: transport }) => {
+      welcomed: ({ cpuBaseline, place, migrationTransport: transport, dirtyRing }) => {
         void keepPlace(store, place, log);
         const isNew = JSON.stringify(cpuBaseline) !== JSON.stringify(zoneBaseline) || transport !== migrationTransport;
         zoneBaseline = cpuBaseline;
         migrationTransport = transport;
+        zoneDirtyRing = dirtyRing;
         if (isNew) tell();
         void describe().then(
           ({ readiness }) => membership.welcomed(readiness),

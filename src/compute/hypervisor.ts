@@ -25,6 +25,7 @@ export type Hypervisor = Pick<
   | "domainList"
   | "domainLookupByUuid"
   | "domainState"
+  | "domainXml"
   | "domainMetadataGet"
   | "domainMetadataSet"
   | "domainDefine"

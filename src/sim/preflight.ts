@@ -25,7 +25,15 @@ export class SimPreflight {
     const memoryBytes = (spec?.memoryMiB ?? 0) * mib;
     const guest = this.#host.machines.get(id)?.runs === true ? "running" : "off";
     const disks = spec === undefined ? [] : disksOf(spec);
-    const said = { ...common(), guest, busy: null, blocked: [], memoryBytes, residentBytes: memoryBytes } as const;
+    const said = {
+      ...common(),
+      guest,
+      busy: null,
+      blocked: [],
+      dirtyRing: false,
+      memoryBytes,
+      residentBytes: memoryBytes,
+    } as const;
     return { ...said, disks, ...this.asSource };
   }
 

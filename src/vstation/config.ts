@@ -89,6 +89,8 @@ export const vstationConfigSchema = z.strictObject({
   migration: z
     .strictObject({
       transport: z.enum(migrationTransports).default("tls"),
+      /** Guests that start under KVM from now on have KVM keep a ring of changed pages for each of their processors; see compute/migration/brake.ts. */
+      dirtyRing: z.boolean().default(false),
       /** How many may be on their way at once; see core/migration/queue.ts. */
       limits: z
         .strictObject({

@@ -10,6 +10,7 @@ import { asId, connectCloud } from "../../bench/cloud.ts";
 import { TestLab } from "../../lab/testing.ts";
 import { NativeClient } from "../../src/api/native/client.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
+import { sleep } from "../../src/lib/retry.ts";
 import { until } from "../until.ts";
 
 const patience = ["--wait", "--timeout", "900"] as const;
@@ -61,6 +62,49 @@ async function whereItIs(): Promise<string> {
 async function isCleared(): Promise<boolean> {
   return (await native.call("migrationList", { query: { open: "true" } })).migrations.length === 0;
 }
+
+/** Where the guest is told to write without an end, and what it is seen to have written in a second. */
+const region = { mib: 64, rateMiBps: 400 };
+const secondMs = 1_000;
+
+async function writtenMiBps(): Promise<number> {
+  const before = await probe.dirtyStatus();
+  await sleep(secondMs);
+  const after = await probe.dirtyStatus();
+  return (after.writtenPages - before.writtenPages) / 256 / ((after.elapsedUs - before.elapsedUs) / 1e6);
+}
+
+it(
+  "is slowed by the processor that writes, by its dirty ring, and not once it has moved",
+  { timeout: 2_700_000 },
+  async () => {
+    await until("the move before to be cleared up", isCleared, 120_000);
+    const { bootId } = await probe.info(300_000);
+    await probe.dirtyStart(region, 300_000);
+    const free = await writtenMiBps();
+    const from = await whereItIs();
+    const said = await lab.cli("instance", "migrate", id, "--policy", "throttle", ...patience);
+    process.stdout.write(`${said}\n`);
+    expect(await whereItIs()).not.toBe(from);
+    const { migrations } = await native.call("migrationList", { query: { instanceId: [id], limit: 1 } });
+    const [migration] = migrations;
+    if (migration === undefined) throw new Error("it was not moved");
+    const { lines } = await native.call("migrationStory", { params: { id: migration.id } });
+    const levers = lines.flatMap((line) => (line.is === "lever" ? [line] : []));
+    process.stdout.write(`${levers.map(({ lever, why }) => `${JSON.stringify(lever)}: ${why}`).join("\n")}\n`);
+    expect(levers).not.toEqual([]);
+    for (const { lever, why } of levers) {
+      expect(lever.pull).toBe("throttle");
+      expect(why).not.toContain("failed");
+    }
+    const afterwards = await writtenMiBps();
+    process.stdout.write(`it wrote ${free.toFixed(0)} MiB/s before the move, and ${afterwards.toFixed(0)} after it\n`);
+    expect(afterwards).toBeGreaterThan(free / 4);
+    await probe.dirtyStop();
+    await probe.checksum(300_000);
+    expect((await probe.info(300_000)).bootId).toBe(bootId);
+  },
+);
 
 it("is the same boot after a move there and back", { timeout: 2_700_000 }, async () => {
   const { hosts } = await native.call("hostList", { query: {} });

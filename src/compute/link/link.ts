@@ -46,6 +46,7 @@ export interface LinkOptions {
   readonly welcomed: (welcome: {
     cpuBaseline: CpuBaseline;
     migrationTransport: MigrationTransport;
+    dirtyRing: boolean;
     place: Place;
   }) => void;
   /** The connection went: what belonged to it ends. */

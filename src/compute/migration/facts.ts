@@ -14,6 +14,7 @@ import { field, readNuma } from "../inventory/inventory.ts";
 import { localState } from "../vm/arrival.ts";
 import type { Context } from "../vm/context.ts";
 import { diskAlias } from "../vm/domain-xml/disks.ts";
+import { hasDirtyRing } from "../vm/domain-xml/firmware.ts";
 import { layout, layoutOf } from "../vm/domain-xml/slots.ts";
 import { refOf } from "../vm/live-disks.ts";
 import { lookAt } from "./look.ts";
@@ -30,7 +31,7 @@ export async function sourceFacts(context: Context, id: InstanceId): Promise<Sou
   }
   const { libvirt, machines } = context;
   const systemDisk = `/machine/peripheral/${diskAlias(spec.systemDisk.id)}`;
-  const [common, machineType, bus, qemu, busy, blocked, memory, cpuFeatures] = await Promise.all([
+  const [common, machineType, bus, qemu, busy, blocked, memory, cpuFeatures, xml] = await Promise.all([
     storageFacts(context, id, spec),
     libvirt.qmp(domain, "qom-get", { path: "/machine", property: "type" }),
     libvirt.qmp(domain, "qom-get", { path: systemDisk, property: "parent_bus" }),
@@ -39,6 +40,7 @@ export async function sourceFacts(context: Context, id: InstanceId): Promise<Sou
     blockedBy(libvirt, domain),
     libvirt.memoryStats(domain),
     machines.processor.features(spec.machine.baseline),
+    libvirt.domainXml(domain),
   ]);
   const memoryBytes = spec.memoryMiB * mib;
   // Hugepages do not count as resident.
@@ -52,6 +54,7 @@ export async function sourceFacts(context: Context, id: InstanceId): Promise<Sou
     layout: layoutOf(String(bus)),
     qemu: versionIn(qemu),
     cpuFeatures,
+    dirtyRing: hasDirtyRing(xml),
     memoryBytes,
     residentBytes: Math.min(memoryBytes, resident),
     nowMs: context.nowMs(),

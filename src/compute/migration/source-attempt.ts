@@ -22,11 +22,11 @@ import type { Hypervisor } from "../hypervisor.ts";
 import type { TrackedNic } from "../network/connections.ts";
 import type { ReadySwitch } from "../network/switch.ts";
 import { messageOf } from "../vm/failures.ts";
+import { brakeOf, type Brake } from "./brake.ts";
 import { ConnectionCarrier } from "./connections.ts";
 import { decoded, encoded, withoutPreempt } from "./cookie.ts";
 import type { PeerLink } from "./dial.ts";
 import { foretell } from "./foretell.ts";
-import { armBrake, disarmBrake } from "./levers.ts";
 import { linkLost } from "./lines.ts";
 import { isNotTrusted } from "./qemu-certificate.ts";
 import { now, wall, type Story } from "./story.ts";
@@ -78,11 +78,11 @@ export function phases(
   transport: MigrationTransport,
   disks: readonly string[] = [],
   params: MigrationOptions["params"] = {},
-  how: { readonly braked?: boolean; readonly postcopy?: boolean } = {},
+  how: { readonly rested?: boolean; readonly postcopy?: boolean } = {},
 ): MigrationOptions {
   const flags: MigrationFlag[] = ["live", "undefine-source", "change-protection", "abort-on-error", "unsafe"];
   if (transport === "tls") flags.push("tls");
-  if (how.braked === true) flags.push("auto-converge");
+  if (how.rested === true) flags.push("auto-converge");
   if (how.postcopy === true) flags.push("postcopy");
   if (disks.length === 0) return { flags, params };
   flags.push("non-shared-inc");
@@ -102,6 +102,8 @@ export class SourceAttempt {
   #half: MigrationHalf | null = null;
   #watch: Watch | null = null;
   #leaving: ReadySwitch | null = null;
+  /** Where the policy may slow the guest. */
+  #brake: Brake | null = null;
   /** What QEMU had sent, and when a look first found it so. */
   #sent: { readonly bytes: number; readonly at: number } | null = null;
   /** Runs while the guest is paused here and its copy is not whole. */
@@ -188,14 +190,24 @@ export class SourceAttempt {
     const { port } = await link.ask({ is: "check", facts: guest, postcopy }, askMs);
     const foretold = port === null ? null : this.#foretell(domain, guest, port);
     const carrier = new ConnectionCarrier({ link, nics, isQuiet: () => this.#isQuiet, log });
+    const brake = brakeOf(libvirt, domain, guest);
     const braked = brakes(plan.policy);
-    if (braked) await armBrake(libvirt, domain);
+    if (braked) {
+      this.#brake = brake;
+      await brake.arm();
+    }
     const half = await libvirt.openMigration();
     this.#half = half;
     void link.over.then((why) => this.#endCopy(why));
-    const { xml } = await link.ask({ is: "describe", postcopy }, askMs);
+    const { dirtyRing } = guest;
+    const { xml } = await link.ask({ is: "describe", postcopy, dirtyRing }, askMs);
     const named = transport === "tls" ? { tlsDestination: targetHostId } : {};
-    const options = phases(transport, this.#options.disks, { destinationXml: xml, ...named }, { braked, postcopy });
+    const options = phases(
+      transport,
+      this.#options.disks,
+      { destinationXml: xml, ...named },
+      { rested: braked && !dirtyRing, postcopy },
+    );
     const begun = await half.migrateBegin(domain, options);
     crashPoint("migration.source.begun");
     const one = postcopy ? withoutPreempt : (cookie: Uint8Array): Uint8Array => cookie;
@@ -206,7 +218,7 @@ export class SourceAttempt {
     if (prediction !== null) story.add({ is: "foretold", at: now(), prediction });
     await libvirt.migrateSetMaxDowntime(domain, BigInt(firstLimitMs));
     if (this.#ending !== null) throw this.#ending;
-    const watch = this.#watchOf(domain, () => this.#switch(link, domain));
+    const watch = this.#watchOf(domain, brake, () => this.#switch(link, domain));
     carrier.begin();
     const leaving = readyToLeave();
     this.#leaving = leaving;
@@ -295,10 +307,10 @@ export class SourceAttempt {
     });
   }
 
-  #watchOf(domain: DomainRef, postcopy: () => Promise<void>): Watch {
+  #watchOf(domain: DomainRef, brake: Brake, postcopy: () => Promise<void>): Watch {
     const { libvirt, changed, log, migration, plan, story } = this.#options;
     this.#watch = new Watch({
-      ...{ libvirt, domain, migration, plan, story, log },
+      ...{ libvirt, domain, migration, plan, brake, story, log },
       progress: (progress) => {
         // Where libvirt had no copy to abort yet it has one now.
         if (this.#ending !== null) this.#endCopy(this.#ending);
@@ -355,18 +367,17 @@ export class SourceAttempt {
 
   /** Of a copy that failed libvirt puts the guest right by itself; of one that was not begun it is told to forget. */
   async #undo(domain: DomainRef): Promise<void> {
-    const { libvirt, log, migration, plan } = this.#options;
+    const { log, migration } = this.#options;
     try {
       await this.#half?.migrateConfirm(domain, new Uint8Array(0), true, nothing);
     } catch (error) {
       log.warn({ err: error, migration }, "libvirt did not take back a copy that failed");
     }
-    if (!brakes(plan.policy)) return;
     try {
-      await disarmBrake(libvirt, domain);
+      await this.#brake?.release();
     } catch (error) {
-      // QEMU rests no guest without a copy; the next copy arms it anew.
-      log.debug({ err: error, migration }, "the brake was not disarmed");
+      // QEMU rests no guest without a copy, and limits are lifted once more when it is known that the guest stays.
+      log.debug({ err: error, migration }, "the brake was not released");
     }
   }
 

@@ -21,6 +21,7 @@ import type { Identity } from "../link/identity.ts";
 import { sleep } from "../../lib/retry.ts";
 import { migrationFile, storyFile } from "../paths.ts";
 import type { Worker } from "../vm/worker.ts";
+import { liftLimits } from "./brake.ts";
 import { PeerLink, type Peer } from "./dial.ts";
 import { sourceFacts } from "./facts.ts";
 import { letGo, lookEveryMs, Turns, type Half, type MigrationContext, type Rest } from "./half.ts";
@@ -399,6 +400,12 @@ export class SourceHalf implements Half {
       await half.migrateConfirm(domain, new Uint8Array(0), true, nothing);
     } finally {
       half.close();
+    }
+    try {
+      await liftLimits(libvirt, domain);
+    } catch (error) {
+      // A guest that has ended has none.
+      if (!isLibvirtError(error, "OperationInvalid", "NoDomain")) throw error;
     }
     this.#righted = true;
   }

@@ -23,6 +23,7 @@ import type { ReadySwitch } from "../network/switch.ts";
 import { prepareArrival } from "../vm/arrival.ts";
 import type { Context } from "../vm/context.ts";
 import { isOutcomeUnknown, messageOf } from "../vm/failures.ts";
+import { withDirtyRing } from "../vm/domain-xml/firmware.ts";
 import { domainUuid } from "../vm/mark.ts";
 import type { Worker } from "../vm/worker.ts";
 import { checkArrival } from "./check.ts";
@@ -231,6 +232,7 @@ export class TargetAttempt {
       case "check":
         return await checkArrival({ ...this.#options, disks: this.#disks }, ask);
       case "describe":
+        this.#xml = withDirtyRing(this.#xml, ask.dirtyRing);
         if (ask.postcopy) this.#xml = withMonitor(this.#xml, this.#options.wanted.instanceId);
         return { xml: this.#xml };
       case "prepare":

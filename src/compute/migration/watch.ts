@@ -16,6 +16,7 @@ import type { Log } from "../../lib/log.ts";
 import type { DomainRef, StatValues, Subscription } from "../../libvirt/contract.ts";
 import type { Hypervisor } from "../hypervisor.ts";
 import { messageOf } from "../vm/failures.ts";
+import type { Brake } from "./brake.ts";
 import { pull } from "./levers.ts";
 import { wall, type Story } from "./story.ts";
 
@@ -44,6 +45,7 @@ export interface WatchOptions {
   readonly domain: DomainRef;
   readonly migration: MigrationId;
   readonly plan: Plan;
+  readonly brake: Brake;
   readonly story: Story;
   readonly log: Log;
   readonly progress: (progress: Progress) => void;
@@ -66,6 +68,8 @@ export class Watch {
   /** By QEMU's answer. */
   #limitMs = firstLimitMs;
   #aiming: NodeJS.Timeout | undefined;
+  /** Of limits libvirt does not tell. */
+  #percent = 0;
   /** Looks, one after the other, at which the disks were behind. */
   #behind = 0;
 
@@ -174,7 +178,8 @@ export class Watch {
     if (decision !== null) await this.#act(decision);
     const disks = await this.#disks(read);
     if (this.#stopped) return 0;
-    progress({ ...read, ...disks, bytesPerSecond, limitMs: this.#allowedMs });
+    const throttlePercent = Math.max(read.throttlePercent, this.#percent);
+    progress({ ...read, ...disks, throttlePercent, bytesPerSecond, limitMs: this.#allowedMs });
     void story.write();
     if (disks !== null) {
       this.#expectDisksToFollow(disks.disks, bytesPerSecond);
@@ -206,12 +211,13 @@ export class Watch {
   }
 
   async #act({ lever, why }: Decision): Promise<void> {
-    const { libvirt, domain, migration, story, log, giveUp, postcopy } = this.#options;
+    const { libvirt, domain, migration, brake, story, log, giveUp, postcopy } = this.#options;
     let failed = "";
     try {
       // It may switch over before the call has its answer: what was meant stands in the story by then.
-      await pull(libvirt, domain, lever, { giveUp: () => giveUp(why), postcopy });
+      await pull(libvirt, domain, lever, { brake, giveUp: () => giveUp(why), postcopy });
       if (lever.pull === "pause") this.#limitMs = lever.limitMs;
+      if (lever.pull === "throttle") this.#percent = lever.percent;
     } catch (error) {
       log.warn({ chain: formatError(error), migration, lever }, "a lever on a migration could not be pulled");
       failed = `; but that failed: ${messageOf(error)}`;

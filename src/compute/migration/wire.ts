@@ -27,7 +27,7 @@ const xml = z.string().max(524_288);
 
 export const askSchema = z.discriminatedUnion("is", [
   z.strictObject({ is: z.literal("check"), facts: sourceFactsSchema, postcopy: z.boolean() }),
-  z.strictObject({ is: z.literal("describe"), postcopy: z.boolean() }),
+  z.strictObject({ is: z.literal("describe"), postcopy: z.boolean(), dirtyRing: z.boolean().default(false) }),
   z.strictObject({ is: z.literal("prepare"), cookie, transport: z.enum(migrationTransports), postcopy: z.boolean() }),
   z.strictObject({ is: z.literal("commit") }),
   z.strictObject({ is: z.literal("paused") }),

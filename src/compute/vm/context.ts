@@ -21,6 +21,8 @@ export interface Context {
   readonly paths: Paths;
   readonly bootId: string;
   readonly accelerator: Accelerator;
+  /** Whether a guest that is started now gets one. */
+  readonly dirtyRing: () => boolean;
   readonly emulator: string;
   readonly diskCache: "none" | "writeback";
   readonly diskIo: DiskIo;

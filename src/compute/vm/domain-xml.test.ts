@@ -6,6 +6,7 @@ import { describe, expect, test } from "vitest";
 import { noLimits } from "../../api/agent-storage.ts";
 import type { DiskId, InstanceId } from "../../lib/ids.ts";
 import { domainXml, type DomainPlan } from "./domain-xml.ts";
+import { hasDirtyRing, withDirtyRing } from "./domain-xml/firmware.ts";
 import { domainUuid, parseMark } from "./mark.ts";
 
 const plan: DomainPlan = {
@@ -13,6 +14,7 @@ const plan: DomainPlan = {
   title: "web",
   mark: { epoch: 3, incarnation: 7, resets: 2 },
   accelerator: "tcg",
+  dirtyRing: false,
   emulator: "/usr/bin/qemu-system-x86_64",
   vcpus: 2,
   machine: {
@@ -269,6 +271,15 @@ describe("domainXml", () => {
     for (const xml of [kvm, tcg]) expect(xml).toContain("<clock offset='localtime'>");
   });
 
+  test("a ring of changed pages is there where it is asked for, and put in and taken out again for a guest that moves", () => {
+    const without = domainXml({ ...plan, accelerator: "kvm" });
+    const ringed = domainXml({ ...plan, accelerator: "kvm", dirtyRing: true });
+    expect([without, ringed].map(hasDirtyRing)).toEqual([false, true]);
+    expect(withDirtyRing(without, true)).toBe(ringed);
+    expect(withDirtyRing(ringed, false)).toBe(without);
+    expect(withDirtyRing(ringed, true)).toBe(ringed);
+  });
+
   test("a tenant's name stays text, whatever is in it", () => {
     const title = `</title><devices>&'"\u0000\u0007\nsecond line \ud800 ends`;
     const xml = domainXml({ ...plan, title });
@@ -292,6 +303,7 @@ describe("domainXml", () => {
           accelerator: "kvm",
           boot: { ...uefi, secureBoot: true },
           extras: { tpm: "/state/tpm", hyperv: true },
+          dirtyRing: true,
         } as const;
         for (const change of [{ title: "a & b" }, windows]) {
           writeFileSync(file, domainXml({ ...plan, ...change }));

@@ -24,6 +24,8 @@ export interface DomainPlan {
   readonly title: string;
   readonly mark: Mark;
   readonly accelerator: Accelerator;
+  /** KVM alone has it. */
+  readonly dirtyRing: boolean;
   readonly emulator: string;
   readonly vcpus: number;
   readonly machine: DomainMachine;
@@ -49,7 +51,7 @@ export function domainXml(plan: DomainPlan): string {
     `  </metadata>`,
     ...processors(plan.vcpus, plan.machine),
     ...osElement(plan.boot),
-    ...platform(plan.boot, plan.extras, plan.accelerator),
+    ...platform(plan.boot, plan.extras, plan),
     ...cpuElement(plan.accelerator, plan.machine),
     ...clock(plan.extras, plan.accelerator),
     `  <on_poweroff>destroy</on_poweroff>`,

@@ -86,6 +86,7 @@ export function definition(
     title: spec.name,
     mark: it.mark,
     accelerator: context.accelerator,
+    dirtyRing: context.dirtyRing(),
     emulator: context.emulator,
     vcpus: spec.vcpus,
     machine,

@@ -9,7 +9,8 @@ import { fateOf } from "./halves.ts";
 import { phaseOf, reconcileMigration, wishFor, type Migration } from "./migration.ts";
 import { decideSource, type Feed, type Whereabouts } from "./source.ts";
 import { decideTarget } from "./target.ts";
-import { calm, trouble, World } from "./world.fake.ts";
+import { act, calm, trouble } from "./world-actions.fake.ts";
+import { World } from "./world.fake.ts";
 
 describe("a migration", () => {
   it("ends with the guest in one place, whatever dies when", () => {
@@ -32,10 +33,10 @@ describe("a migration", () => {
           const world = new World(10_000, postcopy);
           let turn = 0;
           for (const [quiet, event] of schedule) {
-            for (let i = 0; i < quiet; i++) world.do(calm[turn++ % calm.length] ?? "");
-            world.do(event);
+            for (let i = 0; i < quiet; i++) act(world, calm[turn++ % calm.length] ?? "");
+            act(world, event);
           }
-          for (let round = 0; round < 40; round++) for (const action of calm) world.do(action);
+          for (let round = 0; round < 40; round++) for (const action of calm) act(world, action);
           const { source, target, vstation } = world;
           if (world.whole) outcomes.fetched++;
           const over = vstation.over && source.forgotten && target.forgotten;
@@ -66,7 +67,7 @@ describe("a migration", () => {
 
   it.each([false, true])("that nothing disturbs arrives, by post-copy too (%s)", (postcopy) => {
     const world = new World(10_000, postcopy);
-    for (let round = 0; round < 20; round++) for (const action of calm) world.do(action);
+    for (let round = 0; round < 20; round++) for (const action of calm) act(world, action);
     expect(world.vstation).toMatchObject({ moved: true, over: true, ended: true });
     expect(world.target.guest).toBe("running");
     expect(world.whole).toBe(postcopy);

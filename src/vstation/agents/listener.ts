@@ -67,6 +67,7 @@ export class AgentListener {
       zone: config.zone,
       cpuBaseline: config.cpuBaseline,
       migrationTransport: config.migration.transport,
+      dirtyRing: config.migration.dirtyRing,
       log,
       seen,
       fixedPeers: fixedPeers.map((peer) => ({ subnetId, name: null, groupIds: [], ...peer })),

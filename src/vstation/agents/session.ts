@@ -38,6 +38,7 @@ export interface SessionContext {
   zone: string;
   cpuBaseline: CpuBaseline;
   migrationTransport: MigrationTransport;
+  dirtyRing: boolean;
   log: Log;
   seen: SeenWriter;
   fixedPeers: readonly Peer[];
@@ -213,7 +214,7 @@ export class HostSession {
 
   async #greet(hello: Hello): Promise<void> {
     const { bootId, underlayAddress, inventory, readiness, overcommit } = hello;
-    const { store, region, zone, heartbeatMs, cpuBaseline, migrationTransport } = this.#context;
+    const { store, region, zone, heartbeatMs, cpuBaseline, migrationTransport, dirtyRing } = this.#context;
     const row = await store.transaction((tx) =>
       hostHello(tx, zone, this.hostId, { session: this.id, bootId, underlayAddress, inventory, readiness, overcommit }),
     );
@@ -223,7 +224,7 @@ export class HostSession {
     crashPoint("agents.hello.committed");
     this.#greeted = true;
     const place = { region, zone };
-    const told = { heartbeatMs, cpuBaseline, migrationTransport, place };
+    const told = { heartbeatMs, cpuBaseline, migrationTransport, dirtyRing, place };
     this.#send({ type: "welcome", protocol: agentProtocol, hostId: this.hostId, ...told });
     // A host that has seen a later generation than we ever made knows another database's truth: it gets everything anew.
     this.#wantedSent = hello.wantedGeneration <= row.wanted_generation ? hello.wantedGeneration : 0;

@@ -194,6 +194,7 @@ export class FakeHostSession {
           heartbeatMs: 3000,
           cpuBaseline: this.cpuBaseline,
           migrationTransport: this.migrationTransport,
+          dirtyRing: false,
           place: { region: "test", zone: "test-1" },
         });
         if (message.wantedGeneration < this.generation) this.sendWhole();

@@ -27,6 +27,10 @@ export interface DomainExtras {
   readonly hyperv: boolean;
 }
 
+const fixedFeatures = "<acpi/><apic/><vmport state='off'/>";
+/** Room for as many changed pages of a processor; QEMU empties it all the time. */
+const ring = "<kvm><dirty-ring state='on' size='4096'/></kvm>";
+
 const ovmf = "/usr/share/OVMF";
 export const ovmfFiles = {
   plain: { code: `${ovmf}/OVMF_CODE_4M.fd`, variables: `${ovmf}/OVMF_VARS_4M.fd` },
@@ -37,14 +41,19 @@ export function osElement(how: DomainBoot): string[] {
   return [`  <os>`, `    <type arch='x86_64' machine='q35'>hvm</type>`, ...boot(how), `  </os>`];
 }
 
-export function platform(how: DomainBoot, { hyperv }: DomainExtras, accelerator: Accelerator): string[] {
+export function platform(
+  how: DomainBoot,
+  { hyperv }: DomainExtras,
+  { accelerator, dirtyRing }: { readonly accelerator: Accelerator; readonly dirtyRing: boolean },
+): string[] {
   const smm = isSecure(how) ? "<smm state='on'/>" : "";
+  const common = `${fixedFeatures}${smm}${dirtyRing ? ring : ""}`;
   if (!hyperv || accelerator !== "kvm") {
-    return [`  <features><acpi/><apic/><vmport state='off'/>${smm}</features>`];
+    return [`  <features>${common}</features>`];
   }
   return [
     `  <features>`,
-    `    <acpi/><apic/><vmport state='off'/>${smm}`,
+    `    ${common}`,
     `    <hyperv mode='custom'>`,
     ...["relaxed", "vapic"].map((name) => `      <${name} state='on'/>`),
     `      <spinlocks state='on' retries='8191'/>`,
@@ -54,6 +63,17 @@ export function platform(how: DomainBoot, { hyperv }: DomainExtras, accelerator:
     `    </hyperv>`,
     `  </features>`,
   ];
+}
+
+/** The machine of a guest that has a ring where it runs, or has none, whatever the zone's guests get that start now: libvirt moves it to its like alone. */
+export function withDirtyRing(xml: string, has: boolean): string {
+  const without = xml.replace(ring, "");
+  return has ? without.replace(fixedFeatures, `${fixedFeatures}${ring}`) : without;
+}
+
+/** By libvirt's word of a machine that runs. */
+export function hasDirtyRing(xml: string): boolean {
+  return /<dirty-ring state='on'/.test(xml);
 }
 
 export function clock({ hyperv }: DomainExtras, accelerator: Accelerator): string[] {

@@ -1,0 +1,48 @@
+/** What can happen in the world of a migration (world.fake.ts), by name: in good order, or not. */
+import type { World } from "./world.fake.ts";
+
+const actions: Record<string, (world: World) => unknown> = {
+  fill: (w) => w.fillInTime(),
+  "run early": (w) => w.runEarly(),
+  "source looks": (w) => (w.source.looked = w.source.guest),
+  source: (w) => w.stepSource(),
+  "target looks": (w) =>
+    Object.assign(w.target, { looked: w.target.guest, lookedNeverRan: w.target.neverRan, memory: w.memory() }),
+  target: (w) => w.stepTarget(),
+  vstation: (w) => w.stepVstation(),
+  "source says": (w) => w.tellVstation("source"),
+  "target says": (w) => w.tellVstation("target"),
+  "tell source": (w) => w.tellSource(),
+  "tell target": (w) => w.tellTarget(),
+  perform: (w) => w.postcopy || w.perform(),
+  finish: (w) => w.finishInTime(),
+  "ask to finish": (w) => w.askToFinish(),
+  "give up finishing": (w) => w.giveUpFinishing(),
+  lever: (w) => w.lever(),
+};
+
+export const trouble: Record<string, (world: World) => unknown> = {
+  "source dies": (w) => w.dieSource(),
+  "target dies": (w) => w.dieTarget(),
+  "target's host is lost": (w) => w.loseTarget(),
+  "guest ends there": (w) => w.endThere(),
+  "finish fails": (w) => w.finish(false, true, true),
+  "finish unheard": (w) => w.finish(true, false, false),
+  "finish unheard by source": (w) => w.finish(true, true, false),
+  "finish fails unheard": (w) => w.finish(false, false, false),
+  cancel: (w) => Object.assign(w.vstation, { wish: "cancel" }),
+  "feed breaks": (w) => w.breakFeed(),
+  "libvirt forgets": (w) => w.forgetEarly(),
+  // Shortly before or after the lever was pulled.
+  converges: (w) => w.perform(),
+};
+Object.assign(actions, trouble);
+export const calm = Object.keys(actions).filter((name) => !(name in trouble));
+
+/** Lets it happen, and looks for whatever may never be. */
+export function act(world: World, action: string): void {
+  world.history.push(action);
+  world.now++;
+  actions[action]?.(world);
+  world.check();
+}
