@@ -197,6 +197,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       return migrationTransport;
     },
     underlayAddress: config.network.underlayAddress,
+    silenceMs: config.migration.silenceSeconds * 1_000,
     wanted: () => store.migrations(),
     forgetWanted: (id, epoch) => store.forget(id, epoch),
     publish: (id, seen) => outbox.setMigration(id, seen),

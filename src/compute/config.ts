@@ -55,6 +55,8 @@ export const computeConfigSchema = z.strictObject({
        * libvirt is started. What lies in it is written by Compute, and belongs to whom the folder belongs to: QEMU's user.
        */
       tlsDirectory: z.string().default("/etc/pki/qemu/vstation"),
+      /** So long the other host of a move may be silent: after that the two have lost each other. Longer than a host is busy, and shorter than who waits has patience. */
+      silenceSeconds: z.int().min(2).max(120).default(6),
     })
     .prefault({}),
   /** Run, detached, when VStation has taken this host out and nothing of an instance is left here: takes everything of ours away. */

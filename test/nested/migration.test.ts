@@ -63,8 +63,10 @@ async function isCleared(): Promise<boolean> {
   return (await native.call("migrationList", { query: { open: "true" } })).migrations.length === 0;
 }
 
-/** Where the guest is told to write without an end, and what it is seen to have written in a second. */
-const region = { mib: 64, rateMiBps: 400 };
+/**
+ * Where the guest is told to write without an end: some times what is sent between such machines, and little enough to leave its host the time to answer.
+ */
+const region = { mib: 64, rateMiBps: 6 };
 const secondMs = 1_000;
 
 async function writtenMiBps(): Promise<number> {
@@ -75,7 +77,7 @@ async function writtenMiBps(): Promise<number> {
 }
 
 it(
-  "is slowed by the processor that writes, by its dirty ring, and not once it has moved",
+  "is slowed by its dirty ring while it writes too fast, paused for as long as that takes, and writes on where it is then",
   { timeout: 2_700_000 },
   async () => {
     await until("the move before to be cleared up", isCleared, 120_000);
@@ -83,7 +85,8 @@ it(
     await probe.dirtyStart(region, 300_000);
     const free = await writtenMiBps();
     const from = await whereItIs();
-    const said = await lab.cli("instance", "migrate", id, "--policy", "throttle", ...patience);
+    // QEMU holds to a limit within 25 MiB/s, and between such machines some 3 MiB/s are sent: it takes a longer pause, too.
+    const said = await lab.cli("instance", "migrate", id, "--policy", "finish", "--ceiling", "60000", ...patience);
     process.stdout.write(`${said}\n`);
     expect(await whereItIs()).not.toBe(from);
     const { migrations } = await native.call("migrationList", { query: { instanceId: [id], limit: 1 } });
@@ -92,11 +95,8 @@ it(
     const { lines } = await native.call("migrationStory", { params: { id: migration.id } });
     const levers = lines.flatMap((line) => (line.is === "lever" ? [line] : []));
     process.stdout.write(`${levers.map(({ lever, why }) => `${JSON.stringify(lever)}: ${why}`).join("\n")}\n`);
-    expect(levers).not.toEqual([]);
-    for (const { lever, why } of levers) {
-      expect(lever.pull).toBe("throttle");
-      expect(why).not.toContain("failed");
-    }
+    expect(levers.map(({ lever }) => lever.pull)).toContain("throttle");
+    for (const { why } of levers) expect(why).not.toContain("failed");
     const afterwards = await writtenMiBps();
     process.stdout.write(`it wrote ${free.toFixed(0)} MiB/s before the move, and ${afterwards.toFixed(0)} after it\n`);
     expect(afterwards).toBeGreaterThan(free / 4);

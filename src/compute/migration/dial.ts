@@ -14,6 +14,7 @@ export interface Peer {
   readonly port: number;
 }
 
+/** Of a link that is only tried. */
 const connectMs = 5_000;
 
 export class PeerLink {
@@ -28,9 +29,13 @@ export class PeerLink {
   }
 
   /** Failure `MigrationLinkLost` when it does not come to stand, `MigrationNotTrusted` when that is for a certificate. */
-  static async dial(peer: Peer, migration: MigrationId, identity: Identity): Promise<PeerLink> {
-    const socket = await dialPeer(peer, identity);
-    return new PeerLink(migration, (onLine) => new Lines(socket, onLine));
+  static async dial(
+    peer: Peer,
+    { migration, silenceMs }: { readonly migration: MigrationId; readonly silenceMs: number },
+    identity: Identity,
+  ): Promise<PeerLink> {
+    const socket = await dialPeer(peer, identity, silenceMs);
+    return new PeerLink(migration, (onLine) => new Lines(socket, silenceMs, onLine));
   }
 
   /** Resolves with why it is over. */
@@ -68,7 +73,7 @@ export class PeerLink {
 }
 
 /** A connection to that host and to no other, by its certificate and ours. */
-export async function dialPeer(peer: Peer, identity: Identity): Promise<TLSSocket> {
+export async function dialPeer(peer: Peer, identity: Identity, patienceMs = connectMs): Promise<TLSSocket> {
   const { promise, resolve, reject } = Promise.withResolvers<TLSSocket>();
   const socket = connect({
     host: peer.address,
@@ -84,7 +89,7 @@ export async function dialPeer(peer: Peer, identity: Identity): Promise<TLSSocke
   socket.once("close", () => reject(linkLost("the connection was closed")));
   socket.once("secureConnect", () => resolve(socket));
   try {
-    return await within(connectMs, "dialling the other host", promise);
+    return await within(patienceMs, "dialling the other host", promise);
   } catch (error) {
     socket.destroy();
     throw error instanceof Failure && error.kind === "timeout" ? linkLost(error.message, error) : error;

@@ -23,6 +23,8 @@ export interface MigrationContext {
   /** How the zone's guests go over. Throws `MigrationNotTrusted` where this host's QEMU has not what that takes. */
   readonly transport: () => Promise<MigrationTransport>;
   readonly underlayAddress: string;
+  /** After so much of it the other host is lost. */
+  readonly silenceMs: number;
   /** Of the guests that have left this host since Compute began. */
   readonly pauses: Pause[];
   /** VStation says nothing more here of an instance that has left, up to this epoch: `WantedStore.forget`. */

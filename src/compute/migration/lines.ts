@@ -1,15 +1,14 @@
 /**
  * JSON lines over one TLS connection between two Computes: bounded, one object a line. An empty line is a beat: each side sends one
- * every half second and gives the connection up when it has counted twelve beats of its own without a byte from the other, so a cut
- * cable is noticed in about six seconds, and a process that was itself held up accuses nobody. Sooner would end moves for no other reason
- * than that the other host was busy; the guest runs meanwhile.
+ * every half second and gives the connection up when it has counted so many beats of its own without a byte from the other as make up the silence
+ * that is borne, so a cut cable is noticed in that time, and a process that was itself held up accuses nobody. Sooner would end moves for no other
+ * reason than that the other host was busy; the guest runs meanwhile.
  */
 import type { TLSSocket } from "node:tls";
 import { Failure } from "../../lib/errors.ts";
 import { notTrusted } from "./qemu-certificate.ts";
 
 const beatMs = 500;
-const silentBeats = 12;
 /** A definition and libvirt's cookie, with room to spare. */
 const longestLine = 1_048_576;
 
@@ -20,12 +19,12 @@ export class Lines {
   #why: Failure | null = null;
 
   /** `onLine` may throw: then the connection ends. */
-  constructor(socket: TLSSocket, onLine: (value: unknown) => void) {
+  constructor(socket: TLSSocket, silenceMs: number, onLine: (value: unknown) => void) {
     this.#socket = socket;
     socket.setNoDelay(true);
     let silent = 0;
     const timer = setInterval(() => {
-      if (++silent > silentBeats) this.close("nothing was heard from the other host");
+      if (++silent > silenceMs / beatMs) this.close("nothing was heard from the other host");
       else socket.write("\n");
     }, beatMs);
     let pending = "";

@@ -15,6 +15,7 @@ import { refusalIn, refused, type PeerAsk } from "./wire.ts";
 
 const log = createLog("test", { part: "migration-link" });
 const migration = newId("migration");
+const silenceMs = 6_000;
 const [source, target, stranger] = [newId("host"), newId("host"), newId("host")];
 const dir = mkdtempSync(join(tmpdir(), "vstation-link-"));
 const identities = new Map<HostId, Identity>();
@@ -40,12 +41,14 @@ const relayed: Socket[] = [];
 
 async function listen(serve: (ask: PeerAsk, caller: symbol) => Promise<unknown>, left = () => {}): Promise<number> {
   const identity = (): Identity | undefined => identities.get(target);
-  listener = await PeerListener.begin({ address: "127.0.0.1", migration, source, identity, serve, left, log });
+  listener = await PeerListener.begin({
+    ...{ address: "127.0.0.1", migration, silenceMs, source, identity, serve, left, log },
+  });
   return listener.port;
 }
 
 const dial = (port: number, as: HostId = source, to: HostId = target): Promise<PeerLink> =>
-  PeerLink.dial({ hostId: to, address: "127.0.0.1", port }, migration, identities.get(as)!);
+  PeerLink.dial({ hostId: to, address: "127.0.0.1", port }, { migration, silenceMs }, identities.get(as)!);
 
 describe.skipIf(!existsSync("/usr/bin/openssl"))("the connection of a migration", () => {
   beforeAll(() => {
@@ -111,7 +114,7 @@ describe.skipIf(!existsSync("/usr/bin/openssl"))("the connection of a migration"
   test("is about one migration: a port that was another one's before serves nothing", async () => {
     const port = await listen(() => Promise.resolve({ xml: "" }));
     const peer = { hostId: target, address: "127.0.0.1", port };
-    const link = await PeerLink.dial(peer, newId("migration"), identities.get(source)!);
+    const link = await PeerLink.dial(peer, { migration: newId("migration"), silenceMs }, identities.get(source)!);
     await expect(link.ask({ is: "describe", postcopy: false, dirtyRing: false }, 5_000)).rejects.toMatchObject({
       code: "MigrationLinkLost",
     });

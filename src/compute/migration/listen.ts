@@ -15,6 +15,7 @@ export interface ListenOptions {
   readonly address: string;
   readonly migration: MigrationId;
   readonly source: HostId;
+  readonly silenceMs: number;
   /** Read at each connection: certificates are renewed. */
   readonly identity: () => Identity | undefined;
   /** `caller` is the connection's own. Throws a refusal (wire.ts) or whatever went wrong. */
@@ -25,6 +26,7 @@ export interface ListenOptions {
 
 /** One for the attempt, and those of a source that asks for the word and has not noticed the end of the former yet. */
 const mostConnections = 4;
+/** Of a link that is only tried. */
 const handshakeMs = 5_000;
 
 export class PeerListener {
@@ -41,7 +43,7 @@ export class PeerListener {
   static async begin(options: ListenOptions): Promise<PeerListener> {
     const open = new Set<Lines>();
     const server = await listenFor(
-      { ...options, most: mostConnections, about: { migration: options.migration } },
+      { ...options, most: mostConnections, patienceMs: options.silenceMs, about: { migration: options.migration } },
       (socket) => serve(options, socket, open),
     );
     return new PeerListener(server, open);
@@ -55,15 +57,19 @@ export class PeerListener {
 
 /** A port that takes connections of one host and of nobody else. */
 export async function listenFor(
-  options: Pick<ListenOptions, "address" | "source" | "identity" | "log"> & { most: number; about: object },
+  options: Pick<ListenOptions, "address" | "source" | "identity" | "log"> & {
+    most: number;
+    patienceMs?: number;
+    about: object;
+  },
   accept: (socket: TLSSocket) => void,
 ): Promise<Server> {
-  const { address, identity, log, source, most, about } = options;
+  const { address, identity, log, source, most, patienceMs = handshakeMs, about } = options;
   const server = createServer({
     requestCert: true,
     rejectUnauthorized: true,
     minVersion: "TLSv1.3",
-    handshakeTimeout: handshakeMs,
+    handshakeTimeout: patienceMs,
     SNICallback: (_, done) => {
       const own = identity();
       if (own === undefined) return done(new Error("this host has no certificate yet"));
@@ -87,7 +93,7 @@ export async function listenFor(
 
 function serve(options: ListenOptions, socket: TLSSocket, open: Set<Lines>): void {
   const caller = Symbol("caller");
-  const lines = new Lines(socket, (value) => {
+  const lines = new Lines(socket, options.silenceMs, (value) => {
     const { id, migration, ask } = requestSchema.parse(value);
     if (migration !== options.migration) throw new Error("it speaks of another migration");
     options.serve(ask, caller).then(

@@ -37,6 +37,7 @@ export interface SourceAttemptOptions {
   readonly libvirt: Hypervisor;
   readonly migration: MigrationId;
   readonly dial: () => Promise<PeerLink>;
+  readonly silenceMs: number;
   readonly targetHostId: HostId;
   readonly transport: () => Promise<MigrationTransport>;
   readonly domain: DomainRef | null;
@@ -59,8 +60,8 @@ export interface SourceAttemptOptions {
 }
 
 const askMs = 60_000;
-/** A copy sends all the time until the guest is paused, whatever the guest does. */
-const stalledMs = 12_000;
+/** A copy sends all the time until the guest is paused, whatever the guest does: what stands still for so many times as long as a host may be silent is lost. */
+const stalledSilences = 2;
 /** Longer than the target waits for its libvirt. */
 const finishMs = 40_000;
 const performMs = 24 * 3_600_000;
@@ -156,7 +157,7 @@ export class SourceAttempt {
       this.#pausedAt = heardAt - lateMs;
       this.#watch?.stop();
       this.#tellOfPause();
-      this.#handOver = setTimeout(() => this.#endCopy(this.#lateRest), plan.ceilingMs + stalledMs);
+      this.#handOver = setTimeout(() => this.#endCopy(this.#lateRest), plan.ceilingMs + this.#stalledMs);
       story.step("paused", wall(this.#pausedAt));
       story.step("heard", wall(heardAt));
     });
@@ -329,7 +330,11 @@ export class SourceAttempt {
     const at = performance.now();
     const bytes = sentBytes + (disks === undefined ? 0 : disks.totalBytes - disks.remainingBytes);
     if (this.#sent?.bytes !== bytes) this.#sent = { bytes, at };
-    if (at - this.#sent.at > stalledMs) this.#endCopy(linkLost("nothing was sent for some time"));
+    if (at - this.#sent.at > this.#stalledMs) this.#endCopy(linkLost("nothing was sent for some time"));
+  }
+
+  get #stalledMs(): number {
+    return stalledSilences * this.#options.silenceMs;
   }
 
   /** The guest was paused a moment ago, and what is done about anything else would make its pause longer. */

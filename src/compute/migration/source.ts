@@ -315,6 +315,7 @@ export class SourceHalf implements Half {
       libvirt: context.libvirt,
       migration: id,
       dial: () => this.#dial(),
+      silenceMs: this.#m.silenceMs,
       targetHostId: this.#wanted.half.targetHostId,
       transport: this.#m.transport,
       domain,
@@ -347,7 +348,7 @@ export class SourceHalf implements Half {
 
   async #dial(): Promise<PeerLink> {
     const { peer, identity } = this.#peer();
-    return await PeerLink.dial(peer, this.#wanted.id, identity);
+    return await PeerLink.dial(peer, { migration: this.#wanted.id, silenceMs: this.#m.silenceMs }, identity);
   }
 
   async #probe(port: number, signal: AbortSignal): Promise<LinkFacts> {

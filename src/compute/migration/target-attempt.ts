@@ -43,6 +43,7 @@ export interface TargetAttemptOptions {
   readonly identity: () => Identity | undefined;
   readonly transport: () => Promise<MigrationTransport>;
   readonly underlayAddress: string;
+  readonly silenceMs: number;
   readonly monitor: Monitor;
   readonly wanted: WantedMigration & { half: { is: "target" } };
   readonly worker: Worker;
@@ -192,9 +193,10 @@ export class TargetAttempt {
   }
 
   async #listen(): Promise<void> {
-    const { context, wanted, underlayAddress, identity, word } = this.#options;
+    const { context, wanted, underlayAddress, silenceMs, identity, word } = this.#options;
     const listener = await PeerListener.begin({
       address: underlayAddress,
+      silenceMs,
       migration: wanted.id,
       source: wanted.half.sourceHostId,
       identity,

@@ -261,12 +261,13 @@ export class TargetHalf implements Half {
   }
 
   #begin(resumed: boolean): void {
-    const { context, identity, transport, underlayAddress } = this.#m;
+    const { context, identity, transport, underlayAddress, silenceMs } = this.#m;
     this.#attempt = new TargetAttempt({
       context,
       identity,
       transport,
       underlayAddress,
+      silenceMs,
       monitor: this.#monitor,
       wanted: this.#wanted,
       worker: this.#worker,

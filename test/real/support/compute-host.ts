@@ -158,7 +158,7 @@ export class ComputeHost {
       shape: options.shape ?? { cores: 8, memoryMiB: 8192, diskGiB: 100 },
       overcommit: { cpu: 4, memory: 1 },
       network: { underlayAddress: host.address, underlayDevice: "eth0" },
-      migration: { tlsDirectory },
+      migration: { tlsDirectory, silenceSeconds: 6 },
     };
     writeFileSync(join(dir, "token"), options.agents.token);
     writeFileSync(join(dir, "compute.json"), JSON.stringify(config));
