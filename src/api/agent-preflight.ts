@@ -53,7 +53,7 @@ export const sourceFactsSchema = z.strictObject({
   guest: z.enum(["running", "paused", "off", "unknown"]),
   busy: text(256).nullable(),
   blocked: z.array(text(512)).max(32).readonly(),
-  dirtyRing: z.boolean().default(false),
+  dirtyRing: z.boolean().optional(),
   memoryBytes: amount,
   residentBytes: amount,
 }) satisfies z.ZodType<SourceFacts>;

@@ -177,7 +177,7 @@ export const toComputeSchema = z.discriminatedUnion("type", [
     /** How the zone's guests go from host to host. */
     migrationTransport: z.enum(migrationTransports).default("tls"),
     /** Guests that start under KVM from now on have a dirty ring. */
-    dirtyRing: z.boolean().default(false),
+    dirtyRing: z.boolean().optional(),
     /** Where this host is, as its guests are told. */
     place: placeSchema,
   }),

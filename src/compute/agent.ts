@@ -315,7 +315,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
         const isNew = JSON.stringify(cpuBaseline) !== JSON.stringify(zoneBaseline) || transport !== migrationTransport;
         zoneBaseline = cpuBaseline;
         migrationTransport = transport;
-        zoneDirtyRing = dirtyRing;
+        zoneDirtyRing = dirtyRing === true;
         if (isNew) tell();
         void describe().then(
           ({ readiness }) => membership.welcomed(readiness),

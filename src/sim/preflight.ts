@@ -30,7 +30,6 @@ export class SimPreflight {
       guest,
       busy: null,
       blocked: [],
-      dirtyRing: false,
       memoryBytes,
       residentBytes: memoryBytes,
     } as const;

@@ -46,7 +46,7 @@ export interface LinkOptions {
   readonly welcomed: (welcome: {
     cpuBaseline: CpuBaseline;
     migrationTransport: MigrationTransport;
-    dirtyRing: boolean;
+    dirtyRing?: boolean | undefined;
     place: Place;
   }) => void;
   /** The connection went: what belonged to it ends. */

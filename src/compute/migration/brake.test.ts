@@ -32,11 +32,22 @@ test("a guest with a ring is slowed by its writing processors alone, from what t
     ["calc-dirty-rate", { "calc-time": 1_000, ...unit, mode: "dirty-ring" }],
     ["query-dirty-rate", unit],
   ];
-  expect(said).toEqual([...measured, limit(0, 100), limit(2, 1), limit(0, 19), limit(2, 1)]);
+  const halved = [limit(0, 100), limit(1, 101), limit(2, 1)];
+  expect(said).toEqual([...measured, ...halved, limit(0, 19), limit(1, 20), limit(2, 1)]);
   said.length = 0;
   await brake.pull(0);
   await brake.release();
   expect(said).toEqual([["cancel-vcpu-dirty-limit"], ["cancel-vcpu-dirty-limit"]]);
+});
+
+test("a brake that is released while it is being pulled holds nobody up afterwards", async () => {
+  const { said, qmp } = told();
+  const brake = brakeOf({ qmp }, domain, { dirtyRing: true });
+  const pulling = brake.pull(50);
+  await brake.release();
+  await pulling;
+  const commands = said.map((one) => (one as [string])[0]);
+  expect(commands).toEqual(["calc-dirty-rate", "cancel-vcpu-dirty-limit"]);
 });
 
 test("one without rests as a whole, by the level that is asked for", async () => {

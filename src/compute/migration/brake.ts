@@ -22,12 +22,14 @@ export interface Brake {
   arm(): Promise<void>;
   /** 0: it goes on as it would. */
   pull(percent: number): Promise<void>;
+  /** The pause is there: QEMU is told nothing more. */
+  hold(): void;
   /** After a copy that came to nothing. */
   release(): Promise<void>;
 }
 
-export function brakeOf(libvirt: Libvirt, domain: DomainRef, has: { readonly dirtyRing: boolean }): Brake {
-  return has.dirtyRing ? new Limits(libvirt, domain) : new Rests(libvirt, domain);
+export function brakeOf(libvirt: Libvirt, domain: DomainRef, has: { readonly dirtyRing?: boolean | undefined }): Brake {
+  return has.dirtyRing === true ? new Limits(libvirt, domain) : new Rests(libvirt, domain);
 }
 
 /** QEMU knows no zero. */
@@ -52,6 +54,10 @@ class Rests implements Brake {
   pull(percent: number): Promise<void> {
     const level = Math.max(lowest, percent);
     return this.#set({ initial: level, increment: 99, max: level, trigger: pulledTrigger });
+  }
+
+  hold(): void {
+    // One call a pull, which is under way or not.
   }
 
   /** As QEMU has it from the start. */
@@ -83,6 +89,9 @@ class Limits implements Brake {
   readonly #domain: DomainRef;
   /** What each processor changed before it was slowed first. */
   #unbraked: readonly { readonly id: number; readonly rate: number }[] | null = null;
+  #held = false;
+  /** Never rejects. */
+  #pulling: Promise<void> = Promise.resolve();
 
   constructor(libvirt: Libvirt, domain: DomainRef) {
     this.#libvirt = libvirt;
@@ -94,20 +103,34 @@ class Limits implements Brake {
   }
 
   async pull(percent: number): Promise<void> {
-    if (percent === 0) return await this.release();
-    this.#unbraked ??= await this.#measure();
-    for (const { id, rate } of this.#unbraked) {
-      const limit = Math.floor(rate * (1 - percent / 100));
-      if (rate < lowest) continue;
-      await this.#libvirt.qmp(this.#domain, "set-vcpu-dirty-limit", {
-        "cpu-index": id,
-        "dirty-rate": Math.max(lowest, limit),
-      });
-    }
+    if (percent === 0) return await liftLimits(this.#libvirt, this.#domain);
+    const pulling = this.#limitTo(1 - percent / 100);
+    this.#pulling = pulling.catch(() => undefined);
+    await pulling;
   }
 
+  hold(): void {
+    this.#held = true;
+  }
+
+  /** Whatever was under way is over, and nothing comes after it. */
   async release(): Promise<void> {
+    this.hold();
+    await this.#pulling;
     await liftLimits(this.#libvirt, this.#domain);
+  }
+
+  /** One that changed nothing has the share of all: whoever writes may come to run on it. */
+  async #limitTo(share: number): Promise<void> {
+    this.#unbraked ??= await this.#measure();
+    const all = this.#unbraked.reduce((sum, { rate }) => sum + rate, 0);
+    for (const { id, rate } of this.#unbraked) {
+      if (this.#held) return;
+      await this.#libvirt.qmp(this.#domain, "set-vcpu-dirty-limit", {
+        "cpu-index": id,
+        "dirty-rate": Math.max(lowest, Math.floor((rate < lowest ? all : rate) * share)),
+      });
+    }
   }
 
   async #measure(): Promise<{ readonly id: number; readonly rate: number }[]> {
@@ -116,6 +139,7 @@ class Limits implements Brake {
     await sleep(measureMs);
     const deadline = performance.now() + patienceMs;
     for (;;) {
+      if (this.#held) return [];
       const told = ratesSchema.parse(await this.#libvirt.qmp(this.#domain, "query-dirty-rate", unit));
       if (told.status === "measured")
         return (told["vcpu-dirty-rate"] ?? []).map((one) => ({ id: one.id, rate: one["dirty-rate"] }));

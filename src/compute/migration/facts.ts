@@ -54,7 +54,7 @@ export async function sourceFacts(context: Context, id: InstanceId): Promise<Sou
     layout: layoutOf(String(bus)),
     qemu: versionIn(qemu),
     cpuFeatures,
-    dirtyRing: hasDirtyRing(xml),
+    ...(hasDirtyRing(xml) ? { dirtyRing: true } : {}),
     memoryBytes,
     residentBytes: Math.min(memoryBytes, resident),
     nowMs: context.nowMs(),

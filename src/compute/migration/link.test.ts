@@ -72,7 +72,7 @@ describe.skipIf(!existsSync("/usr/bin/openssl"))("the connection of a migration"
         : Promise.reject(refused({ reason: "target_refused", message: "no room" })),
     );
     const link = await dial(port);
-    expect(await link.ask({ is: "describe", postcopy: false, dirtyRing: false }, 5_000)).toEqual({ xml: "<domain/>" });
+    expect(await link.ask({ is: "describe", postcopy: false }, 5_000)).toEqual({ xml: "<domain/>" });
     const refusal = await link.ask({ is: "finish", cookie: "" }, 5_000).catch(refusalIn);
     expect(refusal).toEqual({ reason: "target_refused", message: "no room" });
     link.close();
@@ -81,8 +81,7 @@ describe.skipIf(!existsSync("/usr/bin/openssl"))("the connection of a migration"
   test("is for the source alone, and to the target alone", async () => {
     let served = 0;
     const port = await listen(() => Promise.resolve(++served));
-    const asks = async (link: PeerLink): Promise<unknown> =>
-      await link.ask({ is: "describe", postcopy: false, dirtyRing: false }, 5_000);
+    const asks = async (link: PeerLink): Promise<unknown> => await link.ask({ is: "describe", postcopy: false }, 5_000);
     await expect(dial(port, stranger).then(asks)).rejects.toMatchObject({ code: "MigrationLinkLost" });
     await expect(dial(port, source, stranger)).rejects.toMatchObject({ code: "MigrationNotTrusted" });
     identities.set(stranger, { ...identityOf(source, "other"), ca: identities.get(source)!.ca });
@@ -115,7 +114,7 @@ describe.skipIf(!existsSync("/usr/bin/openssl"))("the connection of a migration"
     const port = await listen(() => Promise.resolve({ xml: "" }));
     const peer = { hostId: target, address: "127.0.0.1", port };
     const link = await PeerLink.dial(peer, { migration: newId("migration"), silenceMs }, identities.get(source)!);
-    await expect(link.ask({ is: "describe", postcopy: false, dirtyRing: false }, 5_000)).rejects.toMatchObject({
+    await expect(link.ask({ is: "describe", postcopy: false }, 5_000)).rejects.toMatchObject({
       code: "MigrationLinkLost",
     });
   });
@@ -136,7 +135,7 @@ describe.skipIf(!existsSync("/usr/bin/openssl"))("the connection of a migration"
     await new Promise<void>((done) => relay?.listen(0, "127.0.0.1", done));
     const link = await dial((relay.address() as AddressInfo).port);
     // The handshake is over at both ends.
-    await link.ask({ is: "describe", postcopy: false, dirtyRing: false }, 5_000);
+    await link.ask({ is: "describe", postcopy: false }, 5_000);
     const asking = link.ask({ is: "word", released: false }, 60_000);
     cut = true;
     await expect(asking).rejects.toMatchObject({ code: "MigrationLinkLost" });

@@ -53,15 +53,15 @@ export function whereabouts({ state }: DomainStatus): Whereabouts {
 }
 
 /**
- * Whether the reason is one of a machine that only ever waited for its memory: libvirt threw it away, it was ended here, or it still waits. A libvirt
- * that began anew, or a host that did, has no reason any more ("unknown"). Exported for its test.
+ * Whether the reason is one of a machine that waited for its memory: libvirt threw it away, also as one that began anew ("daemon"), it was ended here, or it still waits. Of a host that began
+ * anew there is no reason any more ("unknown"). Exported for its test.
  */
 export function hasNeverRun({ state, reason }: DomainStatus): boolean {
   switch (state) {
     case "shutoff":
       return reason === "destroyed" || reason === "failed" || reason === "daemon";
     case "paused":
-      return reason === "migration" || reason === "starting-up" || reason === "postcopy" || reason === "unknown";
+      return reason === "migration" || reason === "starting-up" || reason === "postcopy";
     default:
       return false;
   }

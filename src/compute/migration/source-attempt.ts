@@ -60,6 +60,8 @@ export interface SourceAttemptOptions {
 }
 
 const askMs = 60_000;
+/** So much longer than planned the guest stays paused before a hand-over that stands still is called off. */
+const restMs = 12_000;
 /** A copy sends all the time until the guest is paused, whatever the guest does: what stands still for so many times as long as a host may be silent is lost. */
 const stalledSilences = 2;
 /** Longer than the target waits for its libvirt. */
@@ -156,8 +158,7 @@ export class SourceAttempt {
       const lateMs = stoppedMicros === null ? 0 : Math.max(0, Date.now() - stoppedMicros / 1_000);
       this.#pausedAt = heardAt - lateMs;
       this.#watch?.stop();
-      this.#tellOfPause();
-      this.#handOver = setTimeout(() => this.#endCopy(this.#lateRest), plan.ceilingMs + this.#stalledMs);
+      this.#handOver = setTimeout(() => this.#endCopy(this.#lateRest), plan.ceilingMs + restMs);
       story.step("paused", wall(this.#pausedAt));
       story.step("heard", wall(heardAt));
     });
@@ -200,14 +201,14 @@ export class SourceAttempt {
     const half = await libvirt.openMigration();
     this.#half = half;
     void link.over.then((why) => this.#endCopy(why));
-    const { dirtyRing } = guest;
-    const { xml } = await link.ask({ is: "describe", postcopy, dirtyRing }, askMs);
+    const ring = guest.dirtyRing === true ? { dirtyRing: true } : {};
+    const { xml } = await link.ask({ is: "describe", postcopy, ...ring }, askMs);
     const named = transport === "tls" ? { tlsDestination: targetHostId } : {};
     const options = phases(
       transport,
       this.#options.disks,
       { destinationXml: xml, ...named },
-      { rested: braked && !dirtyRing, postcopy },
+      { rested: braked && guest.dirtyRing !== true, postcopy },
     );
     const begun = await half.migrateBegin(domain, options);
     crashPoint("migration.source.begun");
@@ -297,15 +298,6 @@ export class SourceAttempt {
       throw error;
     }
     crashPoint("migration.postcopy.switched");
-  }
-
-  /** The target writes down that the guest may run there while the last of the memory goes over; else it would do so when it is asked to finish. */
-  #tellOfPause(): void {
-    const { log, migration } = this.#options;
-    if (this.#link === null || this.#committing) return;
-    this.#link.ask({ is: "paused" }, askMs).catch((error: unknown) => {
-      log.debug({ err: error, migration }, "the target was not told of the pause");
-    });
   }
 
   #watchOf(domain: DomainRef, brake: Brake, postcopy: () => Promise<void>): Watch {

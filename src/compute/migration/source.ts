@@ -67,6 +67,8 @@ export class SourceHalf implements Half {
   #heard: Fate | null = null;
   /** libvirt has been told since the attempt's end that the guest stays. */
   #righted = false;
+  /** What a program before this one may have slowed goes on. */
+  #lifted = false;
   #last: { readonly remainingBytes: number | null; readonly at: number } | null = null;
   readonly #story: Story;
   /** With so many notable lines it was told to VStation. */
@@ -211,6 +213,7 @@ export class SourceHalf implements Half {
     if (this.#attempt?.state.is === "running") return unseen;
     try {
       const looked = await lookAt(libvirt, this.#wanted.instanceId);
+      await this.#liftForgotten(looked);
       const undecided = this.#record?.stage === "copying" && !(this.#ours && this.#attempt === null);
       if (!undecided || fate !== "dropped" || this.#righted || looked.domain === null) return looked;
       await this.#putRight(looked.domain);
@@ -402,13 +405,15 @@ export class SourceHalf implements Half {
     } finally {
       half.close();
     }
-    try {
-      await liftLimits(libvirt, domain);
-    } catch (error) {
-      // A guest that has ended has none.
-      if (!isLibvirtError(error, "OperationInvalid", "NoDomain")) throw error;
-    }
     this.#righted = true;
+  }
+
+  /** A program that died in the copy may have slowed the guest, which goes on meanwhile; its successor waits for no word to undo that. */
+  async #liftForgotten({ guest, domain }: Looked): Promise<void> {
+    if (this.#ours || this.#lifted || this.#record?.stage !== "copying" || domain === null || guest !== "running")
+      return;
+    await liftLimits(this.#m.context.libvirt, domain);
+    this.#lifted = true;
   }
 
   /** libvirt still works on a copy that was begun by this program's predecessor, for a moment after it was told to end it. */

@@ -55,6 +55,7 @@ export interface TargetAttemptOptions {
   readonly resumed: boolean;
 }
 
+type Listening = Extract<State, { is: "listening" }>;
 type Why = { readonly reason: MigrationReason; readonly message: string };
 
 function failed(why: Why, inDoubt = false): State {
@@ -90,8 +91,7 @@ export class TargetAttempt {
   #postcopy = false;
   /** By post-copy: libvirt's finish, which was begun before the source switched. */
   #fetch: Fetch | null = null;
-  /** That the guest may run here is written down, or being written; null: nobody asked for that. */
-  #promised: PromiseWithResolvers<void> | null = null;
+  readonly #promised = Promise.withResolvers<void>();
   readonly #tracked: TrackedConnections;
 
   constructor(options: TargetAttemptOptions) {
@@ -124,8 +124,8 @@ export class TargetAttempt {
   promised(): void {
     const { state } = this;
     if (state.is !== "promising") return;
-    this.#change(state.stage === "committed" ? { is: "finishing" } : { is: "listening", port: state.port });
-    this.#promised?.resolve();
+    this.#change({ is: "finishing" });
+    this.#promised.resolve();
   }
 
   /** Ends it, unless a finish is under way. Nothing of it is at work when this resolves. */
@@ -205,7 +205,7 @@ export class TargetAttempt {
       left: (caller) => {
         if (caller !== this.#caller) return;
         this.#callerLeft = true;
-        if (this.#state.is === "listening") this.#options.lost();
+        if (this.#state.is === "listening" || this.#state.is === "promising") this.#options.lost();
       },
       log: context.log,
     });
@@ -224,7 +224,6 @@ export class TargetAttempt {
     if (ask.is === "recover") return await listenAnew(this.#options.monitor, this.#options.underlayAddress);
     if (ask.is === "rest") return await this.#rest(caller);
     if (ask.is === "finish" && this.#fetch !== null) return await this.#runs(this.#fetch, caller);
-    if (ask.is === "finish" && this.#promised !== null) return await this.#finish(ask, caller);
     if (state.is !== "listening") {
       throw refused(
         state.is === "failed" ? state : { reason: "target_refused", message: "the target is not ready for that" },
@@ -234,19 +233,15 @@ export class TargetAttempt {
       case "check":
         return await checkArrival({ ...this.#options, disks: this.#disks }, ask);
       case "describe":
-        this.#xml = withDirtyRing(this.#xml, ask.dirtyRing);
+        this.#xml = withDirtyRing(this.#xml, ask.dirtyRing === true);
         if (ask.postcopy) this.#xml = withMonitor(this.#xml, this.#options.wanted.instanceId);
         return { xml: this.#xml };
       case "prepare":
         return await this.#prepare(ask, caller);
       case "commit":
-        return await this.#commit(caller, state.port);
-      case "paused":
-        this.#preparedBy(caller);
-        await this.#promise("finishing");
-        return {};
+        return await this.#commit(caller, state);
       case "finish":
-        return await this.#finish(ask, caller);
+        return await this.#finish(ask, caller, state);
       default:
         return unreachable(ask);
     }
@@ -298,9 +293,9 @@ export class TargetAttempt {
   }
 
   /** libvirt waits with the guest in its hand from here on: whatever of ours dies now, it runs as soon as the source has switched. */
-  async #commit(caller: symbol, port: number): Promise<PeerAnswer<"commit">> {
+  async #commit(caller: symbol, { port }: Listening): Promise<PeerAnswer<"commit">> {
     const half = this.#preparedBy(caller);
-    await this.#promise("committed");
+    await this.#promise(port, "committed");
     const fetch = this.#begin(half, port);
     await fetch.begun();
     crashPoint("migration.postcopy.finish-begun");
@@ -359,25 +354,19 @@ export class TargetAttempt {
     throw notPrepared();
   }
 
-  /** Resolves when the record says that the guest may run here; refuses where it may not any more. */
-  async #promise(stage: "finishing" | "committed"): Promise<void> {
-    if (this.#promised === null && this.#state.is === "listening") {
-      this.#promised = Promise.withResolvers();
-      this.#change({ is: "promising", port: this.#state.port, stage });
-    }
-    await Promise.race([this.#promised?.promise, this.#ended.promise]);
-    if (this.#isOver) throw refused({ reason: "target_refused", message: "it has ended" });
+  /** Resolves when the record says that the guest may run here, and no end comes any more; refuses where it may not. */
+  async #promise(port: number, stage: "finishing" | "committed"): Promise<void> {
+    this.#change({ is: "promising", port, stage });
+    await Promise.race([this.#promised.promise, this.#ended.promise]);
+    if (this.#state.is === "failed") throw refused(this.#state);
   }
 
-  async #finish(ask: { cookie: string }, caller: symbol): Promise<PeerAnswer<"finish">> {
+  async #finish(ask: { cookie: string }, caller: symbol, listening: Listening): Promise<PeerAnswer<"finish">> {
     const { context, wanted } = this.#options;
     const { instanceId: id } = wanted;
     const half = this.#preparedBy(caller);
     const arrivedAt = performance.now();
-    await this.#promise("finishing");
-    const listening = this.#state;
-    if (listening.is !== "listening") throw refused({ reason: "target_refused", message: "it was finished already" });
-    this.#state = { is: "finishing" };
+    await this.#promise(listening.port, "finishing");
     const telling = setTimeout(this.#options.changed, hushMs);
     crashPoint("migration.target.finish-asked");
     let ranAt: number | null = null;

@@ -89,6 +89,7 @@ export class Watch {
   /** From here on nothing is asked. */
   stop(): void {
     this.#stopped = true;
+    this.#options.brake.hold();
     clearTimeout(this.#timer);
     clearTimeout(this.#aiming);
   }

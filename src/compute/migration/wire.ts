@@ -5,7 +5,6 @@
  *   describe     the guest's machine at the target, for libvirt at the source
  *   prepare      a QEMU that waits for the memory; once. Of the target's own definition: no host says what another one runs
  *   commit       by post-copy: let it run as soon as the memory here lets it. From the answer on the source may switch
- *   paused       the guest is paused at the source, and `finish` comes next: that it may run at the target from now on is written down meanwhile
  *   finish       let it run; by the connection alone that had it prepared. No answer means that nobody knows. After `commit`: say when it runs
  *   rest         say when all of its memory is here
  *   recover      a way for the memory that is missing, in place of one that broke
@@ -27,10 +26,9 @@ const xml = z.string().max(524_288);
 
 export const askSchema = z.discriminatedUnion("is", [
   z.strictObject({ is: z.literal("check"), facts: sourceFactsSchema, postcopy: z.boolean() }),
-  z.strictObject({ is: z.literal("describe"), postcopy: z.boolean(), dirtyRing: z.boolean().default(false) }),
+  z.strictObject({ is: z.literal("describe"), postcopy: z.boolean(), dirtyRing: z.boolean().optional() }),
   z.strictObject({ is: z.literal("prepare"), cookie, transport: z.enum(migrationTransports), postcopy: z.boolean() }),
   z.strictObject({ is: z.literal("commit") }),
-  z.strictObject({ is: z.literal("paused") }),
   z.strictObject({ is: z.literal("finish"), cookie }),
   z.strictObject({ is: z.literal("rest") }),
   z.strictObject({ is: z.literal("recover") }),
@@ -58,7 +56,6 @@ export const answers = {
   describe: z.strictObject({ xml }),
   prepare: z.strictObject({ cookie, uri: z.string().max(256).nullable() }),
   commit: z.strictObject({}),
-  paused: z.strictObject({}),
   rest: z.strictObject({ cookie }),
   recover: z.strictObject({ uri: z.string().max(256) }),
   finish: z.strictObject({

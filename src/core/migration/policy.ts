@@ -67,7 +67,7 @@ export interface Decision {
 const gainAtLeast = 0.04;
 /**
  * A window is so many passes long, within bounds: one pass says little, and a fast link makes many in no time. Of a guest that changes more than is
- * sent no pass comes closer until that changes, and one pass says so.
+ * sent no pass comes closer until that changes, and one pass says so, before the first lever.
  */
 const windowPasses = 3;
 const shortestWindowMs = 10_000;
@@ -116,9 +116,11 @@ export function decideLever(plan: Plan, seen: readonly Seen[]): Decision | null 
   const rate = usualRate(looks, now.at);
   if (bulk === undefined || second === undefined || rate === 0) return null;
   if (now.bytesPerSecond < rate * falteringShare) return null;
-  const windowMs = windowOf(now, passes, rate);
-  const boundary = now.at - windowMs;
   const { percent, limitMs, pulledAt, brakedFrom, switched } = inForce(plan, seen);
+  // What a lever does shows some passes later.
+  const isHopeless = pulledAt === null && now.dirtyBytesPerSecond >= rate;
+  const windowMs = windowOf(now, passes, isHopeless ? 1 : windowPasses);
+  const boundary = now.at - windowMs;
   if (boundary < (pulledAt ?? second.at)) return null;
   const within = (from: number, to: number): number | null =>
     lowest(passes.filter(({ pass, at }) => pass > bulk.pass && at >= from && at < to));
@@ -135,7 +137,7 @@ export function decideLever(plan: Plan, seen: readonly Seen[]): Decision | null 
     return { lever: { pull: "throttle", percent: next }, why: stalledText(sight) };
   }
   if (percent > 0 && brakedFrom !== null) {
-    const before = within(brakedFrom - windowMs, brakedFrom);
+    const before = within(brakedFrom - windowMs, brakedFrom) ?? lastBefore(passes, brakedFrom);
     if (before === null || !isGain(before, newer)) {
       return { lever: { pull: "throttle", percent: 0 }, why: "slowing the guest did not help" };
     }
@@ -181,11 +183,10 @@ function passesOf(looks: readonly Look[]): Pass[] {
   return passes;
 }
 
-function windowOf(now: Look, passes: readonly Pass[], rate: number): number {
+function windowOf(now: Look, passes: readonly Pass[], long: number): number {
   const [last, one] = [passes.at(-1), passes.at(-2)];
   const lengths = [now.passMs];
   if (last !== undefined && one !== undefined) lengths.push((last.at - one.at) / (last.pass - one.pass));
-  const long = now.dirtyBytesPerSecond < rate ? windowPasses : 1;
   return Math.min(longestWindowMs, Math.max(shortestWindowMs, long * Math.max(...lengths)));
 }
 
@@ -213,6 +214,10 @@ function inForce(
   }
   const switched = seen.some((one) => one.is === "lever" && one.lever.pull === "postcopy");
   return { percent, limitMs, pulledAt: pulledAt ?? null, brakedFrom: brakedFrom ?? null, switched };
+}
+
+function lastBefore(passes: readonly Pass[], at: number): number | null {
+  return passes.findLast((pass) => pass.at < at)?.remainingBytes ?? null;
 }
 
 function lowest(passes: readonly Pass[]): number | null {

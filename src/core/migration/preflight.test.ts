@@ -15,7 +15,7 @@ const common = {
 };
 const source: SourceFacts = {
   ...common,
-  ...{ guest: "running", busy: null, blocked: [], dirtyRing: false, memoryBytes: 1024 * mib, residentBytes: 100 * mib },
+  ...{ guest: "running", busy: null, blocked: [], memoryBytes: 1024 * mib, residentBytes: 100 * mib },
 };
 const target: TargetFacts = {
   ...common,

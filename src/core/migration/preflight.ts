@@ -70,8 +70,8 @@ export interface SourceFacts extends HostFacts {
   readonly busy: string | null;
   /** Why QEMU does not let it go. */
   readonly blocked: readonly string[];
-  /** KVM keeps a ring of the pages that each of its processors changes. */
-  readonly dirtyRing: boolean;
+  /** KVM keeps a ring of the pages that each of its processors changes. Left out where it does not, for hosts that know of none. */
+  readonly dirtyRing?: boolean | undefined;
   readonly memoryBytes: number;
   /** What of its memory it has ever touched: so much is sent. */
   readonly residentBytes: number;

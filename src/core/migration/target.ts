@@ -13,7 +13,8 @@
  * A target whose program died waits for no finish: libvirt throws away its half of a migration with the connection that
  * began it, and what it does not throw away is ended here.
  *
- * `finishing` is written down while the source's guest is paused and before libvirt is told to let it run, so without it the guest has never run here. With it
+ * `finishing` is written down when the source asks for the finish and before libvirt is told to let the guest run, so without it that has never run here. Not sooner: a copy that fails in the
+ * pause is taken back by the source's QEMU without a word from here. With it
  * a program that begins anew has libvirt's word alone. Where libvirt does not vouch that the guest has never run (it ran and ended; the host lost its
  * power), it has arrived: older memory over disks that may have been written since would destroy them, and a guest that has ended is only started anew.
  *
@@ -29,7 +30,7 @@ import type { Whereabouts } from "./source.ts";
 /** Durable, one per migration. */
 export type TargetRecord =
   | { readonly stage: "open" }
-  /** The source has paused the guest, and it may run here as soon as that asks for it. */
+  /** libvirt has been told, or is being told, to let it run: its copy is whole, and the source's QEMU never wakes it by itself any more. */
   | { readonly stage: "finishing" }
   /** libvirt has been told, or is being told, to let it run by post-copy. */
   | { readonly stage: "committed" }

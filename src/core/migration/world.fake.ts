@@ -175,7 +175,10 @@ export class World {
       case "record":
         if (step.record.stage === "open") target.ours = true;
         if (step.record.stage === "finishing" && target.attempt?.is === "promising") {
-          target.attempt = { is: "listening", port: 1 };
+          target.attempt = { is: "finishing" };
+          target.looked = "unknown";
+          this.finishing = true;
+          this.rounds = 0;
         }
         if (step.record.stage === "committed" && target.attempt?.is === "promising") {
           target.attempt = { is: "finishing" };
@@ -334,19 +337,9 @@ export class World {
     if (this.copy !== "performed" || this.source.attempt?.is !== "running" || this.finishing || this.early) return;
     const { target } = this;
     if (target.attempt?.is === "promising") return;
-    const listens = target.attempt?.is === "listening" && target.guest === "paused";
-    if (listens && target.record?.stage === "open") {
-      target.attempt = { is: "promising", port: 1, stage: "finishing" };
-      return;
-    }
-    if (!listens || target.record?.stage !== "finishing") {
-      this.source.attempt = { is: "failed", reason: "target_refused", message: "it does not take it" };
-      return;
-    }
-    target.attempt = { is: "finishing" };
-    target.looked = "unknown";
-    this.finishing = true;
-    this.rounds = 0;
+    const takes = target.record?.stage === "open" && target.attempt?.is === "listening" && target.guest === "paused";
+    if (takes) target.attempt = { is: "promising", port: 1, stage: "finishing" };
+    else this.source.attempt = { is: "failed", reason: "target_refused", message: "it does not take it" };
   }
 
   /** libvirt does what the finish says; its answer may be lost on the way to either. */

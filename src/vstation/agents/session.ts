@@ -224,7 +224,8 @@ export class HostSession {
     crashPoint("agents.hello.committed");
     this.#greeted = true;
     const place = { region, zone };
-    const told = { heartbeatMs, cpuBaseline, migrationTransport, dirtyRing, place };
+    // A host of an earlier release knows of no ring.
+    const told = { heartbeatMs, cpuBaseline, migrationTransport, ...(dirtyRing ? { dirtyRing } : {}), place };
     this.#send({ type: "welcome", protocol: agentProtocol, hostId: this.hostId, ...told });
     // A host that has seen a later generation than we ever made knows another database's truth: it gets everything anew.
     this.#wantedSent = hello.wantedGeneration <= row.wanted_generation ? hello.wantedGeneration : 0;

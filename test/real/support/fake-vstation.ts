@@ -194,7 +194,6 @@ export class FakeHostSession {
           heartbeatMs: 3000,
           cpuBaseline: this.cpuBaseline,
           migrationTransport: this.migrationTransport,
-          dirtyRing: false,
           place: { region: "test", zone: "test-1" },
         });
         if (message.wantedGeneration < this.generation) this.sendWhole();
