@@ -140,6 +140,8 @@ test.each(points)("the Computes die at %s and %s: the guest goes on in one place
     const move = bed.move(guest, to, byPostcopy);
     try {
       await move.untilOver();
+      // Why a point was not passed is in it.
+      process.stdout.write(`${[move.end, ...move.story.slice(-3)].map((one) => JSON.stringify(one)).join("\n")}\n`);
     } finally {
       shaped.end();
     }
