@@ -19,7 +19,7 @@ function told() {
   return { said, qmp };
 }
 
-test("a guest with a ring is slowed by its writing processors alone, from what they wrote before, and let go again", async () => {
+test("a guest with a ring is slowed by processor, from what each wrote before or what all of them may, and let go again", async () => {
   const { said, qmp } = told();
   const brake = brakeOf({ qmp }, domain, { dirtyRing: true });
   await brake.arm();
