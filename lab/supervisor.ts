@@ -16,6 +16,7 @@ import { sleep } from "../src/lib/retry.ts";
 import { Child, endChild, type ChildContext, type ChildSpec, type ChildStatus } from "./child.ts";
 import { keepCapabilities, takeCapabilities, takeImages } from "./cache.ts";
 import { edgeDown, edgeFlood, edgeUp } from "./edge.ts";
+import { expectFree, freePort } from "./free-port.ts";
 import type { Home, Memory } from "./home.ts";
 import { defaultShape, hostSpec, prepareHost, type Shape } from "./host/host.ts";
 import { nestedKernel, type NestedKernel } from "./nested/kernel.ts";
@@ -25,7 +26,7 @@ import { postgresReady, postgresSpec } from "./postgres.ts";
 import { gone, handlesOf, initOf, isAlive, processesOf, signal } from "./processes.ts";
 import { inviteAgain, takenOut } from "./rejoin.ts";
 import { servicesOf, watchServices, writeStatus, type LabState } from "./status.ts";
-import { caFingerprint, freePort, hostStates, readCredentials, vstationSpec, writeVStationConfig } from "./vstation.ts";
+import { caFingerprint, hostStates, readCredentials, vstationSpec, writeVStationConfig } from "./vstation.ts";
 
 const root = join(import.meta.dirname, "..");
 
@@ -180,7 +181,7 @@ export class Supervisor {
       nested: atLeast(options.nested ?? before?.nested ?? 0, "nested"),
     };
     if (!living.has("vstation")) {
-      await freePort(memory.apiPort).catch((error: unknown) => {
+      await expectFree(memory.apiPort).catch((error: unknown) => {
         throw new Error(`this home's API port 127.0.0.1:${memory.apiPort} is taken by another program`, {
           cause: error,
         });

@@ -1,7 +1,6 @@
 /** VStation as a child of the lab: its configuration, and how the lab learns that it and its hosts are ready. */
 import { createHash, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { basename, join } from "node:path";
 import * as z from "zod";
 import { parseId } from "../src/lib/ids.ts";
@@ -125,18 +124,4 @@ export async function hostStates(credentials: Credentials): Promise<Map<string, 
   if (!response.ok) return undefined;
   const parsed = hostsSchema.parse(await response.json());
   return new Map(parsed.hosts.map(({ name, state, seenAt }) => [name, { state, seenAt }]));
-}
-
-/** A TCP port that is free now on the loopback address, or the given one; rejects with EADDRINUSE when that is taken. */
-export function freePort(port = 0): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(port, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() =>
-        typeof address === "object" && address !== null ? resolve(address.port) : reject(new Error("no port")),
-      );
-    });
-  });
 }

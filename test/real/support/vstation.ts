@@ -2,7 +2,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { createHash, randomBytes, X509Certificate } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -14,6 +13,7 @@ import { Failure } from "../../../src/lib/errors.ts";
 import { sleep } from "../../../src/lib/retry.ts";
 import { SimHost, type SimHostOptions } from "../../../src/sim/host.ts";
 import { makeHostKeys, simJoin } from "../../../src/sim/join.ts";
+import { freePort } from "../../../lab/free-port.ts";
 import type { TestPostgres } from "./postgres.ts";
 
 export const imageId = "img-test0001";
@@ -137,9 +137,9 @@ export class TestVstation {
       if (entry.msg === "VStation is ready") ready.resolve();
     });
     void this.#exited.then(() => ready.reject(new Error(`VStation ended before it was ready:\n${tail}`)));
-    ready.promise.catch(() => undefined);
-    if (options.crashAt === undefined) await ready.promise;
-    else await Promise.race([ready.promise, this.#exited]);
+    await ready.promise.catch((error: unknown) => {
+      if (options.crashAt === undefined || !this.crashed) throw error;
+    });
     await this.addHosts(options.hosts ?? 0);
   }
 
@@ -283,13 +283,4 @@ function parse(line: string): { level: number; msg: string } | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Not in use just now; the process that takes it is started next. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address !== null ? address.port : 0;
 }
