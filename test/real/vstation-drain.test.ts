@@ -92,7 +92,10 @@ function becomes(id: MigrationId, wanted: Partial<MigrationWire>): Promise<Migra
 }
 
 /** It comes to nothing at both its halves. */
-async function fail(id: MigrationId, reason: "link_lost" | "not_in_time" | "guest_ended"): Promise<void> {
+async function fail(
+  id: MigrationId,
+  reason: "link_lost" | "not_in_time" | "guest_ended" | "cpu_differs",
+): Promise<void> {
   const hosts = await until(`both hosts know of ${id}`, () => {
     const told = vstation.hosts.filter((one) => one.halves.wanted.has(id));
     return told.length === 2 ? told : undefined;
@@ -354,7 +357,8 @@ describe("a try that came to nothing", () => {
     const tried: (HostId | null)[] = [];
     for (const attempt of [1, 2]) {
       const one = await becomes(move, { phase: "preparing" });
-      expect(one.request).toMatchObject({ attempt, tries: 4 });
+      // Whoever asked again meanwhile has four of their own.
+      expect(one.request).toMatchObject({ attempt, tries: attempt + 3 });
       tried.push(one.targetHostId);
       await fail(move, "link_lost");
       const failed = await until("the next try", async () => {
@@ -375,6 +379,40 @@ describe("a try that came to nothing", () => {
     const ended = await becomes(move, { state: "FAILED" });
     expect(ended.request).toMatchObject({ attempt: 3, next: null });
     expect((await migrations({ instanceId: [id] })).every(({ phase }) => phase !== "queued")).toBe(true);
+  });
+
+  it("because its target will not do is followed by one to another target at once, unless that one was named", async () => {
+    const [id] = await guests(1);
+    if (id === undefined) throw new Error("no id");
+    await targets(2);
+    manual();
+    const first = await becomes(await begin(id), { phase: "preparing" });
+    await fail(first.id, "cpu_differs");
+    const next = await until("the next try", async () => (await becomes(first.id, {})).request?.next ?? undefined);
+    const second = await becomes(next, { phase: "preparing" });
+    expect(second.targetHostId).not.toBe(first.targetHostId);
+    await fail(second.id, "guest_ended");
+    await becomes(second.id, { state: "FAILED", phase: "ended" });
+    const named = await begin(id, { to: second.targetHostId });
+    await fail(named, "cpu_differs");
+    const ended = await becomes(named, { state: "FAILED", phase: "ended" });
+    expect(ended).toMatchObject({ error: { code: "MigrationCpuDiffers" }, request: { attempt: 1, next: null } });
+  });
+
+  it("of a drain leaves an operator who asks as many tries as are asked for", async () => {
+    const [id] = await guests(1);
+    if (id === undefined) throw new Error("no id");
+    await targets(1);
+    manual();
+    await drain();
+    const move = await until("the move", async () => (await migrations({ instanceId: [id] }))[0]);
+    await becomes(move.id, { phase: "preparing" });
+    await fail(move.id, "not_in_time");
+    const next = await until("the next try", async () => (await becomes(move.id, {})).request?.next ?? undefined);
+    expect(await begin(id, { tries: 1 })).toBe(next);
+    expect((await becomes(next, { phase: "preparing" })).request).toMatchObject({ attempt: 2, tries: 2 });
+    await fail(next, "not_in_time");
+    expect((await becomes(next, { state: "FAILED", phase: "ended" })).request).toMatchObject({ next: null });
   });
 
   it("is the last one when it was called off, however it ends, and so is the wait for the next one", async () => {

@@ -1,12 +1,11 @@
 /**
  * Whether a move is tried again after one that came to nothing, and when. What may be otherwise next time is: a host or program that began
- * anew, a link that broke, a target that could not, a guest that was busy. What was somebody's wish, the guest's own end, or what two hosts are
- * to each other, is not.
+ * anew, a link that broke, a target that could not, a guest that was busy. What two hosts are to each other is not; but where nobody named the
+ * target another one may be as it must. What was somebody's wish, or the guest's own end, is final.
  */
 import type { HostId } from "../../lib/ids.ts";
 import type { MigrationReason } from "./halves.ts";
 import { operationCodeOf } from "./migration.ts";
-import type { PreflightReason } from "./preflight.ts";
 
 /** Of one request, the first try included. */
 export const mostTries = 8;
@@ -16,15 +15,29 @@ const retryMs = 5_000;
 /** As many tries at one target; then another one, where there is another. */
 const triesAtOneTarget = 2;
 
-const kinds: Readonly<Record<Exclude<MigrationReason, PreflightReason>, "transient" | "load" | "final">> = {
+type Kind = "transient" | "load" | "elsewhere" | "final";
+
+const kinds: Readonly<Record<MigrationReason, Kind>> = {
   cancelled: "final",
   guest_ended: "final",
   target_refused: "transient",
   link_lost: "transient",
   copy_failed: "transient",
   restarted: "transient",
-  not_trusted: "final",
+  not_trusted: "elsewhere",
   not_in_time: "load",
+  guest_not_running: "final",
+  guest_busy: "transient",
+  guest_blocked: "final",
+  cpu_differs: "elsewhere",
+  machine_differs: "elsewhere",
+  disk_missing: "elsewhere",
+  disk_differs: "elsewhere",
+  state_local: "final",
+  memory_missing: "elsewhere",
+  ports_taken: "transient",
+  postcopy_unavailable: "elsewhere",
+  clock_differs: "elsewhere",
 };
 
 export interface Failure {
@@ -39,23 +52,41 @@ export type AfterFailure =
   /** `strike`: the guest was too busy, and goes behind those that are not. */
   | { readonly again: true; readonly afterMs: number; readonly strike: boolean };
 
+export interface Wanted {
+  /** In all, at most. */
+  readonly tries: number;
+  /** The only target that will do; null: whichever fits. */
+  readonly to: HostId | null;
+}
+
 /** `random` from 0 to 1: what failed together does not come back in one instant. */
-export function afterFailure({ code, attempt }: Failure, tries: number, random: number): AfterFailure {
+export function afterFailure({ code, attempt }: Failure, { tries, to }: Wanted, random: number): AfterFailure {
   const kind = kindOf(code);
-  if (kind === "final" || attempt >= tries) return { again: false };
+  const isFinal = kind === "final" || (kind === "elsewhere" && to !== null);
+  if (isFinal || attempt >= tries) return { again: false };
   const whole = retryMs * 2 ** (attempt - 1);
   return { again: true, afterMs: Math.round(whole * (0.75 + random / 2)), strike: kind === "load" };
 }
 
-function kindOf(code: string): "transient" | "load" | "final" {
-  const reason = (Object.keys(kinds) as (keyof typeof kinds)[]).find((one) => operationCodeOf[one] === code);
+function kindOf(code: string): Kind {
+  const reason = (Object.keys(kinds) as MigrationReason[]).find((one) => operationCodeOf[one] === code);
   return reason === undefined ? "final" : kinds[reason];
 }
 
-/** Targets at which it failed too often, to be avoided where there are others. */
-export function targetsToAvoid(failedAt: readonly HostId[]): HostId[] {
+/** A try that has ended. */
+export interface Tried {
+  readonly at: HostId;
+  /** With which its operation ended; null: it did not fail. */
+  readonly code: string | null;
+}
+
+/** Targets that will not do, or at which it failed too often; to be avoided where there are others. */
+export function targetsToAvoid(tried: readonly Tried[]): HostId[] {
   const times = new Map<HostId, number>();
-  for (const host of failedAt) times.set(host, (times.get(host) ?? 0) + 1);
+  for (const { at, code } of tried) {
+    const counts = code !== null && kindOf(code) === "elsewhere" ? triesAtOneTarget : 1;
+    times.set(at, (times.get(at) ?? 0) + counts);
+  }
   return [...times].filter(([, count]) => count >= triesAtOneTarget).map(([host]) => host);
 }
 

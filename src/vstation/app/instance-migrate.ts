@@ -18,7 +18,7 @@ import {
   requestLock,
   requestOpen,
   requestTakeOver,
-  targetsTried,
+  triesOf,
   type OpenRequest,
   type QueuedRequest,
 } from "../store/migration-queue.ts";
@@ -33,8 +33,8 @@ export function instanceMigrate({ store, placer, config }: AppContext): Migratio
     const { row, before, avoid, dataDiskGiB } = await store.transaction(async (tx) => {
       const looked = await lookFirst(tx, caller, config.zone, instanceId, to);
       const waiting = await requestOpen(tx.db, instanceId);
-      const failedAt = waiting === undefined ? [] : await targetsTried(tx.db, waiting.id);
-      return { ...looked, before: waiting, avoid: targetsToAvoid(failedAt) };
+      const tried = waiting === undefined ? [] : await triesOf(tx.db, waiting.id);
+      return { ...looked, before: waiting, avoid: targetsToAvoid(tried) };
     });
     refuseOther(before, to);
     const id = before?.migration_id ?? newId("migration");

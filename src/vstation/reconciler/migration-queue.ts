@@ -19,7 +19,7 @@ import {
   requestHold,
   requestLock,
   requestsWaiting,
-  targetsTried,
+  triesOf,
   type QueuedRequest,
 } from "../store/migration-queue.ts";
 import { Nudged } from "./nudged.ts";
@@ -38,6 +38,8 @@ const passingMs = 2_000;
 const blockedMs = 20_000;
 /** For so long an operator's own request waits for what refuses it; a drain waits for as long as it is wished. */
 const patienceMs = 15 * 60_000;
+/** One that has waited for its turn since it was refused last is refused anew. */
+const breakMs = 60_000;
 
 export function migrationQueue(options: MigrationQueueOptions): Nudged {
   return new Nudged({ log: options.log, doing: "looking after the queue of migrations", pass: () => pass(options) });
@@ -56,7 +58,7 @@ async function pass({ store, zone, limits, log, begin }: MigrationQueueOptions):
     const request = byId.get(id);
     if (request === undefined) continue;
     try {
-      const tried = await store.read((db) => targetsTried(db, request.row.id));
+      const tried = await store.read((db) => triesOf(db, request.row.id));
       await begin(request, targetsToAvoid(tried));
     } catch (error) {
       // One that cannot be begun must not keep the others from it.
@@ -85,9 +87,19 @@ async function refused(
     const isDrain = locked.asked_by === "drain";
     // Asked for anew at once it would be refused anew at once: see host-drain.ts for the guest that does not run any more.
     const passes = refusalOf(code) !== "blocked" || (isDrain && isNotRunning(code));
-    const waits = isDrain || (passes && Date.now() < locked.queued_at.getTime() + patienceMs);
-    if (waits) await requestHold(tx, locked, { code, message, afterMs: passes ? passingMs : blockedMs });
+    const since = refusedSince(locked, Date.now());
+    const waits = isDrain || (passes && Date.now() < since.getTime() + patienceMs);
+    if (waits) await requestHold(tx, locked, { code, message, since, afterMs: passes ? passingMs : blockedMs });
     else await requestEnd(tx, locked, { code, message });
   });
   crashPoint("queue.refused.written");
+}
+
+/** Its time in the queue is not counted: there is no refusal in that. Exported for its test. */
+export function refusedSince(
+  { refused_at, not_before }: Pick<QueuedRequest["row"], "refused_at" | "not_before">,
+  now: number,
+): Date {
+  const isInARow = refused_at !== null && now < not_before.getTime() + breakMs;
+  return isInARow ? refused_at : new Date(now);
 }

@@ -108,7 +108,7 @@ async function requestAfter(
   if (request === undefined || request.id !== request_id) return;
   if (end.as === "SUCCEEDED") return requestEnd(tx, request, null);
   const { code, message } = end;
-  const next = afterFailure({ code, attempt }, request.tries, Math.random());
+  const next = afterFailure({ code, attempt }, { tries: request.tries, to: request.to_host }, Math.random());
   if (next.again) await requestAgain(tx, request, { code, message, ...next });
   else await requestEnd(tx, request, { code, message });
   crashPoint("queue.try.failed");

@@ -21,6 +21,7 @@ import * as guestMigration from "./migrations/0011-guest-migration.ts";
 import * as migrationPolicy from "./migrations/0012-migration-policy.ts";
 import * as migrationRequest from "./migrations/0013-migration-request.ts";
 import * as migrationFetching from "./migrations/0014-migration-fetching.ts";
+import * as migrationRefused from "./migrations/0015-migration-refused.ts";
 
 /**
  * By their names; a released one is never edited. Kysely takes the advisory lock and keeps the list of those that ran. One may come
@@ -42,6 +43,7 @@ export const migrations: Record<string, Migration> = {
   "0012-migration-policy": migrationPolicy,
   "0013-migration-request": migrationRequest,
   "0014-migration-fetching": migrationFetching,
+  "0015-migration-refused": migrationRefused,
 };
 
 export async function migrate(store: Store, log: Log): Promise<void> {

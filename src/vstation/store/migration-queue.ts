@@ -5,6 +5,7 @@
  */
 import { sql } from "kysely";
 import type { QueuedMove, Flight } from "../../core/migration/queue.ts";
+import type { Tried } from "../../core/migration/retry.ts";
 import { newId, type HostId, type InstanceId, type MigrationId } from "../../lib/ids.ts";
 import type { Reader, Tx } from "./database.ts";
 import { toJson } from "./json.ts";
@@ -113,13 +114,15 @@ export async function requestInsert(tx: Tx, rows: readonly NewRequest[]): Promis
 /** An operator asks for what waits already, on whoever's behalf: it is the operator's from now on, and does not wait for its time. */
 export async function requestTakeOver(
   tx: Tx,
-  { id, migration_id }: MigrationRequestRow,
-  asked: Pick<MigrationRequestRow, "to_host" | "policy" | "ceiling_ms" | "tries" | "caller_request">,
+  { id, migration_id, attempt }: MigrationRequestRow,
+  { tries, ...asked }: Pick<MigrationRequestRow, "to_host" | "policy" | "ceiling_ms" | "tries" | "caller_request">,
 ): Promise<void> {
   await tx.db
     .updateTable("migration_request")
     .set({
-      ...{ ...asked, asked_by: "operator", code: null, message: null },
+      // Those that have ended were another's.
+      tries: attempt - 1 + tries,
+      ...{ ...asked, asked_by: "operator", code: null, message: null, refused_at: null },
       ...{ not_before: sql<Date>`clock_timestamp()`, queued_at: sql<Date>`clock_timestamp()` },
     })
     .where("id", "=", id)
@@ -128,15 +131,15 @@ export async function requestTakeOver(
   tx.wake.event("migration", migration_id);
 }
 
-/** What stands in its way, and when it is looked at again. */
+/** What stands in its way, since when without a break, and when it is looked at again. */
 export async function requestHold(
   tx: Tx,
   { id, migration_id, code, message }: MigrationRequestRow,
-  why: { code: string; message: string; afterMs: number },
+  why: { code: string; message: string; since: Date; afterMs: number },
 ): Promise<void> {
   await tx.db
     .updateTable("migration_request")
-    .set({ code: why.code, message: why.message, not_before: after(why.afterMs) })
+    .set({ code: why.code, message: why.message, refused_at: why.since, not_before: after(why.afterMs) })
     .where("id", "=", id)
     .execute();
   if (code !== why.code || message !== why.message) tx.wake.event("migration", migration_id);
@@ -158,6 +161,7 @@ export async function requestAgain(
       code: next.code,
       message: next.message,
       not_before: after(next.afterMs),
+      refused_at: null,
       queued_at: sql<Date>`clock_timestamp()`,
     })
     .where("id", "=", row.id)
@@ -191,15 +195,15 @@ export async function requestEnd(
   tx.wake.event("migration", migration_id);
 }
 
-/** Where its tries were to go that have ended. */
-export async function targetsTried(db: Reader, requestId: MigrationId): Promise<HostId[]> {
-  const rows = await db
-    .selectFrom("migration")
-    .select("target_host")
-    .where("request_id", "=", requestId)
-    .orderBy("attempt")
+/** Its tries that have begun, in order. */
+export async function triesOf(db: Reader, requestId: MigrationId): Promise<Tried[]> {
+  return await db
+    .selectFrom("migration as m")
+    .innerJoin("operation as o", "o.id", "m.operation_id")
+    .select(["m.target_host as at", "o.error_code as code"])
+    .where("m.request_id", "=", requestId)
+    .orderBy("m.attempt")
     .execute();
-  return rows.map((row) => row.target_host);
 }
 
 function after(ms: number) {

@@ -72,6 +72,8 @@ export interface MigrationRequestTable {
   migration_id: MigrationId;
   strikes: Generated<number>;
   not_before: Generated<Date>;
+  /** Since when its present try has been refused to begin, one time after the other; null: it has not been. */
+  refused_at: MaybeTime;
   /** Why it waits, or why it was given up. */
   code: string | null;
   message: string | null;
