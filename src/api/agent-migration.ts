@@ -9,7 +9,7 @@
  */
 import * as z from "zod";
 import { fates, migrationReasons, type SourceState, type TargetState } from "../core/migration/halves.ts";
-import { defaultCeilingMs, migrationPolicies } from "../core/migration/policy.ts";
+import { ceilingBoundsMs, defaultCeilingMs, migrationPolicies } from "../core/migration/policy.ts";
 import { storyLinesMax, storySteps, type StoryLine } from "../core/migration/story.ts";
 import { predictionSchema } from "./agent-preflight.ts";
 import { idSchema } from "../lib/ids.ts";
@@ -21,7 +21,7 @@ const amount = z.number().nonnegative();
 
 export const migrationPolicySchema = z.enum(migrationPolicies);
 /** Milliseconds of pause; a minute of it is no live migration. */
-export const ceilingSchema = z.int().min(10).max(60_000);
+export const ceilingSchema = z.int().min(ceilingBoundsMs.least).max(ceilingBoundsMs.most);
 
 export const localDisksSchema = z.strictObject({ system: z.boolean(), data: z.array(dataDiskSchema).max(21) });
 export type LocalDisks = z.infer<typeof localDisksSchema>;

@@ -44,6 +44,11 @@ export function recordFile(paths: Paths, id: InstanceId): string {
   return join(paths.instances, id, "record.json");
 }
 
+/** While it comes by a live migration: what there is of it here was made for that (migration/local-disks.ts). */
+export function arrivingFile(paths: Paths, id: InstanceId): string {
+  return join(paths.instances, id, "arriving.json");
+}
+
 /** What it owns of the host's processors and pages (machine/allotments.ts). */
 export function allotmentFile(paths: Paths, id: InstanceId): string {
   return join(paths.instances, id, "allotment.json");

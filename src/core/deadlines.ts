@@ -24,6 +24,14 @@ export function operationLimit(kind: OperationKind, how: StopMode | null): numbe
   return operationMs[kind];
 }
 
+/** A share of 17 MiB/s of a link that many use; a move that goes no further is ended long before this. */
+const moveMsPerGiB = minute;
+
+/** As {@link operationLimit} for a move, whose memory and local disks (GiB) go over a link. */
+export function moveLimit(gib: number): number {
+  return operationLimit("instance.migrate", null) + Math.ceil(gib) * moveMsPerGiB;
+}
+
 /** An operation that waits for something beyond our reach (a silent host) is looked at again after this. */
 export const waitAgainMs = minute;
 /** Failed attempts at one start, by one host, before it counts as failed there. */

@@ -54,6 +54,28 @@ test("the target's QEMU dies in the pause: the guest goes on at the source", asy
   expect(await whyStayed(guest, move)).toBe("MigrationTargetRefused");
 });
 
+test("the target is lost for good in the copy: the guest is its owner's again without its word, and can be ended", async () => {
+  const guest = await bed.boot(bed.here);
+  const slow = bed.slowly();
+  const move = bed.move(guest, bed.there);
+  try {
+    await inTheCopy(move);
+    await bed.there.host.killCompute();
+    await bed.there.host.powerCut();
+    bed.there.session.hello = null;
+    await move.until("the source to let go", () => move.source?.is === "stayed", patience);
+  } finally {
+    slow.end();
+  }
+  expect(move.end).toMatchObject({ as: "FAILED", code: "MigrationLinkLost" });
+  expect(move.over).toBe(false);
+  await bed.expectWhole(guest);
+  bed.there.host.startCompute();
+  await back(bed.there);
+  await move.untilOver();
+  await bed.expectNotAt(bed.there, guest);
+});
+
 test("the source loses its power in the copy: the guest is nowhere, and its host says why", async () => {
   const guest = await bed.boot(bed.here);
   const slow = bed.slowly();

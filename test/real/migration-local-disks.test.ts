@@ -222,3 +222,22 @@ test("a file where one of its disks would be made is nobody's to write over, or 
   await expectKept(guest);
   await expectDisks(guest);
 });
+
+test("a folder of an earlier time where it would be made is nobody's to write into, or to remove", async () => {
+  const guest = await boot();
+  const { host } = there();
+  const folder = `${host.stateDir}/instances/${guest.wanted.id}`;
+  host.sh(`mkdir -p ${folder}; echo precious > ${folder}/disk.qcow2`);
+  try {
+    const move = bed.move(guest, there());
+    await move.untilOver();
+    expect(move.end).toMatchObject({ as: "FAILED", code: "MigrationTargetRefused" });
+    expect(JSON.stringify(move.end)).toContain(`in the folder ${guest.wanted.id} is there already`);
+    expect(host.sh(`ls ${folder}; cat ${folder}/disk.qcow2`)).toBe("disk.qcow2\nprecious\n");
+  } finally {
+    host.sh(`rm -r ${folder}`);
+  }
+  await bed.expectWhole(guest);
+  await expectKept(guest);
+  await expectDisks(guest);
+});

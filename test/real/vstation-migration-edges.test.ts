@@ -172,4 +172,34 @@ describe("an open move", () => {
       vstation.native.call("hostRemove", { params: { id: target.id }, query: { dead: "true" } }),
     ).rejects.toMatchObject({ code: "HostInUse", message: expect.stringContaining(move) });
   });
+
+  it("ends with its target, where that is dead and the guest stayed at its source", async () => {
+    const { id, move, target } = await open();
+    const { source } = await vstation.native
+      .call("migrationGet", { params: { id: move } })
+      .then(({ sourceHostId }) => ({ source: vstation.hosts.find((host) => host.id === sourceHostId) }));
+    await until("the source knows", () => source?.halves.wanted.has(move) === true || undefined);
+    await target.close();
+    await until("the target is out of reach", async () => {
+      const { state } = await vstation.native.call("hostGet", { params: { id: target.id } });
+      return state === "unreachable" ? true : undefined;
+    });
+    const asDead = { params: { id: target.id }, query: { dead: "true" } } as const;
+    await expect(vstation.native.call("hostRemove", asDead)).rejects.toMatchObject({ code: "HostInUse" });
+    source?.halves.say(move, { is: "stayed", reason: "link_lost", message: "for the test" });
+    await until("the operation ended", async () => {
+      const { state } = await vstation.native.call("migrationGet", { params: { id: move } });
+      return state === "FAILED" ? true : undefined;
+    });
+    await expect(vstation.native.call("instanceMigrate", { params: { id }, request: {} })).rejects.toMatchObject({
+      code: "MigrationUnfinished",
+    });
+    await vstation.native.call("hostRemove", asDead);
+    await until("nothing of it is open", async () => {
+      const { phase } = await vstation.native.call("migrationGet", { params: { id: move } });
+      return phase === "ended" ? true : undefined;
+    });
+    expect((await show(vstation.native, id)).state).toBe("RUNNING");
+    expect(await vstation.sql("select id from migration where ended_at is null")).toEqual([]);
+  });
 });

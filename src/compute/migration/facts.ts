@@ -47,7 +47,7 @@ export async function sourceFacts(context: Context, id: InstanceId): Promise<Sou
   const resident = spec.machine.hugepages === null ? (memory.rss ?? Infinity) * 1024 : Infinity;
   return {
     ...common,
-    guest,
+    guest: guest === "held" ? "paused" : guest,
     busy,
     blocked,
     machineType: String(machineType).replace(/-machine$/, ""),

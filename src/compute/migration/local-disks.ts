@@ -4,19 +4,21 @@
  * own copy of it: only what the guest has written is sent.
  *
  * Which files they are, at each end. The source's stay whole and are its guest's until it has left; the target's are made empty before, noted
- * down before they are made (`arriving.json` in the instance's folder), and are nobody's until it has arrived. So in whichever ending one of
- * the two is thrown away, by the half that says so, and only where it was made for this move or has been left.
+ * down before they are made, and are nobody's until it has arrived. So in whichever ending one of the two is thrown away, by the half that
+ * says so, and only where it was made for this move or has been left.
+ *
+ * The note (`arriving.json` in the instance's folder) is there before anything else is, and goes last: a folder without it is not this move's.
  */
 import { rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import * as z from "zod";
 import type { LocalDisks } from "../../api/agent-migration.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
-import { readDurable, syncDirectory } from "../../lib/durable.ts";
+import { makeDurableDirectory, readDurable, syncDirectory } from "../../lib/durable.ts";
 import { Failure } from "../../lib/errors.ts";
-import { exists } from "../../lib/files.ts";
+import { exists, namesIn } from "../../lib/files.ts";
 import { idSchema, type DiskId, type InstanceId } from "../../lib/ids.ts";
-import { instanceDirectory, type Paths } from "../paths.ts";
+import { arrivingFile, instanceDirectory } from "../paths.ts";
 import type { DiskFiles } from "../storage/disk-files.ts";
 import type { Overlay } from "../storage/qcow2.ts";
 import { dataDiskTarget, systemDiskTarget } from "../vm/domain-xml/disks.ts";
@@ -30,6 +32,19 @@ export function targetsOf({ system, data }: LocalDisks): string[] {
   return [...(system ? [systemDiskTarget] : []), ...data.map(({ slot }) => dataDiskTarget(slot))];
 }
 
+/** Before anything is made here for an instance that comes. What lies here already is nobody's to overwrite, and nobody's to throw away. */
+export async function beginArriving({ paths, write }: Pick<Context, "paths" | "write">, id: InstanceId): Promise<void> {
+  const directory = instanceDirectory(paths, id);
+  if ((await namesIn(directory)).length > 0) throw inTheWay(`something in the folder ${directory}`);
+  await makeDurableDirectory(directory);
+  await write(arrivingFile(paths, id), noteOf([]));
+}
+
+/** Something may be here that was made for it. */
+export async function isArriving({ paths }: Pick<Context, "paths">, id: InstanceId): Promise<boolean> {
+  return await exists(arrivingFile(paths, id));
+}
+
 /** Makes what the copy goes into. `system`: the file of a system disk that comes along, and what it is to be. */
 export async function makeArriving(
   { disks, paths, write }: Pick<Context, "disks" | "paths" | "write">,
@@ -38,11 +53,9 @@ export async function makeArriving(
 ): Promise<void> {
   const made = data.map((disk) => ({ disk, file: fileOf(disks, disk.id) }));
   for (const file of [...(system === null ? [] : [system.file]), ...made.map((one) => one.file)]) {
-    if (!(await exists(file))) continue;
-    const message = `${file} is there already: nobody knows what it holds. Look at it, and move it away`;
-    throw new Failure("conflict", "DiskInTheWay", message);
+    if (await exists(file)) throw inTheWay(file);
   }
-  await write(noteFile(paths, id), `${JSON.stringify({ version: 1, data: data.map((disk) => disk.id) })}\n`);
+  await write(arrivingFile(paths, id), noteOf(data.map((disk) => disk.id)));
   crashPoint("migration.disks.noted");
   if (system !== null) await disks.make(system.file, system.overlay);
   for (const { disk, file } of made) await disks.make(file, { size: disk.sizeGiB * gib, backing: null });
@@ -54,13 +67,13 @@ export async function removeArriving(
   { disks, paths }: Pick<Context, "disks" | "paths">,
   id: InstanceId,
 ): Promise<void> {
-  const note = await readDurable(noteFile(paths, id), noteSchema);
+  const note = await readDurable(arrivingFile(paths, id), noteSchema);
   await removeData(disks, note?.data ?? []);
 }
 
 /** It has arrived: from now on they are its disks like any other. */
 export async function keepArriving({ paths }: Pick<Context, "paths">, id: InstanceId): Promise<void> {
-  await rm(noteFile(paths, id), { force: true });
+  await rm(arrivingFile(paths, id), { force: true });
 }
 
 /** Of a guest that has left. */
@@ -83,6 +96,11 @@ function fileOf(disks: DiskFiles, id: DiskId): string {
   return disks.disk({ id, driver: "local", usage: "data", instanceId: null });
 }
 
-function noteFile(paths: Paths, id: InstanceId): string {
-  return join(instanceDirectory(paths, id), "arriving.json");
+function noteOf(data: readonly DiskId[]): string {
+  return `${JSON.stringify({ version: 1, data })}\n`;
+}
+
+function inTheWay(what: string): Failure {
+  const message = `${what} is there already: nobody knows what it holds. Look at it, and move it away`;
+  return new Failure("conflict", "InstanceInTheWay", message);
 }

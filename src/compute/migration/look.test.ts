@@ -8,6 +8,11 @@ test("a machine on its way out is no guest that runs here", () => {
   expect(whereabouts({ state: "shutoff", reason: "unknown" })).toBe("off");
 });
 
+test("a guest that its storage stopped is no guest that a migration paused", () => {
+  expect(whereabouts({ state: "paused", reason: "ioerror" })).toBe("held");
+  expect(whereabouts({ state: "paused", reason: "migration" })).toBe("paused");
+});
+
 test("libvirt vouches for a machine that it threw away or that still waits, and for none whose end it does not know", () => {
   for (const reason of ["destroyed", "failed", "daemon"] as const)
     expect(hasNeverRun({ state: "shutoff", reason })).toBe(true);

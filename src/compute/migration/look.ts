@@ -31,14 +31,14 @@ export async function lookAt(libvirt: Hypervisor, id: InstanceId): Promise<Looke
 }
 
 /** Exported for its test. */
-export function whereabouts({ state }: DomainStatus): Whereabouts {
+export function whereabouts({ state, reason }: DomainStatus): Whereabouts {
   switch (state) {
     case "running":
     case "blocked":
     case "pmsuspended":
       return "running";
     case "paused":
-      return "paused";
+      return reason === "ioerror" ? "held" : "paused";
     // Also one that libvirtd throws away because it has never run here (it began anew before it was told to let it run): for a moment that
     // looks like a guest that shuts itself down, and to take it for one that has arrived would be the guest's end.
     case "shutting-down":

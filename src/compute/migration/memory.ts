@@ -92,7 +92,7 @@ async function seesTheBreak(monitor: Monitor, patienceMs: number): Promise<boole
 /** No memory goes from here to anywhere, nor will: there is no guest, or it runs and is not copied. */
 export async function isReleased(libvirt: Libvirt, { domain, guest }: Looked): Promise<boolean> {
   if (guest === "off") return true;
-  if (guest !== "running" || domain === null) return false;
+  if ((guest !== "running" && guest !== "held") || domain === null) return false;
   const told = await migrateStatus(libvirt, domain);
   return told !== null && (told.status === null || over.has(told.status));
 }

@@ -170,7 +170,7 @@ export class SourceAttempt {
     } catch (error) {
       log.warn({ chain: formatError(error), migration, performed }, "a migration failed at its source");
       if (!performed && domain !== null) await this.#undo(domain);
-      this.#state = { is: "failed", ...this.#why(error) };
+      this.#state = { is: "failed", asked: performed || this.#committing, ...this.#why(error) };
     } finally {
       this.abandon();
       void events.close();

@@ -12,7 +12,7 @@ import { aimAfter, remember, usualBeyond } from "../../core/migration/aim.ts";
 import type { Fate, SourceState } from "../../core/migration/halves.ts";
 import { mayFetch } from "../../core/migration/policy.ts";
 import { switchover } from "../../core/migration/prediction.ts";
-import { decideSource, type Feed, type SourceRecord, type SourceStep } from "../../core/migration/source.ts";
+import { decideSource, wordOf, type Feed, type SourceRecord, type SourceStep } from "../../core/migration/source.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { unreachable } from "../../lib/errors.ts";
 import { isLibvirtError } from "../../libvirt/errors.ts";
@@ -45,6 +45,8 @@ const copyEndsMs = 5_000;
 const copyLooksMs = 50;
 /** The target decides within it, or is asked again. */
 const wordMs = 20_000;
+/** After as many silences without an answer it is not waited for where it need not be. */
+const vainSilences = 5;
 
 type Wanted = WantedMigration & { half: { is: "source" } };
 
@@ -65,9 +67,11 @@ export class SourceHalf implements Half {
   /** Since when nothing of the rest comes over, and whether somebody was told. */
   #broken: { readonly since: number; told: boolean } | null = null;
   #heard: Fate | null = null;
+  /** Since when it has been asked for its word without an answer. */
+  #unheardSince: number | null = null;
   /** libvirt has been told since the attempt's end that the guest stays. */
   #righted = false;
-  /** What a program before this one may have slowed goes on. */
+  /** Nothing slows the guest any more. */
   #lifted = false;
   #last: { readonly remainingBytes: number | null; readonly at: number } | null = null;
   readonly #story: Story;
@@ -125,8 +129,12 @@ export class SourceHalf implements Half {
     if (this.#attempt?.isHushed) return { ms: hushMs };
     const { half, wish } = this.#wanted;
     if (this.#record !== null) await this.#story.read();
+    const attempt = this.#attempt?.state ?? null;
+    const inVain =
+      this.#unheardSince !== null && performance.now() - this.#unheardSince > vainSilences * this.#m.silenceMs;
     // What is not final was heard before what VStation tells.
-    const fate = this.#heard === null || this.#heard === "fetching" ? (half.fate ?? this.#heard) : this.#heard;
+    const told = this.#heard === null || this.#heard === "fetching" ? (half.fate ?? this.#heard) : this.#heard;
+    const fate = wordOf({ fate: told, attempt, inVain });
     if (fate === "fetching" && !this.#leads) {
       this.#leads = true;
       this.#network.settle(this.#wanted.instanceId, this.#gone);
@@ -139,6 +147,7 @@ export class SourceHalf implements Half {
       fate,
       record: this.#record,
       attempt: this.#attempt?.state ?? null,
+      inVain,
       ours: this.#ours,
       guest: looked.guest,
       feed,
@@ -255,7 +264,8 @@ export class SourceHalf implements Half {
             await context.libvirt.domainResume(domain);
           }
         }
-        return "now";
+        // What does not let it run lasts.
+        return { ms: lookOftenMs };
       case "destroy":
         if (domain !== null) await context.libvirt.domainDestroy(domain, { graceful: false });
         return "now";
@@ -311,7 +321,7 @@ export class SourceHalf implements Half {
     const { context } = this.#m;
     const { id, instanceId } = this.#wanted;
     const { policy, ceilingMs } = this.#wanted.half;
-    const plan = { policy, ceilingMs, aimMs: aimAfter(this.#m.pauses) };
+    const plan = { policy, ceilingMs, aimMs: Math.min(aimAfter(this.#m.pauses), ceilingMs) };
     this.#story.begin(plan);
     this.#righted = false;
     this.#attempt = new SourceAttempt({
@@ -367,10 +377,13 @@ export class SourceHalf implements Half {
   }
 
   async #ask(): Promise<Fate> {
+    this.#unheardSince ??= performance.now();
     const released = await this.#release();
     const link = await this.#dial();
     try {
-      return (await link.ask({ is: "word", released }, wordMs)).fate;
+      const { fate } = await link.ask({ is: "word", released }, wordMs);
+      this.#unheardSince = null;
+      return fate;
     } finally {
       link.close();
     }
@@ -382,7 +395,7 @@ export class SourceHalf implements Half {
     if (!mayFetch(this.#wanted.half.policy)) return false;
     const { instanceId } = this.#wanted;
     const looked = await lookAt(libvirt, instanceId);
-    if (looked.guest === "running" && looked.domain !== null) {
+    if ((looked.guest === "running" || looked.guest === "held") && looked.domain !== null) {
       await libvirt.jobAbort(looked.domain).catch((error: unknown) => {
         if (!isLibvirtError(error)) throw error;
       });
@@ -408,10 +421,10 @@ export class SourceHalf implements Half {
     this.#righted = true;
   }
 
-  /** A program that died in the copy may have slowed the guest, which goes on meanwhile; its successor waits for no word to undo that. */
+  /** What ended without it, a program that died or a copy in its pause, may have left the guest slowed; no word is waited for to undo that. */
   async #liftForgotten({ guest, domain }: Looked): Promise<void> {
-    if (this.#ours || this.#lifted || this.#record?.stage !== "copying" || domain === null || guest !== "running")
-      return;
+    const mayBeSlowed = this.#record?.stage === "copying" && (!this.#ours || this.#attempt?.state.is === "failed");
+    if (!mayBeSlowed || this.#lifted || domain === null || guest !== "running") return;
     await liftLimits(this.#m.context.libvirt, domain);
     this.#lifted = true;
   }

@@ -30,7 +30,7 @@ import { checkArrival } from "./check.ts";
 import { TrackedConnections } from "./connections.ts";
 import { decoded, encoded } from "./cookie.ts";
 import { PeerListener } from "./listen.ts";
-import { targetsOf } from "./local-disks.ts";
+import { beginArriving, targetsOf } from "./local-disks.ts";
 import { isNotTrusted } from "./qemu-certificate.ts";
 import { Fetch } from "./fetch.ts";
 import { listenAnew } from "./memory.ts";
@@ -182,6 +182,7 @@ export class TargetAttempt {
         end: null,
         stop: null,
       };
+      await beginArriving(context, id);
       await worker.adopt({ spec, systemDisk: spec.systemDisk.id, run });
       crashPoint("migration.target.adopted");
       this.#xml = await prepareArrival(context, { id, spec, mark: { epoch, incarnation, resets } });

@@ -16,7 +16,7 @@ import { domainUuid } from "../vm/mark.ts";
 import type { Worker } from "../vm/worker.ts";
 import { correctClock } from "./clock.ts";
 import { letGo, lookEveryMs, Turns, type Half, type MigrationContext, type Rest } from "./half.ts";
-import { keepArriving, removeArriving } from "./local-disks.ts";
+import { isArriving, keepArriving, removeArriving } from "./local-disks.ts";
 import { lookAt, unseen, type Looked } from "./look.ts";
 import { memoryOf } from "./memory.ts";
 import { Monitor } from "./monitor.ts";
@@ -99,6 +99,7 @@ export class TargetHalf implements Half {
 
   async #turn(): Promise<Rest> {
     const attempt = this.#attempt?.state ?? null;
+    const settled = performance.now() - this.#begunAt >= settledMs;
     const seen = await this.#look();
     // Anew, and not from before the look: a finish that began meanwhile forbids everything.
     const now = this.#attempt?.state ?? null;
@@ -113,7 +114,7 @@ export class TargetHalf implements Half {
       released: this.#released && (this.#isMissedForLong(memory) || memory !== "missing"),
       guest: looked.guest,
       neverRan: looked.neverRan,
-      settled: performance.now() - this.#begunAt >= settledMs,
+      settled,
       memory,
       port: this.#attempt?.port ?? null,
     });
@@ -182,9 +183,11 @@ export class TargetHalf implements Half {
         if (domain !== null) await context.libvirt.domainDestroy(domain, { graceful: false });
         return "now";
       case "clean":
-        await removeArriving(context, instanceId);
-        crashPoint("migration.disks.arriving-removed");
-        await this.#worker.vanish();
+        if (await isArriving(context, instanceId)) {
+          await removeArriving(context, instanceId);
+          crashPoint("migration.disks.arriving-removed");
+          await this.#worker.vanish();
+        }
         crashPoint("migration.target.cleaned");
         context.network.place(instanceId, { is: "here" });
         break;

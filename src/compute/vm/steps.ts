@@ -7,7 +7,7 @@ import { namesIn } from "../../lib/files.ts";
 import type { InstanceId } from "../../lib/ids.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
 import { isLibvirtError } from "../../libvirt/errors.ts";
-import { consoleSocket, consoleLogFile, instanceDirectory, recordFile } from "../paths.ts";
+import { arrivingFile, consoleSocket, consoleLogFile, instanceDirectory, recordFile } from "../paths.ts";
 import { syncDirectory } from "../../lib/durable.ts";
 import type { Context } from "./context.ts";
 import { markElement, markPrefix, markUri } from "./mark.ts";
@@ -27,12 +27,14 @@ export async function eraseInstance(context: Context, id: InstanceId, domain: Do
   crashPoint("vm.erase.undefined");
   await rm(consoleSocket(context.paths, id), { force: true });
   const directory = instanceDirectory(context.paths, id);
-  const record = recordFile(context.paths, id);
+  // What tells that something of it is here.
+  const last = [recordFile(context.paths, id), arrivingFile(context.paths, id)];
   for (const name of await namesIn(directory)) {
     const file = join(directory, name);
-    if (file !== record) await rm(file, { recursive: true, force: true });
+    if (!last.includes(file)) await rm(file, { recursive: true, force: true });
   }
   crashPoint("vm.erase.files-removed");
+  for (const file of last) await rm(file, { force: true });
   await rm(directory, { recursive: true, force: true });
   crashPoint("vm.erase.directory-removed");
   await syncDirectory(context.paths.instances);

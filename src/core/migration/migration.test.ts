@@ -10,7 +10,7 @@ import { phaseOf, reconcileMigration, wishFor, type Migration } from "./migratio
 import { decideSource, type Feed, type Whereabouts } from "./source.ts";
 import { decideTarget } from "./target.ts";
 import { act, calm, trouble } from "./world-actions.fake.ts";
-import { World } from "./world.fake.ts";
+import { isUp, World } from "./world.fake.ts";
 
 describe("a migration", () => {
   it("ends with the guest in one place, whatever dies when", () => {
@@ -40,7 +40,7 @@ describe("a migration", () => {
           const { source, target, vstation } = world;
           if (world.whole) outcomes.fetched++;
           const over = vstation.over && source.forgotten && target.forgotten;
-          const runs = [source.guest, target.guest].filter((guest) => guest === "running").length;
+          const runs = [source.guest, target.guest].filter(isUp).length;
           if (world.ended) outcomes.ended++;
           expect({
             over: vstation.over,
@@ -81,6 +81,7 @@ describe("a migration", () => {
       fate: "dropped",
       record: { stage: "copying" },
       attempt: null,
+      inVain: true,
       ours: false,
     } as const;
     expect(decideSource({ ...facts, guest: "paused", feed }).step).toEqual({ do: "destroy" });
@@ -88,6 +89,47 @@ describe("a migration", () => {
     const none: Feed = { is: "none", remainingBytes: null };
     expect(decideSource({ ...facts, guest: "off", feed: none }).step).toMatchObject({ record: { stage: "stayed" } });
     expect(decideSource({ ...facts, guest: "paused", feed: none }).step).toEqual({ do: "resume" });
+  });
+
+  it("does not keep a guest from its owner for a target that was never asked to let it run, and is not heard any more", () => {
+    const facts = {
+      ...({ wish: "go", port: 1, fate: null, record: { stage: "copying" }, ours: true, guest: "running" } as const),
+      feed: { is: "none", remainingBytes: null },
+    } as const;
+    const decide = (asked: boolean, inVain: boolean) =>
+      decideSource({ ...facts, inVain, attempt: { is: "failed", reason: "link_lost", message: "gone", asked } }).step;
+    expect(decide(false, true)).toMatchObject({ do: "record", record: { stage: "stayed", reason: "link_lost" } });
+    for (const [asked, inVain] of [
+      [true, true],
+      [true, false],
+      [false, false],
+    ] as const)
+      expect(decide(asked, inVain)).toEqual({ do: "ask" });
+    // What the program before this one asked nobody knows.
+    expect(decideSource({ ...facts, inVain: true, attempt: null, ours: false }).step).toEqual({ do: "ask" });
+  });
+
+  it("leaves a guest that its storage failed to who waits for that", () => {
+    const facts = {
+      ...({ wish: "go", port: 1, fate: "dropped", record: { stage: "copying" }, ours: true, guest: "held" } as const),
+      attempt: { is: "failed", reason: "copy_failed", message: "no room", asked: false },
+      inVain: false,
+    } as const;
+    const decide = (is: Feed["is"]) => decideSource({ ...facts, feed: { is, remainingBytes: null } }).step;
+    expect(decide("none")).toEqual({
+      do: "record",
+      record: { stage: "stayed", reason: "copy_failed", message: "no room" },
+    });
+    expect([decide("unknown"), decide("broken")]).toEqual([{ do: "wait" }, { do: "destroy" }]);
+    const there = {
+      ...({ wish: "go", attempt: null, ours: false, asked: true, released: true, guest: "held", port: 1 } as const),
+      ...({ neverRan: false, settled: true, memory: "whole" } as const),
+    };
+    for (const stage of ["open", "finishing", "committed"] as const)
+      expect(decideTarget({ ...there, record: { stage } }).step).toEqual({
+        do: "record",
+        record: { stage: "arrived" },
+      });
   });
 
   it("in two halves waits for ever, whatever is wished, but for a source that has nothing left of it", () => {

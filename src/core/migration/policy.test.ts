@@ -97,6 +97,17 @@ describe("a guest", () => {
     );
   });
 
+  it("that would need a longer pause than anybody may allow is not told of one", () => {
+    const tooMuch = { ...farTooFast, memory: 16_384 * mib, writes: 8_192 * mib };
+    for (const policy of ["gentle", "finish"] as const) {
+      const { end, lines } = run(planOf(policy), tooMuch);
+      expect(end).toBe("given up");
+      const why = lines.findLast((line) => line.is === "lever")?.why ?? "";
+      expect(why).toContain("Move it when it is quieter");
+      expect(why).not.toContain("ceiling");
+    }
+  });
+
   it("that has a quiet moment is moved in it by gentle", () => {
     const quiet = (seconds: number) => (seconds > 45 && seconds < 60 ? { dirty: mib } : {});
     expect(run(planOf("gentle"), farTooFast, quiet)).toMatchObject({ end: "switched", levers: [] });

@@ -15,6 +15,8 @@ export type MigrationPolicy = (typeof migrationPolicies)[number];
 
 /** QEMU's own default for a pause, and the most that `finish` takes without being told. */
 export const defaultCeilingMs = 300;
+/** What may be asked for. */
+export const ceilingBoundsMs = { least: 10, most: 60_000 } as const;
 
 /** What is settled when the copy begins. */
 export interface Plan {
@@ -66,7 +68,7 @@ export interface Decision {
 /** Less than this is no progress. */
 const gainAtLeast = 0.04;
 /**
- * A window is so many passes long, within bounds: one pass says little, and a fast link makes many in no time. Of a guest that changes more than is
+ * A window is so many passes long, within bounds, but never less than one: one pass says little, and a fast link makes many in no time. Of a guest that changes more than is
  * sent no pass comes closer until that changes, and one pass says so, before the first lever.
  */
 const windowPasses = 3;
@@ -187,7 +189,9 @@ function windowOf(now: Look, passes: readonly Pass[], long: number): number {
   const [last, one] = [passes.at(-1), passes.at(-2)];
   const lengths = [now.passMs];
   if (last !== undefined && one !== undefined) lengths.push((last.at - one.at) / (last.pass - one.pass));
-  return Math.min(longestWindowMs, Math.max(shortestWindowMs, long * Math.max(...lengths)));
+  const length = Math.max(...lengths);
+  // Whole passes, however long they are: of a part of one nothing is known.
+  return Math.max(length, Math.min(longestWindowMs, Math.max(shortestWindowMs, long * length)));
 }
 
 /** The median, so that neither a burst nor a break is taken for the link's. */
@@ -243,11 +247,17 @@ function giveUpText({ policy, ceilingMs }: Plan, sight: Sight): string {
   const mib = (bytes: number): string => `${Math.round(bytes / 2 ** 20)} MiB/s`;
   const rates = `the guest changes ${mib(sight.now.dirtyBytesPerSecond)} of its memory and ${mib(sight.rate)} can be sent`;
   const enough = Math.ceil(sight.needMs / 50) * 50;
-  const ways: Readonly<Record<MigrationPolicy, string>> = {
-    gentle: `\`--policy throttle\` slows it meanwhile, \`--policy finish --ceiling ${enough}\` also lets it pause longer`,
-    throttle: `\`--policy finish --ceiling ${enough}\` also lets it pause longer`,
-    postcopy: `what remains would take longer than ${longestFetchMs / 1_000} s to be fetched, or the switch failed; \`--policy finish --ceiling ${enough}\` slows it and lets it pause longer`,
-    finish: `a ceiling above ${ceilingMs} ms lets it pause longer`,
+  const pauses = enough <= ceilingBoundsMs.most ? `\`--policy finish --ceiling ${enough}\`` : null;
+  const ways: Readonly<Record<MigrationPolicy, readonly (string | null)[]>> = {
+    gentle: ["`--policy throttle` slows it meanwhile", pauses === null ? null : `${pauses} also lets it pause longer`],
+    throttle: [pauses === null ? null : `${pauses} also lets it pause longer`],
+    postcopy: [
+      `what remains would take longer than ${longestFetchMs / 1_000} s to be fetched, or the switch failed`,
+      pauses === null ? null : `${pauses} slows it and lets it pause longer`,
+    ],
+    finish: [pauses === null ? null : `a ceiling above ${ceilingMs} ms lets it pause longer`],
   };
-  return `${rates}; ${stalledText(sight)}. Move it when it is quieter, or otherwise: ${ways[policy]}`;
+  const others = ways[policy].filter((way) => way !== null);
+  const otherwise = others.length === 0 ? "" : `, or otherwise: ${others.join(", ")}`;
+  return `${rates}; ${stalledText(sight)}. Move it when it is quieter${otherwise}`;
 }

@@ -9,7 +9,7 @@
  * The rules. The copy is begun once: a migration that failed is over, and another one is another migration. From the moment that the
  * copy is begun until the target has said its word, a guest that is paused here may be running there: it is resumed only on
  * `dropped`, which the target says when it can never run it any more, and it is ended only on `arrived`. Without that word there is
- * only waiting, and asking again. On `fetching` the guest here is part of the guest there: nothing ends it, and where its memory does
+ * only waiting, and asking again, unless the attempt is known never to have asked for it ({@link wordOf}). On `fetching` the guest here is part of the guest there: nothing ends it, and where its memory does
  * not flow any more it is made to flow again, as often as it takes. Should it be `dropped` after the switch all the same (the target's
  * host was lost before it ran there), no QEMU has a whole guest any more: it has ended here.
  *
@@ -32,11 +32,14 @@ export type SourceAttempt =
   | { readonly is: "feeding" }
   /** libvirt has said so at both ends. */
   | { readonly is: "moved"; readonly pauseMs: number | null }
-  /** It came to nothing, or nobody knows: the target's word decides. */
-  | { readonly is: "failed"; readonly reason: MigrationReason; readonly message: string };
+  /** It came to nothing, or nobody knows: the target's word decides. `asked`: the target may have been asked to let the guest run. */
+  | { readonly is: "failed"; readonly reason: MigrationReason; readonly message: string; readonly asked: boolean };
 
-/** The guest at this host, as far as this needs it; `off` is every way in which no QEMU of it runs. */
-export type Whereabouts = "unknown" | "off" | "running" | "paused";
+/**
+ * The guest at this host, as far as this needs it. `held`: it ran here until its storage failed it, or had no room, and goes on by its worker's hand;
+ * `paused` is by anything else; `off` is every way in which no QEMU of it runs.
+ */
+export type Whereabouts = "unknown" | "off" | "running" | "paused" | "held";
 
 /** What QEMU here says of post-copy: `none` before the switch, and then whether the rest of the memory goes over. From that switch on it lets no guest run here. */
 export interface Feed {
@@ -54,6 +57,8 @@ export interface SourceSituation {
   readonly record: SourceRecord | null;
   /** null: this process has begun none. After `record copying` of this very process one may be begun. */
   readonly attempt: SourceAttempt | null;
+  /** For long the target has been asked for its word without an answer. */
+  readonly inVain: boolean;
   /** This process has written `record copying`: no other one can have begun the attempt. */
   readonly ours: boolean;
   readonly guest: Whereabouts;
@@ -120,9 +125,11 @@ function notBegun(s: SourceSituation): SourceDecision {
     case "off":
       return stay("guest_ended", "the guest does not run", say);
     case "unknown":
-    // One that is paused (for want of space) goes on some time: it can be moved then.
     case "paused":
       return { step: wait, say };
+    // Its worker keeps its hands off as long as this lasts.
+    case "held":
+      return stay("guest_not_running", "its storage has stopped the guest", say);
     case "running":
       return { step: s.port === null ? wait : { do: "record", record: { stage: "copying" } }, say };
     default:
@@ -157,9 +164,19 @@ function feeding({ feed }: SourceSituation): SourceState {
 }
 
 /** The attempt is over, and its own word is not enough. */
+/**
+ * The target's word, or what it can only be: the guest runs there when this program's attempt asks for it and by nothing else, so a target that was
+ * not asked, and is not heard any more (its host may have burned down), does not keep the guest from its owner here.
+ */
+export function wordOf({ fate, attempt, inVain }: Pick<SourceSituation, "fate" | "attempt" | "inVain">): Fate | null {
+  if (fate !== null) return fate;
+  return inVain && attempt?.is === "failed" && !attempt.asked ? "dropped" : null;
+}
+
 function undecided(s: SourceSituation, why: { reason: MigrationReason; message: string }): SourceDecision {
   const say: SourceState = s.guest === "running" ? { is: "copying", progress: null } : { is: "handing" };
-  switch (s.fate) {
+  const word = wordOf(s);
+  switch (word) {
     case null:
       return { step: { do: "ask" }, say };
     case "fetching":
@@ -167,12 +184,17 @@ function undecided(s: SourceSituation, why: { reason: MigrationReason; message: 
     case "arrived":
       return left(null);
     case "dropped":
-      if (s.guest === "unknown" || (s.guest === "paused" && s.feed.is === "unknown")) return { step: wait, say };
-      if (s.guest === "paused") return { step: s.feed.is === "none" ? { do: "resume" } : { do: "destroy" }, say };
+      if (s.guest === "paused" || s.guest === "held") {
+        if (s.feed.is === "unknown") return { step: wait, say };
+        if (s.feed.is !== "none") return { step: { do: "destroy" }, say };
+        // To let it run before its storage does would pause it again at once.
+        return s.guest === "held" ? stay(why.reason, why.message, say) : { step: { do: "resume" }, say };
+      }
+      if (s.guest === "unknown") return { step: wait, say };
       if (s.guest === "off") return stay("guest_ended", "the guest ended while it was copied", say);
       return stay(why.reason, why.message, say);
     default:
-      return unreachable(s.fate);
+      return unreachable(word);
   }
 }
 
@@ -183,6 +205,7 @@ function left(pauseMs: number | null): SourceDecision {
 function afterLeaving(s: SourceSituation): SourceStep {
   switch (s.guest) {
     case "paused":
+    case "held":
       return { do: "destroy" };
     case "off":
       return s.wish === "over" ? { do: "clean" } : wait;

@@ -64,7 +64,7 @@ export interface TargetSituation {
   readonly guest: Whereabouts;
   /** libvirt vouches that the guest has not run here by this migration. */
   readonly neverRan: boolean;
-  /** Long enough after this process began for what libvirt was told before to have come to its end. */
+  /** `guest` was seen long enough after this process began for what libvirt was told before to have come to its end. */
   readonly settled: boolean;
   /** What of its memory is here; `missing`: not all of it, and none comes at present. */
   readonly memory: "unknown" | "whole" | "coming" | "missing";
@@ -98,7 +98,9 @@ export interface TargetDecision {
 const wait: TargetStep = { do: "wait" };
 const preparing: TargetState = { is: "preparing", step: "begins" };
 
-export function decideTarget(s: TargetSituation): TargetDecision {
+export function decideTarget(situation: TargetSituation): TargetDecision {
+  // Only a guest that has run here can have been failed by its storage here.
+  const s = situation.guest === "held" ? { ...situation, guest: "running" as const } : situation;
   const { record } = s;
   if (record === null) {
     if (s.wish === "over") return { step: { do: "forget" }, say: preparing };
@@ -223,6 +225,7 @@ function afterDropping(s: TargetSituation): TargetStep {
       return s.wish === "over" ? { do: "clean" } : wait;
     // Not by this migration: nothing here ends it.
     case "running":
+    case "held":
     case "unknown":
       return wait;
     default:

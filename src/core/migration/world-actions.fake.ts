@@ -7,7 +7,9 @@ const actions: Record<string, (world: World) => unknown> = {
   "source looks": (w) => (w.source.looked = w.source.guest),
   source: (w) => w.stepSource(),
   "target looks": (w) =>
-    Object.assign(w.target, { looked: w.target.guest, lookedNeverRan: w.target.neverRan, memory: w.memory() }),
+    Object.assign(w.target, {
+      ...{ looked: w.target.guest, lookedNeverRan: w.target.neverRan, memory: w.memory(), settled: !w.finishing },
+    }),
   target: (w) => w.stepTarget(),
   vstation: (w) => w.stepVstation(),
   "source says": (w) => w.tellVstation("source"),
@@ -25,6 +27,9 @@ export const trouble: Record<string, (world: World) => unknown> = {
   "source dies": (w) => w.dieSource(),
   "target dies": (w) => w.dieTarget(),
   "target's host is lost": (w) => w.loseTarget(),
+  "storage fails here": (w) => w.holdHere(),
+  "storage fails there": (w) => w.holdThere(),
+  "source asks in vain": (w) => Object.assign(w.source, { inVain: true }),
   "guest ends there": (w) => w.endThere(),
   "finish fails": (w) => w.finish(false, true, true),
   "finish unheard": (w) => w.finish(true, false, false),

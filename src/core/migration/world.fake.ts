@@ -2,7 +2,7 @@
  * A world for the rules of a migration (migration.test.ts): two hosts whose programs die, forget, stall and lose messages, with their libvirts
  * and QEMUs as far as these rules see them. One action after the other; whatever may never be is looked for after each.
  */
-import { type Fate, type SourceState, type TargetState } from "./halves.ts";
+import type { Fate, MigrationReason, SourceState, TargetState } from "./halves.ts";
 import { isOverFor, reconcileMigration, wishFor, type Migration } from "./migration.ts";
 import { decideSource, type Feed, type SourceAttempt, type SourceRecord, type Whereabouts } from "./source.ts";
 import { decideTarget, type TargetAttempt, type TargetRecord, type TargetSituation } from "./target.ts";
@@ -29,6 +29,8 @@ export class World {
     told: { wish: "go" as Wish, port: null as number | null, fate: null as Fate | null },
     /** Heard on the direct connection. */
     heard: null as Fate | null,
+    /** It gives the target up, where it may. */
+    inVain: false,
     said: null as SourceState | null,
     forgotten: false,
   };
@@ -48,7 +50,8 @@ export class World {
     /** As libvirt has it: it vouches for what it has ended itself, and has forgotten all that once its host has begun anew. */
     neverRan: false,
     lookedNeverRan: false,
-    settled: true,
+    /** When it looked, libvirt had done what it had been told. */
+    settled: false,
     told: { wish: "go" as Wish },
     said: null as TargetState | null,
     forgotten: false,
@@ -67,6 +70,8 @@ export class World {
   copy: Copy = "none";
   /** By post-copy: a finish that is with libvirt before the guest can run, and stays there whoever dies. */
   early = false;
+  /** The target has been asked to let the guest run. */
+  asked = false;
   /** What is fed does not come over. */
   broken = false;
   /** The target has all of the memory. */
@@ -88,7 +93,7 @@ export class World {
   }
 
   check(): void {
-    const twice = this.source.guest === "running" && this.target.guest === "running";
+    const twice = isUp(this.source.guest) && isUp(this.target.guest);
     if (twice) throw new Error(`runs twice: ${this.history.join(" ")}`);
     const off = [this.source.guest, this.target.guest].includes("off");
     if (this.copy === "fed" && !this.whole && off) throw new Error(`half of it is lost: ${this.history.join(" ")}`);
@@ -108,6 +113,7 @@ export class World {
       fate: source.heard === null || source.heard === "fetching" ? (source.told.fate ?? source.heard) : source.heard,
       record: source.record,
       attempt: source.attempt,
+      inVain: source.inVain,
       ours: source.ours,
       guest: source.looked,
       feed: this.feed(),
@@ -126,11 +132,11 @@ export class World {
           this.copy = "copying";
           this.target.guest = "paused";
           this.target.neverRan = true;
-        } else source.attempt = { is: "failed", reason: "link_lost", message: "nobody listens" };
+        } else this.#fails("link_lost", "nobody listens");
         return;
       case "cancel":
         this.#copyBreaks();
-        source.attempt = { is: "failed", reason: "cancelled", message: "cancelled" };
+        this.#fails("cancelled", "cancelled");
         return;
       case "ask":
         // A copy that nobody leads is ended first.
@@ -223,7 +229,7 @@ export class World {
   }
 
   memory(): TargetSituation["memory"] {
-    if (this.copy !== "fed" || this.whole) return this.target.guest === "running" ? "whole" : "unknown";
+    if (this.copy !== "fed" || this.whole) return isUp(this.target.guest) ? "whole" : "unknown";
     return this.broken ? "missing" : "coming";
   }
 
@@ -237,6 +243,7 @@ export class World {
   #commit(): void {
     const { source, target } = this;
     if (this.copy !== "copying" || source.attempt?.is !== "running" || target.attempt?.is !== "listening") return;
+    this.asked = true;
     if (target.record?.stage === "open" && target.guest === "paused")
       target.attempt = { is: "promising", port: 1, stage: "committed" };
   }
@@ -274,7 +281,7 @@ export class World {
     // Of what nobody leads libvirt ends the source's half by itself.
     else if (this.whole) source.guest = "off";
     if (!heard && source.attempt !== null && source.attempt.is !== "moved") {
-      source.attempt = { is: "failed", reason: "link_lost", message: "no answer" };
+      this.#fails("link_lost", "no answer");
     }
   }
 
@@ -283,7 +290,7 @@ export class World {
     this.broken = true;
     const { source, target } = this;
     if (source.attempt?.is === "running" || source.attempt?.is === "feeding") {
-      source.attempt = { is: "failed", reason: "link_lost", message: "the link broke" };
+      this.#fails("link_lost", "the link broke");
     }
     if (target.attempt?.is === "finishing" && target.guest === "running") target.attempt = { is: "listening", port: 1 };
   }
@@ -305,12 +312,16 @@ export class World {
     this.#copyBreaks();
   }
 
+  #fails(reason: MigrationReason, message: string): void {
+    this.source.attempt = { is: "failed", reason, message, asked: this.asked };
+  }
+
   #copyBreaks(): void {
     if (this.copy !== "copying") return;
     this.copy = "none";
     this.#finishFails();
     if (this.source.attempt?.is === "running") {
-      this.source.attempt = { is: "failed", reason: "copy_failed", message: "the copy broke" };
+      this.#fails("copy_failed", "the copy broke");
     }
   }
 
@@ -337,9 +348,10 @@ export class World {
     if (this.copy !== "performed" || this.source.attempt?.is !== "running" || this.finishing || this.early) return;
     const { target } = this;
     if (target.attempt?.is === "promising") return;
+    this.asked = true;
     const takes = target.record?.stage === "open" && target.attempt?.is === "listening" && target.guest === "paused";
     if (takes) target.attempt = { is: "promising", port: 1, stage: "finishing" };
-    else this.source.attempt = { is: "failed", reason: "target_refused", message: "it does not take it" };
+    else this.#fails("target_refused", "it does not take it");
   }
 
   /** libvirt does what the finish says; its answer may be lost on the way to either. */
@@ -361,9 +373,8 @@ export class World {
     }
     if (source.attempt?.is === "running") {
       const moved = ran && heard && sourceHears;
-      source.attempt = moved
-        ? { is: "moved", pauseMs: 1 }
-        : { is: "failed", reason: "link_lost", message: "no answer" };
+      if (moved) source.attempt = { is: "moved", pauseMs: 1 };
+      else this.#fails("link_lost", "no answer");
     }
   }
 
@@ -390,6 +401,18 @@ export class World {
     if (this.copy === "copying") this.#copyBreaks();
   }
 
+  /** The storage fails it, and libvirt ends a copy over that. */
+  holdHere(): void {
+    if (this.source.guest !== "running") return;
+    this.source.guest = "held";
+    this.#copyBreaks();
+  }
+
+  holdThere(): void {
+    if (this.target.guest !== "running" || this.copy === "fed") return;
+    Object.assign(this.target, { guest: "held", neverRan: false });
+  }
+
   /** It powers itself off, or crashes. */
   endThere(): void {
     const { target } = this;
@@ -404,7 +427,7 @@ export class World {
     const { target } = this;
     if (this.postcopy) return;
     // Nobody can say any more whether it ran there: that it ended is the lesser evil.
-    this.ended ||= target.guest === "running" || target.record?.stage === "finishing";
+    this.ended ||= isUp(target.guest) || target.record?.stage === "finishing";
     target.guest = "off";
     target.neverRan = false;
     if (this.finishing) this.finish(false, false, false);
@@ -422,7 +445,7 @@ export class World {
     target.looked = "unknown";
     // What it led on goes on by itself; nobody at the source has an answer to wait for.
     if (this.source.attempt?.is === "feeding") {
-      this.source.attempt = { is: "failed", reason: "link_lost", message: "no answer" };
+      this.#fails("link_lost", "no answer");
     }
     this.#targetConnectionEnds();
   }
@@ -442,7 +465,7 @@ export class World {
       ended: vstation.ended || end !== null,
       over,
     });
-    if (move && !this.ended && (this.target.guest !== "running" || (this.copy === "fed" && !this.whole)))
+    if (move && !this.ended && (!isUp(this.target.guest) || (this.copy === "fed" && !this.whole)))
       throw new Error(`moved to where it does not run: ${this.history.join(" ")}`);
   }
 
@@ -456,4 +479,9 @@ export class World {
   tellTarget(): void {
     this.target.told = { wish: isOverFor(this.vstation).target ? "over" : this.vstation.wish };
   }
+}
+
+/** It runs, or would if its storage let it. */
+export function isUp(guest: Whereabouts): boolean {
+  return guest === "running" || guest === "held";
 }

@@ -5,7 +5,8 @@
  * What can race: anything that changes the instance, its disks or the target between the first look and the row lock; so the verdict is
  * made again under the lock, and that one counts. A target that is lost or cordoned right after is no refusal: the move then fails.
  */
-import { operationLimit } from "../../core/deadlines.ts";
+import { moveLimit } from "../../core/deadlines.ts";
+import type { DiskUsage } from "../../core/disk.ts";
 import { failure } from "../../core/failure-codes.ts";
 import { decideMigrate } from "../../core/request-queue.ts";
 import type { Failure } from "../../lib/errors.ts";
@@ -95,8 +96,13 @@ async function diskObjections(tx: Tx, { row: { id: instanceId } }: LockedInstanc
 
 /** What its data disks take of its host's own storage, and of the target's once they are there. */
 export async function localDataGiB(db: Reader, instanceId: InstanceId): Promise<number> {
+  return await localDisksGiB(db, instanceId, "DATA_DISK");
+}
+
+/** Those of one usage, or all. */
+async function localDisksGiB(db: Reader, instanceId: InstanceId, only?: DiskUsage): Promise<number> {
   const disks = await disksOf(db, [instanceId]);
-  const local = disks.filter(({ usage, driver }) => usage === "DATA_DISK" && driver === "local");
+  const local = disks.filter(({ usage, driver }) => driver === "local" && (only === undefined || usage === only));
   return local.reduce((sum, disk) => sum + disk.size_gib, 0);
 }
 
@@ -149,7 +155,8 @@ export async function orderMigration(
   const { id: instanceId, host_id: source } = row;
   if (source === null) throw new Error("a running instance is on no host");
   const now = Date.now();
-  const deadline = now + operationLimit("instance.migrate", null);
+  const localGiB = await localDisksGiB(tx.db, instanceId);
+  const deadline = now + moveLimit(row.memory_mib / 1_024 + localGiB);
   const id = newId("operation");
   await operationInsert(
     tx,

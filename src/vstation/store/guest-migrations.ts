@@ -171,9 +171,18 @@ export async function migrationInsert(tx: Tx, { id = newId("migration"), ...row 
 /** What its hosts are told, beside that it is there. */
 export type MigrationTold = Pick<MigrationRow, "wish" | "port" | "fate" | "source_over" | "target_over">;
 
-/** Both hosts hear of it. Over at both, it has ended. */
+/** Its hosts hear of it, but for one that was taken out as dead. Over at both, it has ended. */
 export async function migrationTell(tx: Tx, row: MigrationRow, told: MigrationTold): Promise<void> {
-  const generations = await hostGenerationBump(tx, [row.source_host, row.target_host]);
+  const hosts = await tx.db
+    .selectFrom("host")
+    .select("id")
+    .where("id", "in", [row.source_host, row.target_host])
+    .where("removed_at", "is", null)
+    .execute();
+  const generations = await hostGenerationBump(
+    tx,
+    hosts.map(({ id }) => id),
+  );
   const ended = told.source_over && told.target_over;
   await tx.db
     .updateTable("migration")

@@ -5,6 +5,7 @@ import type { Room } from "../../core/placement.ts";
 import type { HostId, ImageId } from "../../lib/ids.ts";
 import type { Reader, Store, Tx } from "./database.ts";
 import { hostSilenceSeconds } from "./instances.ts";
+import { halvesLeftAt, targetsDropped } from "./guest-migration-halves.ts";
 import { roomMeanwhile } from "./guest-migrations.ts";
 import type { HostRow } from "./schema.ts";
 import { toJson } from "./json.ts";
@@ -244,10 +245,13 @@ export type HostRemoval =
   | { outcome: "occupied"; ids: string[] };
 
 /**
- * Takes a host out, unless something lies on it. Its row is locked first, as every placement locks it before it inserts
+ * Takes a host out, unless something lies on it. Its row is locked before that is looked at, as every placement locks it before it inserts
  * (hostGenerationBump): one of the two sees the other. Ending its session makes whichever replica has it look again and say so.
+ *
+ * A guest that was on its way to a host that is dead, and stayed at its source, is no reason against it: that move ends with the host.
  */
 export async function hostRemove(tx: Tx, hostId: HostId, unreachableToo: boolean): Promise<HostRemoval> {
+  const endedByIt = unreachableToo ? await halvesLeftAt(tx, hostId) : [];
   const { rows } = await sql<{ connected: boolean }>`
     select coalesce(session is not null and seen_at > now() - make_interval(secs => ${hostSilenceSeconds}), false) as connected
     from host where id = ${hostId} and removed_at is null for update`.execute(tx.db);
@@ -259,9 +263,11 @@ export async function hostRemove(tx: Tx, hostId: HostId, unreachableToo: boolean
     union all select id from snapshot where host_id = ${hostId} and deleted_at is null
     union all select id from host_job where host_id = ${hostId} and ended_at is null
     union all select id from migration where ${hostId} in (source_host, target_host) and ended_at is null
+      and not (id = any(${host.connected ? [] : endedByIt}))
     order by id`.execute(tx.db);
   if (placed.rows.length > 0) return { outcome: "occupied", ids: placed.rows.map(({ id }) => id) };
   if (!host.connected && !unreachableToo) return { outcome: "unreachable" };
+  await targetsDropped(tx, endedByIt);
   await tx.db
     .updateTable("host")
     .set({ removed_at: sql<Date>`clock_timestamp()`, session: null, replica: null, cordoned: false, drain_began: null })

@@ -280,7 +280,7 @@ export async function dyingAt<T>(place: Place, name: string, work: () => Promise
   try {
     await back(place);
     const result = await work();
-    await until(`${name} to be passed`, () => existsSync(marker));
+    await until(`${name} to be passed by what came to ${JSON.stringify(result)}`, () => existsSync(marker));
     await until("Compute to be back", () => session.socket !== null, patience);
     return result;
   } finally {
