@@ -155,10 +155,16 @@ function migrationTable(io: Io, migrations: readonly MigrationWire[]): string {
       { title: "INSTANCE", value: ({ instanceId }) => instanceId },
       { title: "FROM", value: ({ sourceHostId }) => sourceHostId },
       { title: "TO", value: ({ targetHostId }) => targetHostId },
-      { title: "PHASE", value: stepText },
+      { title: "PHASE", value: (one) => (one.phase === "queued" ? one.phase : stepText(one)) },
       { title: "STATE", value: ({ state }) => state, paint: paintState(io) },
       { title: "AGE", value: ({ createdAt }) => age(createdAt, now) },
-      { title: "REASON", value: ({ error }) => (error === null ? null : `${error.code}: ${error.message}`) },
+      {
+        title: "REASON",
+        value: ({ error, request }) => {
+          const why = error ?? request?.waitsFor ?? null;
+          return why === null ? null : `${why.code}: ${why.message}`;
+        },
+      },
     ],
     migrations,
   );

@@ -10,7 +10,7 @@
  * The note (`arriving.json` in the instance's folder) is there before anything else is, and goes last: a folder without it is not this move's.
  */
 import { rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import * as z from "zod";
 import type { LocalDisks } from "../../api/agent-migration.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
@@ -40,9 +40,10 @@ export async function beginArriving({ paths, write }: Pick<Context, "paths" | "w
   await write(arrivingFile(paths, id), noteOf([]));
 }
 
-/** Something may be here that was made for it. */
+/** What is here of it was made for it: there is the note, or nothing, as before the first and after the last thing that is made. */
 export async function isArriving({ paths }: Pick<Context, "paths">, id: InstanceId): Promise<boolean> {
-  return await exists(arrivingFile(paths, id));
+  const there = await namesIn(instanceDirectory(paths, id));
+  return there.length === 0 || there.includes(basename(arrivingFile(paths, id)));
 }
 
 /** Makes what the copy goes into. `system`: the file of a system disk that comes along, and what it is to be. */

@@ -424,7 +424,8 @@ export class SourceHalf implements Half {
   /** What ended without it, a program that died or a copy in its pause, may have left the guest slowed; no word is waited for to undo that. */
   async #liftForgotten({ guest, domain }: Looked): Promise<void> {
     const mayBeSlowed = this.#record?.stage === "copying" && (!this.#ours || this.#attempt?.state.is === "failed");
-    if (!mayBeSlowed || this.#lifted || domain === null || guest !== "running") return;
+    const isUp = guest === "running" || guest === "held";
+    if (!mayBeSlowed || this.#lifted || domain === null || !isUp) return;
     await liftLimits(this.#m.context.libvirt, domain);
     this.#lifted = true;
   }

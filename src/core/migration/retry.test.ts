@@ -15,6 +15,7 @@ describe("after a try that came to nothing", () => {
     const anyhow = [
       "copy_failed",
       "guest_busy",
+      "guest_not_running",
       "link_lost",
       "not_in_time",
       "ports_taken",
@@ -30,6 +31,9 @@ describe("after a try that came to nothing", () => {
     expect([1, 2, 3].map((attempt) => after(attempt, 0.5))).toEqual(
       [5_000, 10_000, 20_000].map((afterMs) => ({ again: true, afterMs, strike: false })),
     );
+    expect(afterFailure({ code: "MigrationLinkLost", attempt: 20 }, { tries: 23, to: null }, 0.5)).toMatchObject({
+      afterMs: 80_000,
+    });
     expect([after(1, 0), after(1, 1)]).toMatchObject([{ afterMs: 3_750 }, { afterMs: 6_250 }]);
     expect(after(4, 0)).toEqual({ again: false });
     expect(afterFailure({ code: "MigrationNotInTime", attempt: 1 }, { tries: 2, to: null }, 0)).toMatchObject({

@@ -12,6 +12,8 @@ export const mostTries = 8;
 export const defaultTries = 4;
 
 const retryMs = 5_000;
+/** Who asks again for what was tried often does not wait for hours. */
+const mostDoublings = 4;
 /** As many tries at one target; then another one, where there is another. */
 const triesAtOneTarget = 2;
 
@@ -26,7 +28,8 @@ const kinds: Readonly<Record<MigrationReason, Kind>> = {
   restarted: "transient",
   not_trusted: "elsewhere",
   not_in_time: "load",
-  guest_not_running: "final",
+  // Its storage may have stopped it, which passes.
+  guest_not_running: "transient",
   guest_busy: "transient",
   guest_blocked: "final",
   cpu_differs: "elsewhere",
@@ -64,7 +67,7 @@ export function afterFailure({ code, attempt }: Failure, { tries, to }: Wanted, 
   const kind = kindOf(code);
   const isFinal = kind === "final" || (kind === "elsewhere" && to !== null);
   if (isFinal || attempt >= tries) return { again: false };
-  const whole = retryMs * 2 ** (attempt - 1);
+  const whole = retryMs * 2 ** Math.min(attempt - 1, mostDoublings);
   return { again: true, afterMs: Math.round(whole * (0.75 + random / 2)), strike: kind === "load" };
 }
 

@@ -163,7 +163,6 @@ function feeding({ feed }: SourceSituation): SourceState {
   return { is: "feeding", remainingBytes: feed.remainingBytes, broken: feed.is === "broken" };
 }
 
-/** The attempt is over, and its own word is not enough. */
 /**
  * The target's word, or what it can only be: the guest runs there when this program's attempt asks for it and by nothing else, so a target that was
  * not asked, and is not heard any more (its host may have burned down), does not keep the guest from its owner here.
@@ -173,6 +172,7 @@ export function wordOf({ fate, attempt, inVain }: Pick<SourceSituation, "fate" |
   return inVain && attempt?.is === "failed" && !attempt.asked ? "dropped" : null;
 }
 
+/** The attempt is over, and its own word is not enough. */
 function undecided(s: SourceSituation, why: { reason: MigrationReason; message: string }): SourceDecision {
   const say: SourceState = s.guest === "running" ? { is: "copying", progress: null } : { is: "handing" };
   const word = wordOf(s);

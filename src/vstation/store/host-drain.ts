@@ -130,7 +130,8 @@ export interface DrainRead {
 export async function drainRead(db: Reader, hostIds: readonly HostId[]): Promise<Map<HostId, DrainRead>> {
   if (hostIds.length === 0) return new Map();
   const { rows: moved } = await sql<{ host_id: HostId; moved: number }>`
-    select h.id as host_id, count(r.id) filter (where r.moved)::int as moved
+    select h.id as host_id, count(r.id) filter (where r.moved
+      and not exists (select from migration m where m.id = r.migration_id and m.ended_at is null))::int as moved
     from host h left join migration_request r
       on r.source_host = h.id and r.asked_by = 'drain' and r.ended_at >= h.drain_began
     where h.id = any(${hostIds}) and h.drain_began is not null group by h.id`.execute(db);
