@@ -3,7 +3,7 @@
  * for it where the first one broke. Where QEMU does not say it, nothing is known, and nothing is done.
  */
 import { performance } from "node:perf_hooks";
-import type { Feed } from "../../core/migration/source.ts";
+import { isUp, type Feed } from "../../core/migration/source.ts";
 import type { TargetSituation } from "../../core/migration/target.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
 import type { Hypervisor } from "../hypervisor.ts";
@@ -92,7 +92,7 @@ async function seesTheBreak(monitor: Monitor, patienceMs: number): Promise<boole
 /** No memory goes from here to anywhere, nor will: there is no guest, or it runs and is not copied. */
 export async function isReleased(libvirt: Libvirt, { domain, guest }: Looked): Promise<boolean> {
   if (guest === "off") return true;
-  if ((guest !== "running" && guest !== "held") || domain === null) return false;
+  if (!isUp(guest) || domain === null) return false;
   const told = await migrateStatus(libvirt, domain);
   return told !== null && (told.status === null || over.has(told.status));
 }

@@ -12,7 +12,14 @@ import { aimAfter, remember, usualBeyond } from "../../core/migration/aim.ts";
 import type { Fate, SourceState } from "../../core/migration/halves.ts";
 import { mayFetch } from "../../core/migration/policy.ts";
 import { switchover } from "../../core/migration/prediction.ts";
-import { decideSource, wordOf, type Feed, type SourceRecord, type SourceStep } from "../../core/migration/source.ts";
+import {
+  decideSource,
+  isUp,
+  wordOf,
+  type Feed,
+  type SourceRecord,
+  type SourceStep,
+} from "../../core/migration/source.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
 import { unreachable } from "../../lib/errors.ts";
 import { isLibvirtError } from "../../libvirt/errors.ts";
@@ -133,13 +140,12 @@ export class SourceHalf implements Half {
     const inVain =
       this.#unheardSince !== null && performance.now() - this.#unheardSince > vainSilences * this.#m.silenceMs;
     // What is not final was heard before what VStation tells.
-    const told = this.#heard === null || this.#heard === "fetching" ? (half.fate ?? this.#heard) : this.#heard;
-    const fate = wordOf({ fate: told, attempt, inVain });
+    const fate = this.#heard === null || this.#heard === "fetching" ? (half.fate ?? this.#heard) : this.#heard;
     if (fate === "fetching" && !this.#leads) {
       this.#leads = true;
       this.#network.settle(this.#wanted.instanceId, this.#gone);
     }
-    const looked = await this.#look(fate);
+    const looked = await this.#look(wordOf({ fate, attempt, inVain }));
     const feed = await this.#feed(looked);
     const { step, say } = decideSource({
       wish: this.#named ? wish : "over",
@@ -395,7 +401,7 @@ export class SourceHalf implements Half {
     if (!mayFetch(this.#wanted.half.policy)) return false;
     const { instanceId } = this.#wanted;
     const looked = await lookAt(libvirt, instanceId);
-    if ((looked.guest === "running" || looked.guest === "held") && looked.domain !== null) {
+    if (isUp(looked.guest) && looked.domain !== null) {
       await libvirt.jobAbort(looked.domain).catch((error: unknown) => {
         if (!isLibvirtError(error)) throw error;
       });
@@ -424,8 +430,7 @@ export class SourceHalf implements Half {
   /** What ended without it, a program that died or a copy in its pause, may have left the guest slowed; no word is waited for to undo that. */
   async #liftForgotten({ guest, domain }: Looked): Promise<void> {
     const mayBeSlowed = this.#record?.stage === "copying" && (!this.#ours || this.#attempt?.state.is === "failed");
-    const isUp = guest === "running" || guest === "held";
-    if (!mayBeSlowed || this.#lifted || domain === null || !isUp) return;
+    if (!mayBeSlowed || this.#lifted || domain === null || !isUp(guest)) return;
     await liftLimits(this.#m.context.libvirt, domain);
     this.#lifted = true;
   }

@@ -7,10 +7,10 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { fateOf } from "./halves.ts";
 import { phaseOf, reconcileMigration, wishFor, type Migration } from "./migration.ts";
-import { decideSource, type Feed, type Whereabouts } from "./source.ts";
+import { decideSource, isUp, type Feed, type Whereabouts } from "./source.ts";
 import { decideTarget } from "./target.ts";
 import { act, calm, trouble } from "./world-actions.fake.ts";
-import { isUp, World } from "./world.fake.ts";
+import { World } from "./world.fake.ts";
 
 describe("a migration", () => {
   it("ends with the guest in one place, whatever dies when", () => {

@@ -9,8 +9,8 @@
  * The rules. The copy is begun once: a migration that failed is over, and another one is another migration. From the moment that the
  * copy is begun until the target has said its word, a guest that is paused here may be running there: it is resumed only on
  * `dropped`, which the target says when it can never run it any more, and it is ended only on `arrived`. Without that word there is
- * only waiting, and asking again, unless the attempt is known never to have asked for it ({@link wordOf}). On `fetching` the guest here is part of the guest there: nothing ends it, and where its memory does
- * not flow any more it is made to flow again, as often as it takes. Should it be `dropped` after the switch all the same (the target's
+ * only waiting, and asking again, unless the attempt is known never to have asked for it ({@link wordOf}). On `fetching` the guest here is
+ * part of the guest there: nothing ends it, and where its memory does not flow any more it is made to flow again, as often as it takes. Should it be `dropped` after the switch all the same (the target's
  * host was lost before it ran there), no QEMU has a whole guest any more: it has ended here.
  *
  * What can race: the attempt with a cancel (libvirt decides which was first, and the target's word counts); this host's worker of the
@@ -40,6 +40,11 @@ export type SourceAttempt =
  * `paused` is by anything else; `off` is every way in which no QEMU of it runs.
  */
 export type Whereabouts = "unknown" | "off" | "running" | "paused" | "held";
+
+/** It runs, or would if its storage let it. */
+export function isUp(guest: Whereabouts): boolean {
+  return guest === "running" || guest === "held";
+}
 
 /** What QEMU here says of post-copy: `none` before the switch, and then whether the rest of the memory goes over. From that switch on it lets no guest run here. */
 export interface Feed {

@@ -4,7 +4,7 @@
  */
 import type { Fate, MigrationReason, SourceState, TargetState } from "./halves.ts";
 import { isOverFor, reconcileMigration, wishFor, type Migration } from "./migration.ts";
-import { decideSource, type Feed, type SourceAttempt, type SourceRecord, type Whereabouts } from "./source.ts";
+import { decideSource, isUp, type Feed, type SourceAttempt, type SourceRecord, type Whereabouts } from "./source.ts";
 import { decideTarget, type TargetAttempt, type TargetRecord, type TargetSituation } from "./target.ts";
 
 type Wish = "go" | "cancel" | "over";
@@ -479,9 +479,4 @@ export class World {
   tellTarget(): void {
     this.target.told = { wish: isOverFor(this.vstation).target ? "over" : this.vstation.wish };
   }
-}
-
-/** It runs, or would if its storage let it. */
-export function isUp(guest: Whereabouts): boolean {
-  return guest === "running" || guest === "held";
 }
