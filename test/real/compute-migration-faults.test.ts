@@ -54,7 +54,7 @@ test("the target's QEMU dies in the pause: the guest goes on at the source", asy
   expect(await whyStayed(guest, move)).toBe("MigrationTargetRefused");
 });
 
-test("the target is lost for good in the copy: the guest is its owner's again without its word, and can be ended", async () => {
+test("the target is lost for good in the copy: the guest is its owner's again without its word", async () => {
   const guest = await bed.boot(bed.here);
   const slow = bed.slowly();
   const move = bed.move(guest, bed.there);
