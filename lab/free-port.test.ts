@@ -12,6 +12,12 @@ it("gives ports that can be listened at and that no connection of this machine i
   }
 });
 
+it("gives no port twice, to whoever asks", async () => {
+  // By chance alone some forty of so many would be the same.
+  const ports = await Promise.all(Array.from({ length: 1_000 }, freePort));
+  expect(new Set(ports).size).toBe(ports.length);
+});
+
 it("says of a port that is taken that it is", async () => {
   const port = await freePort();
   const server = createServer();
