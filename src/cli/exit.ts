@@ -115,7 +115,7 @@ const advice: Readonly<Record<string, string>> = {
   VpcMismatch: "`--vpc VPC` of the list commands shows what is in one VPC",
   HostUnreachable: "`./vstation host list` shows it; instances on it go on, their state is unknown until it is back",
   DeadlineExceeded:
-    "it may still come true: look with `./vstation operation list`, for disks and images with `disk list` and `image list`",
+    "it may still come true: look with `./vstation operation list`, for moves, disks and images with `migration list`, `disk list` and `image list`",
   Internal: "see VStation's log for the request id; `./vstation doctor --bundle FILE.tar.gz` collects what to send",
 };
 

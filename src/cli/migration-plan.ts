@@ -1,8 +1,12 @@
 /** What a move would come to, as people read it. */
 import type { MigrationPlanWire } from "../api/native/migrations.ts";
+import type { MigrationPolicy } from "../core/migration/policy.ts";
+import type { Verdict } from "../core/migration/prediction.ts";
+import { unreachable } from "../lib/errors.ts";
 import { facts } from "./table.ts";
 
-export function planText(plan: MigrationPlanWire): string {
+/** `policy`: what the move would be asked for with; the plan itself is the same for all. */
+export function planText(plan: MigrationPlanWire, policy: MigrationPolicy): string {
   const { chosen, refusals, memoryBytes, imageHere, postcopy, link, samples, prediction } = plan;
   const why = chosen === "asked" ? "asked for" : "of the hosts that can take it, the one left with the least room";
   const told = facts([
@@ -15,7 +19,7 @@ export function planText(plan: MigrationPlanWire): string {
     ["link", link === null ? null : `${mib(link.bytesPerSecond)}/s, round trip ${link.roundTripMs.toFixed(2)} ms`],
     ["writes", samples === null ? null : samples.map(({ ms, bytes }) => `${mib(bytes)} in ${seconds(ms)}`).join(", ")],
     ["that is", prediction === null ? null : curveText(prediction.curve)],
-    ["expected", prediction === null ? null : verdictText(prediction)],
+    ["expected", prediction === null ? null : expectedText(prediction, policy)],
   ]);
   return refusals.length === 0
     ? `${told}nothing speaks against it; nothing was changed\n`
@@ -29,15 +33,28 @@ function curveText({ bytesPerSecond, workingSetBytes }: Foretold["curve"]): stri
   return `${mib(bytesPerSecond)}/s to ${mib(workingSetBytes)} of its memory`;
 }
 
-function verdictText({ verdict, ...times }: Foretold): string {
-  const needs =
-    verdict.is === "brake" ? `slowed to ${mib(verdict.bytesPerSecond)}/s of writes (--policy throttle or finish) ` : "";
-  return needs + timesText(times);
+type Times = Pick<Foretold, "verdict" | "copyMs" | "rounds" | "pauseMs">;
+
+/** What is expected, and on what it depends. */
+export function expectedText({ verdict, copyMs, rounds, pauseMs }: Times, policy: MigrationPolicy): string {
+  const times = rounds === 1 ? "1 round" : `${rounds} rounds`;
+  const copied = `copied in ${seconds(copyMs)} by ${times}, then paused for about ${Math.round(pauseMs)} ms`;
+  return verdict.is === "converges" ? copied : `${brakeText(verdict, policy)}: ${copied}`;
 }
 
-export function timesText({ copyMs, rounds, pauseMs }: Pick<Foretold, "copyMs" | "rounds" | "pauseMs">): string {
-  const times = rounds === 1 ? "1 round" : `${rounds} rounds`;
-  return `copied in ${seconds(copyMs)} by ${times}, then paused for about ${Math.round(pauseMs)} ms`;
+function brakeText({ bytesPerSecond }: Verdict & { is: "brake" }, policy: MigrationPolicy): string {
+  const rate = `${mib(bytesPerSecond)}/s of writes`;
+  switch (policy) {
+    case "throttle":
+    case "finish":
+      return `when it is slowed to ${rate}`;
+    case "gentle":
+      return `only in a quiet time, with at most ${rate} (--policy throttle or finish slows it to that)`;
+    case "postcopy":
+      return `in a quiet time, with at most ${rate}, or it goes on at the target before all of its memory is there`;
+    default:
+      return unreachable(policy);
+  }
 }
 
 export function mib(bytes: number): string {

@@ -1,9 +1,10 @@
 /** The story of a move as a person reads it: a line for each step and each lever, and one for all looks between two of them. */
 import type { StoryLineWire } from "../api/native/migrations.ts";
+import type { MigrationPolicy } from "../core/migration/policy.ts";
 import { leverWords } from "../core/migration/story.ts";
 import { unreachable } from "../lib/errors.ts";
 import { compareForetold, type Beside } from "../core/migration/foretold.ts";
-import { mib as exactMib, seconds, timesText } from "./migration-plan.ts";
+import { expectedText, mib as exactMib, seconds } from "./migration-plan.ts";
 import { duration, mib } from "./migration-wait.ts";
 import { printable, table } from "./table.ts";
 
@@ -14,6 +15,7 @@ type Line = Exclude<StoryLineWire, Look>;
 export function storyText(lines: readonly StoryLineWire[]): string {
   const [first] = lines;
   if (first === undefined) return "";
+  const policy = lines.find((line) => line.is === "began")?.policy ?? "gentle";
   const told: string[] = [];
   let looks: Look[] = [];
   const tell = (at: number, words: string): void => {
@@ -30,7 +32,7 @@ export function storyText(lines: readonly StoryLineWire[]): string {
       continue;
     }
     summarize();
-    tell(line.at, lineText(line));
+    tell(line.at, lineText(line, policy));
   }
   summarize();
   return `\nstory from ${new Date(first.at).toISOString()} on\n${told.join("")}`;
@@ -65,19 +67,15 @@ function looksText(looks: readonly Look[], last: Look): string {
   return `pass ${last.pass}: ${mib(last.remainingBytes)} remain (${mib(least)} at least), ${rates}`;
 }
 
-function lineText(line: Line): string {
+function lineText(line: Line, by: MigrationPolicy): string {
   switch (line.is) {
     case "began": {
       const { policy, aimMs, ceilingMs } = line;
       const most = policy === "finish" ? `, ${ceilingMs} ms at most` : "";
       return `began by the policy ${policy}: a pause of ${aimMs} ms is aimed at${most}`;
     }
-    case "foretold": {
-      const { verdict } = line.prediction;
-      const slowed =
-        verdict.is === "brake" ? `if it is slowed to ${exactMib(verdict.bytesPerSecond)}/s of writes, ` : "";
-      return `foretold: ${slowed}${timesText(line.prediction)}`;
-    }
+    case "foretold":
+      return `foretold: ${expectedText(line.prediction, by)}`;
     case "lever":
       return `${leverWords(line.lever)}: ${line.why}`;
     case "step":

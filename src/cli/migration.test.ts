@@ -85,6 +85,18 @@ it("asks for a move, and shows it", async () => {
   expect(await cli("migration show mig-00000009")).toMatchObject({ code: 3 });
 });
 
+it("says of a try in the queue what it waits for, apart from its phase", async () => {
+  await cli("instance migrate web");
+  const waitsFor = { code: "MigrationGuestBusy", message: "a snapshot of it is made" };
+  const request = { askedBy: "drain", attempt: 2, tries: 4, next: null, notBefore: null, waitsFor } as const;
+  becomes({ phase: "queued", request, targetHostId: null });
+  expect((await cli("migration list")).out).toMatchInlineSnapshot(`
+    "ID            INSTANCE      FROM           TO  PHASE   STATE    AGE  REASON
+    mig-00000001  ins-00000001  host-aaaaaaa1  -   queued  PENDING  5m   MigrationGuestBusy: a snapshot of it is made
+    "
+  `);
+});
+
 it("asks by a policy, and tells the story of what it did", async () => {
   const asked = await cli("instance migrate web --policy finish --ceiling 500");
   expect(asked).toMatchObject({ code: 0 });
@@ -130,7 +142,7 @@ it("asks by a policy, and tells the story of what it did", async () => {
         0.000 s  began by the policy finish: a pause of 30 ms is aimed at, 500 ms at most
         0.020 s  the two hosts have each other
         0.080 s  a machine waits for it at the target
-        0.090 s  foretold: if it is slowed to 49 MiB/s of writes, copied in 19.1 s by 20 rounds, then paused for about 45 ms
+        0.090 s  foretold: when it is slowed to 49 MiB/s of writes: copied in 19.1 s by 20 rounds, then paused for about 45 ms
        12.000 s  pass 6: 25 MiB remain (24 MiB at least), 90 MiB/s change, 60 MiB/s are sent
        12.003 s  slowed by 20 %: no pass came closer
        23.000 s  not slowed any more: slowing the guest did not help

@@ -23,8 +23,9 @@ export function attention(input: AttentionInput): string | null {
   if (power === "running" && seen?.is === "exited" && seen.reason !== "guest_shutdown") return sentence(seen.message);
   if (seen?.is === "failed") return sentence(`its host tries again: ${seen.message}`);
   if (power === "running" && quickEnds > 0) {
-    const often = quickEnds === 1 ? "soon after its start" : `${quickEnds} times in a row soon after its start`;
-    return `The guest has ended by itself ${often}; it is started again. Read its console log.`;
+    // The first of a row may have come after a long run.
+    const often = quickEnds === 1 ? "" : ` ${quickEnds} times in a row`;
+    return `The guest has ended by itself${often}; it is started again. Read its console log.`;
   }
   return null;
 }

@@ -1,6 +1,5 @@
 /** A host whose disk is full to the last block takes orders all the same: else nobody could end what fills it. */
-import { execFileSync } from "node:child_process";
-import { closeSync, mkdtempSync, openSync, rmdirSync, rmSync, writeSync } from "node:fs";
+import { mkdtempSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -9,6 +8,7 @@ import { until } from "../until.ts";
 import { ComputeBed } from "./support/compute-bed.ts";
 import type { ComputeHost } from "./support/compute-host.ts";
 import type { FakeHostSession } from "./support/fake-vstation.ts";
+import { fill, mountSmallDisk } from "./support/small-disk.ts";
 import { tinyInstance } from "./support/wanted-documents.ts";
 
 const undo = new UndoStack();
@@ -19,12 +19,7 @@ let disk = "";
 beforeAll(async () => {
   disk = mkdtempSync(join(tmpdir(), "vstation-disk-"));
   undo.push("folder", () => rmdirSync(disk));
-  const image = `${disk}.img`;
-  execFileSync("truncate", ["-s", "96M", image]);
-  undo.push("image", () => rmSync(image));
-  execFileSync("mkfs.ext4", ["-q", "-F", "-m", "0", image]);
-  execFileSync("mount", ["-o", "loop", image, disk]);
-  undo.push("mount", () => void execFileSync("umount", [disk]));
+  mountSmallDisk(disk, 96, undo);
   const bed = await ComputeBed.begin();
   undo.push("bed", () => bed.end());
   ({ host, session } = await bed.host({ stateDir: disk }));
@@ -42,21 +37,6 @@ afterAll(async () => {
   if (failures.length > 0) throw new Error(failures.join("; "));
 });
 
-/** Takes every block there is; returns how to give them back. */
-function fill(): () => void {
-  const file = join(disk, "ballast");
-  const handle = openSync(file, "w");
-  for (let size = 2 ** 20; size >= 512; size /= 2) {
-    try {
-      for (;;) writeSync(handle, Buffer.alloc(size, 1));
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
-    }
-  }
-  closeSync(handle);
-  return () => rmSync(file);
-}
-
 test("stops, ends and begins instances on a full disk as far as that needs no room, and goes on when there is some", async () => {
   const victim = tinyInstance();
   const neighbour = tinyInstance();
@@ -65,7 +45,7 @@ test("stops, ends and begins instances on a full disk as far as that needs no ro
   await session.untilPhase(victim.id, "running");
   await session.untilPhase(neighbour.id, "running");
   const pid = host.qemuPid(neighbour.id);
-  const free = fill();
+  const free = fill(disk);
 
   const stopped = { ...victim, power: { state: "stopped", how: "hard" } } as const;
   session.want(stopped);

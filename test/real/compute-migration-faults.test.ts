@@ -54,7 +54,10 @@ test("the target's QEMU dies in the pause: the guest goes on at the source", asy
   expect(await whyStayed(guest, move)).toBe("MigrationTargetRefused");
 });
 
-test("the target is lost for good in the copy: the guest is its owner's again without its word", async () => {
+test.each([
+  { who: "who led the copy", anew: false, code: "MigrationLinkLost" },
+  { who: "one that was begun anew", anew: true, code: "MigrationInterrupted" },
+])("the target is lost for good in the copy: for $who the guest is its owner's again without its word", async (it) => {
   const guest = await bed.boot(bed.here);
   const slow = bed.slowly();
   const move = bed.move(guest, bed.there);
@@ -63,11 +66,17 @@ test("the target is lost for good in the copy: the guest is its owner's again wi
     await bed.there.host.killCompute();
     await bed.there.host.powerCut();
     bed.there.session.hello = null;
+    if (it.anew) {
+      await bed.here.host.killCompute();
+      bed.here.session.hello = null;
+      bed.here.host.startCompute();
+      await back(bed.here);
+    }
     await move.until("the source to let go", () => move.source?.is === "stayed", patience);
   } finally {
     slow.end();
   }
-  expect(move.end).toMatchObject({ as: "FAILED", code: "MigrationLinkLost" });
+  expect(move.end).toMatchObject({ as: "FAILED", code: it.code });
   expect(move.over).toBe(false);
   await bed.expectWhole(guest);
   bed.there.host.startCompute();

@@ -72,7 +72,7 @@ describe("a guest that ends by itself", () => {
       return found.incarnation === 2 && found.state === "RUNNING" ? found : undefined;
     });
     expect(view.latestOperation).toMatchObject({ kind: "instance.recover", state: "SUCCEEDED" });
-    expect(view.attention).toMatch(/ended by itself soon after its start/);
+    expect(view.attention).toMatch(/ended by itself; it is started again/);
   });
 
   it("stays off under `never`", async () => {

@@ -24,7 +24,7 @@ export interface Route<
   summary: string;
   params: P;
   query: Q;
-  /** {@link nothing} = no body is read. */
+  /** {@link nothing} = no body, or an empty object. */
   request: B;
   response: A;
   status: 200 | 201 | 202;

@@ -43,7 +43,7 @@ export function addMigrate(instance: Command, io: Io): void {
       const to = flags.to === undefined ? null : await idOf(client, "host", flags.to);
       if (flags.dryRun === true) {
         const plan = await client.call("instanceMigratePlan", { params: { id }, request: { to } }, planning);
-        context.print(plan, () => planText(plan));
+        context.print(plan, () => planText(plan, flags.policy));
         if (plan.refusals.length > 0) throw new Exit(exitCodes.refused);
         return;
       }

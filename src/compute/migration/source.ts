@@ -145,7 +145,8 @@ export class SourceHalf implements Half {
       this.#leads = true;
       this.#network.settle(this.#wanted.instanceId, this.#gone);
     }
-    const looked = await this.#look(wordOf({ fate, attempt, inVain }));
+    const early = mayFetch(half.policy);
+    const looked = await this.#look(({ guest }) => wordOf({ fate, attempt, inVain, early, guest }));
     const feed = await this.#feed(looked);
     const { step, say } = decideSource({
       wish: this.#named ? wish : "over",
@@ -154,6 +155,7 @@ export class SourceHalf implements Half {
       record: this.#record,
       attempt: this.#attempt?.state ?? null,
       inVain,
+      early,
       ours: this.#ours,
       guest: looked.guest,
       feed,
@@ -223,14 +225,14 @@ export class SourceHalf implements Half {
   }
 
   /** While the attempt is under way nobody needs to know, and the guest's last moments here are not to be disturbed. */
-  async #look(fate: Fate | null): Promise<Looked> {
+  async #look(wordBy: (looked: Looked) => Fate | null): Promise<Looked> {
     const { libvirt, log } = this.#m.context;
     if (this.#attempt?.state.is === "running") return unseen;
     try {
       const looked = await lookAt(libvirt, this.#wanted.instanceId);
       await this.#liftForgotten(looked);
       const undecided = this.#record?.stage === "copying" && !(this.#ours && this.#attempt === null);
-      if (!undecided || fate !== "dropped" || this.#righted || looked.domain === null) return looked;
+      if (!undecided || wordBy(looked) !== "dropped" || this.#righted || looked.domain === null) return looked;
       await this.#putRight(looked.domain);
       return await lookAt(libvirt, this.#wanted.instanceId);
     } catch (error) {

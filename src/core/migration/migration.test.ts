@@ -82,6 +82,7 @@ describe("a migration", () => {
       record: { stage: "copying" },
       attempt: null,
       inVain: true,
+      early: true,
       ours: false,
     } as const;
     expect(decideSource({ ...facts, guest: "paused", feed }).step).toEqual({ do: "destroy" });
@@ -95,6 +96,7 @@ describe("a migration", () => {
     const facts = {
       ...({ wish: "go", port: 1, fate: null, record: { stage: "copying" }, ours: true, guest: "running" } as const),
       feed: { is: "none", remainingBytes: null },
+      early: false,
     } as const;
     const decide = (asked: boolean, inVain: boolean) =>
       decideSource({ ...facts, inVain, attempt: { is: "failed", reason: "link_lost", message: "gone", asked } }).step;
@@ -105,8 +107,23 @@ describe("a migration", () => {
       [false, false],
     ] as const)
       expect(decide(asked, inVain)).toEqual({ do: "ask" });
-    // What the program before this one asked nobody knows.
-    expect(decideSource({ ...facts, inVain: true, attempt: null, ours: false }).step).toEqual({ do: "ask" });
+  });
+
+  it("tells from a guest that still runs that the program before this one had not asked for it, but not where that is asked early", () => {
+    const facts = {
+      ...({ wish: "go", port: 1, fate: null, record: { stage: "copying" }, attempt: null, ours: false } as const),
+      feed: { is: "none", remainingBytes: null },
+    } as const;
+    const decide = (guest: Whereabouts, inVain: boolean, early: boolean) =>
+      decideSource({ ...facts, guest, inVain, early }).step;
+    expect(decide("running", true, false)).toMatchObject({
+      do: "record",
+      record: { stage: "stayed", reason: "restarted" },
+    });
+    for (const guest of ["paused", "unknown", "off", "held"] as const)
+      expect(decide(guest, true, false)).toEqual({ do: "ask" });
+    expect(decide("running", false, false)).toEqual({ do: "ask" });
+    expect(decide("running", true, true)).toEqual({ do: "ask" });
   });
 
   it("leaves a guest that its storage failed to who waits for that", () => {
@@ -114,6 +131,7 @@ describe("a migration", () => {
       ...({ wish: "go", port: 1, fate: "dropped", record: { stage: "copying" }, ours: true, guest: "held" } as const),
       attempt: { is: "failed", reason: "copy_failed", message: "no room", asked: false },
       inVain: false,
+      early: false,
     } as const;
     const decide = (is: Feed["is"]) => decideSource({ ...facts, feed: { is, remainingBytes: null } }).step;
     expect(decide("none")).toEqual({
@@ -230,6 +248,14 @@ describe("a migration", () => {
     expect(phaseOf({ ...facts, source: { is: "handing" } })).toBe("handing");
     expect(phaseOf({ ...facts, moved: true, source: { is: "handing" } })).toBe("clearing");
     expect(phaseOf({ ...facts, ended: true })).toBe("clearing");
+    // Before VStation has written that it ended.
+    const why = { reason: "link_lost", message: "" } as const;
+    expect(phaseOf({ ...facts, source: { is: "stayed", ...why } })).toBe("clearing");
+    expect(phaseOf({ ...facts, source: { is: "left", pauseMs: 5 } })).toBe("clearing");
+    expect(phaseOf({ ...facts, source: { is: "handing" }, target: { is: "arrived" } })).toBe("clearing");
+    expect(phaseOf({ ...facts, source: { is: "waiting", step: "" }, target: { is: "dropped", ...why } })).toBe(
+      "preparing",
+    );
     expect(phaseOf({ ...facts, over: true, ended: true })).toBe("ended");
   });
 

@@ -151,7 +151,7 @@ export function phaseOf({
   "queued"
 > {
   if (over) return "ended";
-  if (moved || ended) return "clearing";
+  if (moved || ended || source?.is === "stayed" || source?.is === "left" || target?.is === "arrived") return "clearing";
   if (isHalved({ source, target })) return "fetching";
   return source?.is === "copying" || source?.is === "handing" ? source.is : "preparing";
 }

@@ -2,7 +2,17 @@ import { expect, test } from "vitest";
 import { decideSource, type SourceSituation } from "./source.ts";
 
 const lost: SourceSituation = {
-  ...{ wish: "go", port: null, fate: "arrived", record: null, attempt: null, inVain: false, ours: false, guest: "off" },
+  ...{
+    wish: "go",
+    port: null,
+    fate: "arrived",
+    record: null,
+    attempt: null,
+    inVain: false,
+    early: false,
+    ours: false,
+    guest: "off",
+  },
   feed: { is: "none", remainingBytes: null },
 };
 

@@ -9,7 +9,7 @@
  * The rules. The copy is begun once: a migration that failed is over, and another one is another migration. From the moment that the
  * copy is begun until the target has said its word, a guest that is paused here may be running there: it is resumed only on
  * `dropped`, which the target says when it can never run it any more, and it is ended only on `arrived`. Without that word there is
- * only waiting, and asking again, unless the attempt is known never to have asked for it ({@link wordOf}). On `fetching` the guest here is
+ * only waiting, and asking again, unless it can be no other ({@link wordOf}). On `fetching` the guest here is
  * part of the guest there: nothing ends it, and where its memory does not flow any more it is made to flow again, as often as it takes. Should it be `dropped` after the switch all the same (the target's
  * host was lost before it ran there), no QEMU has a whole guest any more: it has ended here.
  *
@@ -64,6 +64,8 @@ export interface SourceSituation {
   readonly attempt: SourceAttempt | null;
   /** For long the target has been asked for its word without an answer. */
   readonly inVain: boolean;
+  /** By its policy the target may have been asked to let the guest run while that still ran here. */
+  readonly early: boolean;
   /** This process has written `record copying`: no other one can have begun the attempt. */
   readonly ours: boolean;
   readonly guest: Whereabouts;
@@ -169,12 +171,16 @@ function feeding({ feed }: SourceSituation): SourceState {
 }
 
 /**
- * The target's word, or what it can only be: the guest runs there when this program's attempt asks for it and by nothing else, so a target that was
- * not asked, and is not heard any more (its host may have burned down), does not keep the guest from its owner here.
+ * The target's word, or what it can only be. The guest runs there when an attempt asks for it and by nothing else; so a target that was not asked,
+ * and is not heard any more (its host may have burned down), does not keep the guest from its owner here. An attempt of this process knows
+ * whether it asked. Of a former process's a guest that runs here knows it: that one asked after the pause, unless `early`, and out of that pause only the
+ * target's word lets it (libvirt, begun anew, resumes what it had not handed over, and nothing else).
  */
-export function wordOf({ fate, attempt, inVain }: Pick<SourceSituation, "fate" | "attempt" | "inVain">): Fate | null {
-  if (fate !== null) return fate;
-  return inVain && attempt?.is === "failed" && !attempt.asked ? "dropped" : null;
+export function wordOf(s: Pick<SourceSituation, "fate" | "attempt" | "inVain" | "early" | "guest">): Fate | null {
+  const { fate, attempt, inVain, early, guest } = s;
+  if (fate !== null || !inVain) return fate;
+  const notAsked = attempt === null ? guest === "running" && !early : attempt.is === "failed" && !attempt.asked;
+  return notAsked ? "dropped" : null;
 }
 
 /** The attempt is over, and its own word is not enough. */

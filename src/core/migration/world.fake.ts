@@ -114,6 +114,7 @@ export class World {
       record: source.record,
       attempt: source.attempt,
       inVain: source.inVain,
+      early: this.postcopy,
       ours: source.ours,
       guest: source.looked,
       feed: this.feed(),

@@ -122,6 +122,18 @@ describe("the edge", () => {
     expect(problemSchema.parse(await streamed.json())).toMatchObject({ status: 422, code: "BodyTooLarge" });
   });
 
+  it("takes no body, or an empty object, where nothing is asked for beside the path, and refuses all else", async () => {
+    const path = `/v1/hosts/${fakeHost}/drain`;
+    for (const body of [undefined, "", "{}"]) {
+      const response = await api.raw("POST", path, body === undefined ? {} : { body });
+      expect(response.status).toBe(202);
+    }
+    for (const body of ['{"force":true}', "[]", "null", "drain"]) {
+      const response = await api.raw("POST", path, { body });
+      expect(problemSchema.parse(await response.json()).kind).toBe("invalid");
+    }
+  });
+
   it("names the place of each mistake", async () => {
     const body = JSON.stringify({ instanceType: "", imageId: "img-x", count: 0, userData: "!" });
     const response = await api.raw("POST", "/v1/instances", { body });

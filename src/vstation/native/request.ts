@@ -31,7 +31,7 @@ export async function readRequest(
 ): Promise<{ params: unknown; query: unknown; request: unknown }> {
   const params = readPart(route.params, context.req.param(), "path");
   const query = readPart(route.query, queryValues(route.query, new URL(context.req.url).searchParams), "query");
-  const request = route.request === nothing ? {} : readPart(route.request, await readJson(context.req.raw), "body");
+  const request = readPart(route.request, await readJson(context.req.raw, route.request === nothing), "body");
   return { params, query, request };
 }
 
@@ -45,10 +45,12 @@ export async function* boundedBody(request: Request, most: number): AsyncGenerat
   }
 }
 
-async function readJson(request: Request): Promise<unknown> {
+/** `mayLack`: no body at all is as good as an empty object. */
+async function readJson(request: Request, mayLack: boolean): Promise<unknown> {
   if (Number(request.headers.get("content-length") ?? 0) > maxBody) throw tooLarge(maxBody);
   const chunks: Uint8Array[] = [];
   for await (const chunk of boundedBody(request, maxBody)) chunks.push(chunk);
+  if (mayLack && chunks.length === 0) return {};
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks))) as unknown;
   } catch (error) {

@@ -18,6 +18,7 @@ import type { TestUnderlay } from "./compute-host.ts";
 import type { FakeVstation } from "./fake-vstation.ts";
 import { GuestShell } from "./guest-shell.ts";
 import { Move, type Place } from "./move.ts";
+import { fill, mountSmallDisk } from "./small-disk.ts";
 import { Outside } from "./outside.ts";
 import { testGroup, testSubnet, tinyInstance } from "./wanted-documents.ts";
 
@@ -54,11 +55,13 @@ export class MovingBed {
     this.#undo = undo;
   }
 
-  static async begin(): Promise<MovingBed> {
+  /** `sharedMiB`: the shared folder is no larger than that. */
+  static async begin({ sharedMiB }: { sharedMiB?: number } = {}): Promise<MovingBed> {
     const undo = new UndoStack();
     try {
       const shared = mkdtempSync(join(tmpdir(), "vstation-shared-"));
       undo.push("shared", () => rmSync(shared, { recursive: true }));
+      if (sharedMiB !== undefined) mountSmallDisk(shared, sharedMiB, undo);
       writeFileSync(join(shared, sharedMark), "");
       const bed = await ComputeBed.begin();
       undo.push("bed", () => bed.end());
@@ -113,6 +116,11 @@ export class MovingBed {
       await at.session.untilPhase(wanted.id, "gone", patience);
       at.session.forget(wanted.id);
     }
+  }
+
+  /** Takes all room of the shared folder; returns how to give it back. */
+  fillShared(): () => void {
+    return fill(this.#shared);
   }
 
   /** Its system disk, where both hosts have it. */
@@ -306,10 +314,10 @@ export async function restartLibvirtd({ host }: Place): Promise<void> {
 }
 
 /** One bed for a file of tests, with no guest on it after each of them; `ready` hears of it before the first. */
-export function movingBedForAll(ready: (bed: MovingBed) => void): void {
+export function movingBedForAll(ready: (bed: MovingBed) => void, how?: Parameters<typeof MovingBed.begin>[0]): void {
   let bed: MovingBed | undefined;
   beforeAll(async () => {
-    bed = await MovingBed.begin();
+    bed = await MovingBed.begin(how);
     ready(bed);
   }, 240_000);
   afterAll(() => bed?.end(), 120_000);
