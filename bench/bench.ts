@@ -10,6 +10,8 @@ export interface BenchOptions {
   readonly rounds: number | undefined;
   /** One class of cases only, in a bench that has classes. */
   readonly class: string | undefined;
+  /** Of what is compared this alone takes a turn, in a bench that goes in turns. */
+  readonly only: string | undefined;
   readonly signal: AbortSignal;
   /** Progress, for people: standard error. */
   say(line: string): void;

@@ -11,11 +11,12 @@ import { delivery } from "./delivery/delivery.ts";
 import { machine as machineBench } from "./machine/machine.ts";
 import { classNames } from "./migration/classes.ts";
 import { migration } from "./migration/migration.ts";
+import { kinds } from "./migration/rows.ts";
 import { asJson, asTable, machineOf } from "./report.ts";
 
 const benches: readonly Bench[] = [delivery, machineBench, migration];
 
-const usage = `usage: npm run bench -- NAME [--quick] [--json] [--home DIR] [--n N] [--class C]
+const usage = `usage: npm run bench -- NAME [--quick] [--json] [--home DIR] [--n N] [--class C] [--only K]
 
 ${benches.map(({ name, about }) => `  ${name.padEnd(12)} ${about}`).join("\n")}
 
@@ -24,6 +25,7 @@ ${benches.map(({ name, about }) => `  ${name.padEnd(12)} ${about}`).join("\n")}
 --home     measure in this running lab instead of one of the bench's own
 --n        so many rounds; migration goes on where an earlier run of as many was ended
 --class    one class only (migration: ${classNames.join(", ")})
+--only     one of what is compared only (migration: ${kinds.join(", ")}), for a long run of it
 `;
 
 async function main(): Promise<number> {
@@ -35,6 +37,7 @@ async function main(): Promise<number> {
       home: { type: "string" },
       n: { type: "string" },
       class: { type: "string" },
+      only: { type: "string" },
       help: { type: "boolean", default: false },
     },
   });
@@ -55,6 +58,7 @@ async function main(): Promise<number> {
     home: values.home,
     rounds,
     class: values.class,
+    only: values.only,
     signal: stop.signal,
     say: (line) => process.stderr.write(`${line}\n`),
   });

@@ -31,6 +31,8 @@ export const migration: Bench = {
     const wished = classes.filter(({ name }) => isWished(name, options));
     if (wished.length === 0)
       throw new Error(`there is no class ${options.class}: ${classes.map(({ name }) => name).join(", ")}`);
+    if (options.only !== undefined && !kinds.some((kind) => kind === options.only))
+      throw new Error(`nothing is compared that is called ${options.only}: ${kinds.join(", ")}`);
     const rounds = options.rounds ?? (options.quick ? 1 : fullRounds);
     const goOn = options.rounds !== undefined && !options.quick;
     const rows = Rows.open(join(results, `migration${goOn ? `-${rounds}` : ""}.jsonl`), goOn);
@@ -63,6 +65,7 @@ async function run({ field, of, rounds, rows, options }: Run): Promise<void> {
     const rotated = kinds.map((_, i) => kinds[(i + round) % kinds.length] ?? "ours");
     const order = round % 2 === 0 ? rotated : rotated.toReversed();
     const left = order.filter((kind) => !rows.of(of.name, kind).some((row) => row.round === round));
+    if (options.only !== undefined) return left.filter((kind) => kind === options.only);
     // A control of a second or two says nothing.
     return options.quick ? left.filter((kind) => kind !== "control") : left;
   };

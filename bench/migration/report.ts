@@ -68,6 +68,7 @@ function sentencesOf({ name, about }: MigrationClass, summary: ClassSummary): st
   const { ours } = summary.movers;
   const percent = (share: number): string => `${(100 * share).toFixed(share < 0.01 ? 2 : 1)} %`;
   const tried = movers
+    .filter((mover) => summary.movers[mover].n > 0)
     .map((mover) => `${mover} ${summary.movers[mover].succeeded} of ${summary.movers[mover].n}`)
     .join(", ");
   const brownout = summary.brownoutVoid
