@@ -35,7 +35,8 @@ export const migration: Bench = {
       throw new Error(`nothing is compared that is called ${options.only}: ${kinds.join(", ")}`);
     const rounds = options.rounds ?? (options.quick ? 1 : fullRounds);
     const goOn = options.rounds !== undefined && !options.quick;
-    const rows = Rows.open(join(results, `migration${goOn ? `-${rounds}` : ""}.jsonl`), goOn);
+    const part = options.only === undefined ? "" : `-${options.only}`;
+    const rows = Rows.open(join(results, `migration${part}${goOn ? `-${rounds}` : ""}.jsonl`), goOn);
     const field = await Field.layOut(options.home);
     try {
       for (const of of wished.filter(({ missing }) => missing === null)) {

@@ -97,6 +97,14 @@ export async function isReleased(libvirt: Libvirt, { domain, guest }: Looked): P
   return told !== null && (told.status === null || over.has(told.status));
 }
 
+/** QEMU says that it has not sent all of the guest away. A guest that came by its memory itself says "completed" until it is copied on. */
+export async function isKept(libvirt: Libvirt, { domain, guest }: Looked): Promise<boolean> {
+  if (domain === null || guest === "off" || guest === "unknown") return false;
+  const told = await migrateStatus(libvirt, domain);
+  return told !== null && (told.status === null || over.has(told.status) || underWay.has(told.status));
+}
+
+const underWay: ReadonlySet<unknown> = new Set(["setup", "active", "pre-switchover", "cancelling"]);
 const over: ReadonlySet<unknown> = new Set(["none", "failed", "cancelled"]);
 
 /** null: QEMU does not say. */

@@ -34,7 +34,7 @@ import { sourceFacts } from "./facts.ts";
 import { letGo, lookEveryMs, Turns, type Half, type MigrationContext, type Rest } from "./half.ts";
 import { removeLeft, targetsOf } from "./local-disks.ts";
 import { lookAt, unseen, type Looked } from "./look.ts";
-import { feedOf, isReleased } from "./memory.ts";
+import { feedOf, isKept, isReleased } from "./memory.ts";
 import { keep } from "./records.ts";
 import { probeLink } from "./probe.ts";
 import { hushMs, nothing, SourceAttempt } from "./source-attempt.ts";
@@ -76,6 +76,8 @@ export class SourceHalf implements Half {
   #heard: Fate | null = null;
   /** Since when it has been asked for its word without an answer. */
   #unheardSince: number | null = null;
+  /** The copy that a former process began had not sent everything when this one found it. */
+  #kept = false;
   /** libvirt has been told since the attempt's end that the guest stays. */
   #righted = false;
   /** Nothing slows the guest any more. */
@@ -145,8 +147,7 @@ export class SourceHalf implements Half {
       this.#leads = true;
       this.#network.settle(this.#wanted.instanceId, this.#gone);
     }
-    const early = mayFetch(half.policy);
-    const looked = await this.#look(({ guest }) => wordOf({ fate, attempt, inVain, early, guest }));
+    const looked = await this.#look(() => wordOf({ fate, attempt, inVain, kept: this.#kept }));
     const feed = await this.#feed(looked);
     const { step, say } = decideSource({
       wish: this.#named ? wish : "over",
@@ -155,7 +156,7 @@ export class SourceHalf implements Half {
       record: this.#record,
       attempt: this.#attempt?.state ?? null,
       inVain,
-      early,
+      kept: this.#kept,
       ours: this.#ours,
       guest: looked.guest,
       feed,
@@ -225,14 +226,17 @@ export class SourceHalf implements Half {
   }
 
   /** While the attempt is under way nobody needs to know, and the guest's last moments here are not to be disturbed. */
-  async #look(wordBy: (looked: Looked) => Fate | null): Promise<Looked> {
+  async #look(word: () => Fate | null): Promise<Looked> {
     const { libvirt, log } = this.#m.context;
     if (this.#attempt?.state.is === "running") return unseen;
     try {
       const looked = await lookAt(libvirt, this.#wanted.instanceId);
       await this.#liftForgotten(looked);
       const undecided = this.#record?.stage === "copying" && !(this.#ours && this.#attempt === null);
-      if (!undecided || wordBy(looked) !== "dropped" || this.#righted || looked.domain === null) return looked;
+      // By post-copy the target is asked before everything is sent.
+      const isOrphan = undecided && this.#attempt === null && !mayFetch(this.#wanted.half.policy);
+      if (isOrphan) this.#kept ||= await isKept(libvirt, looked);
+      if (!undecided || word() !== "dropped" || this.#righted || looked.domain === null) return looked;
       await this.#putRight(looked.domain);
       return await lookAt(libvirt, this.#wanted.instanceId);
     } catch (error) {

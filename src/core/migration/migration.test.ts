@@ -82,7 +82,7 @@ describe("a migration", () => {
       record: { stage: "copying" },
       attempt: null,
       inVain: true,
-      early: true,
+      kept: false,
       ours: false,
     } as const;
     expect(decideSource({ ...facts, guest: "paused", feed }).step).toEqual({ do: "destroy" });
@@ -96,7 +96,7 @@ describe("a migration", () => {
     const facts = {
       ...({ wish: "go", port: 1, fate: null, record: { stage: "copying" }, ours: true, guest: "running" } as const),
       feed: { is: "none", remainingBytes: null },
-      early: false,
+      kept: false,
     } as const;
     const decide = (asked: boolean, inVain: boolean) =>
       decideSource({ ...facts, inVain, attempt: { is: "failed", reason: "link_lost", message: "gone", asked } }).step;
@@ -109,21 +109,27 @@ describe("a migration", () => {
       expect(decide(asked, inVain)).toEqual({ do: "ask" });
   });
 
-  it("tells from a guest that still runs that the program before this one had not asked for it, but not where that is asked early", () => {
+  it("tells from a QEMU that has not sent everything that the program before this one had not asked", () => {
     const facts = {
       ...({ wish: "go", port: 1, fate: null, record: { stage: "copying" }, attempt: null, ours: false } as const),
       feed: { is: "none", remainingBytes: null },
     } as const;
-    const decide = (guest: Whereabouts, inVain: boolean, early: boolean) =>
-      decideSource({ ...facts, guest, inVain, early }).step;
-    expect(decide("running", true, false)).toMatchObject({
-      do: "record",
-      record: { stage: "stayed", reason: "restarted" },
-    });
-    for (const guest of ["paused", "unknown", "off", "held"] as const)
-      expect(decide(guest, true, false)).toEqual({ do: "ask" });
-    expect(decide("running", false, false)).toEqual({ do: "ask" });
-    expect(decide("running", true, true)).toEqual({ do: "ask" });
+    const decide = (guest: Whereabouts, inVain: boolean, kept: boolean) =>
+      decideSource({ ...facts, guest, inVain, kept }).step;
+    for (const guest of ["running", "held"] as const)
+      expect(decide(guest, true, true)).toMatchObject({
+        do: "record",
+        record: { stage: "stayed", reason: "restarted" },
+      });
+    expect(decide("off", true, true)).toMatchObject({ record: { stage: "stayed", reason: "guest_ended" } });
+    expect(decide("paused", true, true)).toEqual({ do: "resume" });
+    expect(decide("unknown", true, true)).toEqual({ do: "wait" });
+    for (const guest of ["running", "held", "off", "paused", "unknown"] as const)
+      for (const [inVain, kept] of [
+        [true, false],
+        [false, true],
+      ] as const)
+        expect(decide(guest, inVain, kept)).toEqual({ do: "ask" });
   });
 
   it("leaves a guest that its storage failed to who waits for that", () => {
@@ -131,7 +137,7 @@ describe("a migration", () => {
       ...({ wish: "go", port: 1, fate: "dropped", record: { stage: "copying" }, ours: true, guest: "held" } as const),
       attempt: { is: "failed", reason: "copy_failed", message: "no room", asked: false },
       inVain: false,
-      early: false,
+      kept: false,
     } as const;
     const decide = (is: Feed["is"]) => decideSource({ ...facts, feed: { is, remainingBytes: null } }).step;
     expect(decide("none")).toEqual({

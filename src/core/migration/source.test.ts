@@ -9,7 +9,7 @@ const lost: SourceSituation = {
     record: null,
     attempt: null,
     inVain: false,
-    early: false,
+    kept: false,
     ours: false,
     guest: "off",
   },

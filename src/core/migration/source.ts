@@ -64,8 +64,8 @@ export interface SourceSituation {
   readonly attempt: SourceAttempt | null;
   /** For long the target has been asked for its word without an answer. */
   readonly inVain: boolean;
-  /** By its policy the target may have been asked to let the guest run while that still ran here. */
-  readonly early: boolean;
+  /** QEMU has said to this process that it had not sent all of the guest away, and this process has begun nothing since. */
+  readonly kept: boolean;
   /** This process has written `record copying`: no other one can have begun the attempt. */
   readonly ours: boolean;
   readonly guest: Whereabouts;
@@ -173,13 +173,13 @@ function feeding({ feed }: SourceSituation): SourceState {
 /**
  * The target's word, or what it can only be. The guest runs there when an attempt asks for it and by nothing else; so a target that was not asked,
  * and is not heard any more (its host may have burned down), does not keep the guest from its owner here. An attempt of this process knows
- * whether it asked. Of a former process's a guest that runs here knows it: that one asked after the pause, unless `early`, and out of that pause only the
- * target's word lets it (libvirt, begun anew, resumes what it had not handed over, and nothing else).
+ * whether it asked. A former process's would have asked when QEMU here had sent everything, so a QEMU that has not (`kept`) knows it.
+ * That libvirt calls the guest running is no such proof: begun anew in a certain moment it resumes what was handed over.
  */
-export function wordOf(s: Pick<SourceSituation, "fate" | "attempt" | "inVain" | "early" | "guest">): Fate | null {
-  const { fate, attempt, inVain, early, guest } = s;
+export function wordOf(s: Pick<SourceSituation, "fate" | "attempt" | "inVain" | "kept">): Fate | null {
+  const { fate, attempt, inVain, kept } = s;
   if (fate !== null || !inVain) return fate;
-  const notAsked = attempt === null ? guest === "running" && !early : attempt.is === "failed" && !attempt.asked;
+  const notAsked = attempt === null ? kept : attempt.is === "failed" && !attempt.asked;
   return notAsked ? "dropped" : null;
 }
 

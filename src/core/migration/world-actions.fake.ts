@@ -1,14 +1,16 @@
 /** What can happen in the world of a migration (world.fake.ts), by name: in good order, or not. */
+import { isUp } from "./source.ts";
+import type { TargetSituation } from "./target.ts";
 import type { World } from "./world.fake.ts";
 
 const actions: Record<string, (world: World) => unknown> = {
   fill: (w) => w.fillInTime(),
   "run early": (w) => w.runEarly(),
-  "source looks": (w) => (w.source.looked = w.source.guest),
+  "source looks": (w) => w.lookAtSource(),
   source: (w) => w.stepSource(),
   "target looks": (w) =>
     Object.assign(w.target, {
-      ...{ looked: w.target.guest, lookedNeverRan: w.target.neverRan, memory: w.memory(), settled: !w.finishing },
+      ...{ looked: w.target.guest, lookedNeverRan: w.target.neverRan, memory: memoryThere(w), settled: !w.finishing },
     }),
   target: (w) => w.stepTarget(),
   vstation: (w) => w.stepVstation(),
@@ -49,5 +51,22 @@ export function act(world: World, action: string): void {
   world.history.push(action);
   world.now++;
   actions[action]?.(world);
-  world.check();
+  check(world);
+}
+
+function memoryThere({ copy, whole, broken, target }: World): TargetSituation["memory"] {
+  if (copy !== "fed" || whole) return isUp(target.guest) ? "whole" : "unknown";
+  return broken ? "missing" : "coming";
+}
+
+function check(world: World): void {
+  const twice = isUp(world.source.guest) && isUp(world.target.guest);
+  if (twice) throw new Error(`runs twice: ${world.history.join(" ")}`);
+  const off = [world.source.guest, world.target.guest].includes("off");
+  if (world.copy === "fed" && !world.whole && off) throw new Error(`half of it is lost: ${world.history.join(" ")}`);
+  if (world.target.guest === "running") world.ranThere = true;
+  const oldMemory = world.ranThere && world.source.guest === "running";
+  if (oldMemory) throw new Error(`older memory over newer disks: ${world.history.join(" ")}`);
+  if (world.ended) return;
+  if (world.source.guest === "off" && world.target.guest === "off") throw new Error(`lost: ${world.history.join(" ")}`);
 }

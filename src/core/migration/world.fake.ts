@@ -4,7 +4,15 @@
  */
 import type { Fate, MigrationReason, SourceState, TargetState } from "./halves.ts";
 import { isOverFor, reconcileMigration, wishFor, type Migration } from "./migration.ts";
-import { decideSource, isUp, type Feed, type SourceAttempt, type SourceRecord, type Whereabouts } from "./source.ts";
+import {
+  decideSource,
+  isUp,
+  wordOf,
+  type Feed,
+  type SourceAttempt,
+  type SourceRecord,
+  type Whereabouts,
+} from "./source.ts";
 import { decideTarget, type TargetAttempt, type TargetRecord, type TargetSituation } from "./target.ts";
 
 type Wish = "go" | "cancel" | "over";
@@ -31,6 +39,7 @@ export class World {
     heard: null as Fate | null,
     /** It gives the target up, where it may. */
     inVain: false,
+    kept: false,
     said: null as SourceState | null,
     forgotten: false,
   };
@@ -72,6 +81,8 @@ export class World {
   early = false;
   /** The target has been asked to let the guest run. */
   asked = false;
+  /** QEMU at the source has sent all of the guest away, and says so from then on. */
+  sent = false;
   /** What is fed does not come over. */
   broken = false;
   /** The target has all of the memory. */
@@ -92,16 +103,23 @@ export class World {
     Object.assign(this.vstation, { deadline });
   }
 
-  check(): void {
-    const twice = isUp(this.source.guest) && isUp(this.target.guest);
-    if (twice) throw new Error(`runs twice: ${this.history.join(" ")}`);
-    const off = [this.source.guest, this.target.guest].includes("off");
-    if (this.copy === "fed" && !this.whole && off) throw new Error(`half of it is lost: ${this.history.join(" ")}`);
-    if (this.target.guest === "running") this.ranThere = true;
-    const oldMemory = this.ranThere && this.source.guest === "running";
-    if (oldMemory) throw new Error(`older memory over newer disks: ${this.history.join(" ")}`);
-    if (this.ended) return;
-    if (this.source.guest === "off" && this.target.guest === "off") throw new Error(`lost: ${this.history.join(" ")}`);
+  lookAtSource(): void {
+    const { source, copy } = this;
+    source.looked = source.guest;
+    if (source.record?.stage !== "copying" || (source.ours && source.attempt === null)) return;
+    source.kept ||= source.attempt === null && !this.postcopy && source.guest !== "off" && !this.sent;
+    if (wordOf({ ...source, fate: this.#fateAtSource }) !== "dropped" || copy === "none" || copy === "fed") return;
+    // libvirt is told that it stays, and what is left of the copy ends.
+    this.#copyBreaks();
+    this.copy = "none";
+    if (source.guest === "paused") source.guest = "running";
+    source.looked = source.guest;
+  }
+
+  /** After `fetching` another word comes, by whichever way. */
+  get #fateAtSource(): Fate | null {
+    const { heard, told } = this.source;
+    return heard === null || heard === "fetching" ? (told.fate ?? heard) : heard;
   }
 
   stepSource(): void {
@@ -109,12 +127,11 @@ export class World {
     if (source.forgotten) return;
     const { step, say } = decideSource({
       ...source.told,
-      // After `fetching` another word comes, by whichever way.
-      fate: source.heard === null || source.heard === "fetching" ? (source.told.fate ?? source.heard) : source.heard,
+      fate: this.#fateAtSource,
       record: source.record,
       attempt: source.attempt,
       inVain: source.inVain,
-      early: this.postcopy,
+      kept: source.kept,
       ours: source.ours,
       guest: source.looked,
       feed: this.feed(),
@@ -140,8 +157,8 @@ export class World {
         this.#fails("cancelled", "cancelled");
         return;
       case "ask":
-        // A copy that nobody leads is ended first.
-        if (this.copy === "copying") this.#copyBreaks();
+        // Where the target may run it early a copy that nobody leads is ended first.
+        if (this.postcopy && this.copy === "copying") this.#copyBreaks();
         if (!this.target.forgotten && this.reaches()) {
           this.target.asked = true;
           this.target.released ||= source.guest !== "paused" && this.copy === "none";
@@ -227,11 +244,6 @@ export class World {
   feed(): Feed {
     const is = this.copy === "fed" ? (this.broken ? "broken" : "flowing") : "none";
     return { is, remainingBytes: null };
-  }
-
-  memory(): TargetSituation["memory"] {
-    if (this.copy !== "fed" || this.whole) return isUp(this.target.guest) ? "whole" : "unknown";
-    return this.broken ? "missing" : "coming";
   }
 
   lever(): void {
@@ -340,6 +352,7 @@ export class World {
   perform(): void {
     if (this.copy !== "copying" || this.target.guest !== "paused") return;
     this.copy = "performed";
+    this.sent = true;
     this.source.guest = "paused";
     if (this.source.attempt?.is === "running") this.source.attempt = { ...this.source.attempt, handing: true };
   }
@@ -398,8 +411,7 @@ export class World {
     source.ours = false;
     source.heard = null;
     source.looked = "unknown";
-    // libvirt cancels a copy whose client is gone; one that is done leaves the guest paused.
-    if (this.copy === "copying") this.#copyBreaks();
+    source.kept = false;
   }
 
   /** The storage fails it, and libvirt ends a copy over that. */

@@ -50,9 +50,10 @@ async function readJson(request: Request, mayLack: boolean): Promise<unknown> {
   if (Number(request.headers.get("content-length") ?? 0) > maxBody) throw tooLarge(maxBody);
   const chunks: Uint8Array[] = [];
   for await (const chunk of boundedBody(request, maxBody)) chunks.push(chunk);
-  if (mayLack && chunks.length === 0) return {};
+  const body = Buffer.concat(chunks);
+  if (mayLack && body.length === 0) return {};
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks))) as unknown;
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body)) as unknown;
   } catch (error) {
     throw new Failure("invalid", "BodyNotJson", "the body is no JSON in UTF-8", { cause: error });
   }
