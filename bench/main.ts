@@ -5,6 +5,7 @@
  * {bench, machine, params, results, baseline, ratio, noise}. Progress goes to standard error.
  */
 import { parseArgs } from "node:util";
+import { onInterrupt } from "../lab/interrupt.ts";
 import { formatError } from "../src/lib/errors.ts";
 import type { Bench } from "./bench.ts";
 import { delivery } from "./delivery/delivery.ts";
@@ -48,10 +49,7 @@ async function main(): Promise<number> {
     return values.help ? 0 : 2;
   }
   const stop = new AbortController();
-  // A second signal ends it the hard way; the first one lets it clean up.
-  for (const name of ["SIGINT", "SIGTERM"] as const) {
-    process.once(name, () => stop.abort(new Error(`ended by ${name}`)));
-  }
+  onInterrupt((name) => stop.abort(new Error(`ended by ${name}`)));
   const machine = machineOf();
   const report = await bench.run({
     quick: values.quick,

@@ -13,6 +13,7 @@
  * a look (its path is in the row), and the next case gets a new lab.
  */
 import { parseArgs } from "node:util";
+import { onInterrupt } from "../../lab/interrupt.ts";
 import { formatError } from "../../src/lib/errors.ts";
 import { readReach } from "./awaits/reach.ts";
 import { AwaitBed, awaitName, batchesOf, record, runBatch, type Batch } from "./awaits/run.ts";
@@ -72,7 +73,7 @@ class Loop {
 
   constructor(source: string) {
     this.#source = source;
-    for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => (this.#stopping = true));
+    onInterrupt(() => (this.#stopping = true));
   }
 
   /** Time is up, or somebody wants it to end. */
