@@ -173,6 +173,34 @@ describe("an open move", () => {
     ).rejects.toMatchObject({ code: "HostInUse", message: expect.stringContaining(move) });
   });
 
+  it("ends with its source, where that is dead and the guest arrived at its target", async () => {
+    const { id, move, target } = await open();
+    const params = { id: move };
+    const { sourceHostId } = await vstation.native.call("migrationGet", { params });
+    const source = vstation.hosts.find((host) => host.id === sourceHostId);
+    await until("the target knows", () => target.halves.wanted.has(move) || undefined);
+    await source?.close();
+    await until("the source is out of reach", async () => {
+      const { state } = await vstation.native.call("hostGet", { params: { id: sourceHostId } });
+      return state === "unreachable" ? true : undefined;
+    });
+    const asDead = { params: { id: sourceHostId }, query: { dead: "true" } } as const;
+    await expect(vstation.native.call("hostRemove", asDead)).rejects.toMatchObject({ code: "HostInUse" });
+    target.halves.say(move, { is: "listening", port: 1 });
+    expect(target.halves.arrive(move)).toBe(true);
+    await until("it has moved", async () => (await vstation.native.call("migrationGet", { params })).moved);
+    await expect(vstation.native.call("instanceMigrate", { params: { id }, request: {} })).rejects.toMatchObject({
+      code: "MigrationUnfinished",
+    });
+    await vstation.native.call("hostRemove", asDead);
+    await until("nothing of it is open", async () => {
+      const { phase, state } = await vstation.native.call("migrationGet", { params });
+      return (phase === "ended" && state === "SUCCEEDED") || undefined;
+    });
+    expect(await show(vstation.native, id)).toMatchObject({ hostId: target.id, state: "RUNNING", epoch: 2 });
+    expect(await vstation.sql("select id from migration where ended_at is null")).toEqual([]);
+  });
+
   it("ends with its target, where that is dead and the guest stayed at its source", async () => {
     const { id, move, target } = await open();
     const { source } = await vstation.native

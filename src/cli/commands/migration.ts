@@ -26,11 +26,18 @@ export function addMigrate(instance: Command, io: Io): void {
     .description(`move a guest to another host while it runs (allowed while ${allowedStates.migrate.join(", ")})`)
     .option("--to <host>", "id or name; the host where it fits best when left out")
     .addOption(
-      new Option("--policy <policy>", "what is done when it changes its memory faster than it can be copied")
+      new Option(
+        "--policy <policy>",
+        "gentle, throttle, finish or postcopy: what is done when it changes its memory faster than it can be copied",
+      )
         .choices(migrationPolicies)
         .default("gentle" satisfies MigrationPolicy),
     )
-    .option("--ceiling <ms>", "the longest pause that --policy finish may plan with", wholeNumber(10, 60_000))
+    .option(
+      "--ceiling <ms>",
+      "the longest pause that --policy finish may plan with, 10 to 60000 (300 when left out)",
+      wholeNumber(10, 60_000),
+    )
     .option(
       "--dry-run",
       "change nothing: print what it would come to, and every reason against it (takes some seconds)",

@@ -36,7 +36,7 @@ export type StoryLine =
   | { readonly is: "stayed"; readonly at: number; readonly reason: MigrationReason; readonly message: string }
   | { readonly is: "left"; readonly at: number; readonly pauseMs: number | null };
 
-/** More than the deadline of a migration has room for, at a look a second. */
+/** What notable lines leave of it is for looks: a quarter of an hour of them, at one a second. */
 export const storyLinesMax = 1_000;
 
 /** What was done, as people read it. */

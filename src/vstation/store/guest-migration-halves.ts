@@ -6,7 +6,7 @@ import { sql } from "kysely";
 import { localDisksOf, type SeenMigration } from "../../api/agent-migration.ts";
 import type { WantedMigration } from "../../api/agent.ts";
 import type { CpuBaseline } from "../../core/machine.ts";
-import type { TargetState } from "../../core/migration/halves.ts";
+import type { SourceState, TargetState } from "../../core/migration/halves.ts";
 import type { HostId, InstanceId, MigrationId } from "../../lib/ids.ts";
 import type { Reader, Tx } from "./database.ts";
 import { storiesSave } from "./guest-migration-story.ts";
@@ -84,20 +84,25 @@ export async function migrationsSeen(tx: Tx, reports: readonly HalvesReport[]): 
   return outcome;
 }
 
-/** Moves whose guest stayed at its source for good, and that are open only because of what this target has of them; locked. */
-export async function halvesLeftAt(tx: Tx, targetHost: HostId): Promise<MigrationId[]> {
+/** Moves of which it is decided where the guest goes on, elsewhere than here, and that are open only because of what this host has of them; locked. */
+export async function halvesLeftAt(tx: Tx, hostId: HostId): Promise<MigrationId[]> {
   const { rows } = await sql<{ id: MigrationId }>`
-    select id from migration where target_host = ${targetHost} and ended_at is null and seen_source ->> 'is' = 'stayed'
+    select id from migration where ended_at is null
+      and ((target_host = ${hostId} and seen_source ->> 'is' = 'stayed') or (source_host = ${hostId} and moved))
     order by id for no key update`.execute(tx.db);
   return rows.map(({ id }) => id);
 }
 
-/** Their target is dead: it says no word of its own any more. The reconciler of migrations ends them. */
-export async function targetsDropped(tx: Tx, ids: readonly MigrationId[]): Promise<void> {
+/** That host is dead: it says no word of its own any more. The reconciler of migrations ends them. */
+export async function halvesEnded(tx: Tx, hostId: HostId, ids: readonly MigrationId[]): Promise<void> {
   if (ids.length === 0) return;
   const message = "its host was taken out as a dead one";
-  const state: TargetState = { is: "dropped", reason: "link_lost", message };
-  await sql`update migration set seen_target = ${toJson(state)}::jsonb where id = any(${ids})`.execute(tx.db);
+  const dropped: TargetState = { is: "dropped", reason: "link_lost", message };
+  const left: SourceState = { is: "left", pauseMs: null };
+  await sql`update migration set
+      seen_target = case when target_host = ${hostId} then ${toJson(dropped)}::jsonb else seen_target end,
+      seen_source = case when source_host = ${hostId} then ${toJson(left)}::jsonb else seen_source end
+    where id = any(${ids})`.execute(tx.db);
   tx.wake.migrations = true;
   for (const id of ids) tx.wake.event("migration", id);
 }

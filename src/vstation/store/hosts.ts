@@ -5,7 +5,7 @@ import type { Room } from "../../core/placement.ts";
 import type { HostId, ImageId } from "../../lib/ids.ts";
 import type { Reader, Store, Tx } from "./database.ts";
 import { hostSilenceSeconds } from "./instances.ts";
-import { halvesLeftAt, targetsDropped } from "./guest-migration-halves.ts";
+import { halvesEnded, halvesLeftAt } from "./guest-migration-halves.ts";
 import { roomMeanwhile } from "./guest-migrations.ts";
 import type { HostRow } from "./schema.ts";
 import { toJson } from "./json.ts";
@@ -248,7 +248,8 @@ export type HostRemoval =
  * Takes a host out, unless something lies on it. Its row is locked before that is looked at, as every placement locks it before it inserts
  * (hostGenerationBump): one of the two sees the other. Ending its session makes whichever replica has it look again and say so.
  *
- * A guest that was on its way to a host that is dead, and stayed at its source, is no reason against it: that move ends with the host.
+ * A guest that was on its way to a host that is dead and stayed at its source, or that has left it for good, is no reason against it: that move ends
+ * with the host.
  */
 export async function hostRemove(tx: Tx, hostId: HostId, unreachableToo: boolean): Promise<HostRemoval> {
   const endedByIt = unreachableToo ? await halvesLeftAt(tx, hostId) : [];
@@ -267,7 +268,7 @@ export async function hostRemove(tx: Tx, hostId: HostId, unreachableToo: boolean
     order by id`.execute(tx.db);
   if (placed.rows.length > 0) return { outcome: "occupied", ids: placed.rows.map(({ id }) => id) };
   if (!host.connected && !unreachableToo) return { outcome: "unreachable" };
-  await targetsDropped(tx, endedByIt);
+  await halvesEnded(tx, hostId, endedByIt);
   await tx.db
     .updateTable("host")
     .set({ removed_at: sql<Date>`clock_timestamp()`, session: null, replica: null, cordoned: false, drain_began: null })
