@@ -63,7 +63,7 @@ export interface Instance {
   launched: boolean;
   /** When the present incarnation was first seen running. */
   runningSince: number | null;
-  /** Ends by itself in a row, each soon after its start. */
+  /** Ends by itself in a row, each but the first soon after its start. */
   quickEnds: number;
   /** Back-off: the next start is not ordered before this. */
   notBefore: number | null;

@@ -5,7 +5,12 @@ import type { MigrationWire, StoryLineWire } from "../../api/native/migrations.t
 import type { NativeClient } from "../../api/native/client.ts";
 import { allowedStates } from "../../core/instance.ts";
 import { drawMigration } from "../../core/migration/picture.ts";
-import { migrationPolicies, type MigrationPolicy } from "../../core/migration/policy.ts";
+import {
+  ceilingBoundsMs,
+  defaultCeilingMs,
+  migrationPolicies,
+  type MigrationPolicy,
+} from "../../core/migration/policy.ts";
 import { parseId, type MigrationId } from "../../lib/ids.ts";
 import { Exit, exitCodes, usageError } from "../exit.ts";
 import type { Io } from "../io.ts";
@@ -16,6 +21,8 @@ import { idOf, idsOf } from "../resolve.ts";
 import { foretoldText, storyText } from "../migration-story.ts";
 import { age, facts, table } from "../table.ts";
 import { collect, contextOf, paintState, waitOptions, wholeNumber, type WaitFlags } from "./shared.ts";
+
+const { least, most } = ceilingBoundsMs;
 
 /** Longer than VStation's own patience with two hosts that are slow to answer. */
 const planning = { timeoutMs: 75_000 };
@@ -28,15 +35,15 @@ export function addMigrate(instance: Command, io: Io): void {
     .addOption(
       new Option(
         "--policy <policy>",
-        "gentle, throttle, finish or postcopy: what is done when it changes its memory faster than it can be copied",
+        `${migrationPolicies.join(", ")}: what is done when it changes its memory faster than it can be copied`,
       )
         .choices(migrationPolicies)
         .default("gentle" satisfies MigrationPolicy),
     )
     .option(
       "--ceiling <ms>",
-      "the longest pause that --policy finish may plan with, 10 to 60000 (300 when left out)",
-      wholeNumber(10, 60_000),
+      `the longest pause that --policy finish may plan with, ${least} to ${most} (${defaultCeilingMs} when left out)`,
+      wholeNumber(least, most),
     )
     .option(
       "--dry-run",
