@@ -74,17 +74,14 @@ function sentencesOf({ name, about }: MigrationClass, summary: ClassSummary): st
   const brownout = summary.brownoutVoid
     ? `brownout void: the control's own p5 is ${summary.controlP5?.toFixed(3) ?? "unknown"}`
     : `beats per 0.1 s, p5: ${ours.throughputP5?.toFixed(3)} moved, ${summary.controlP5?.toFixed(3)} left alone`;
+  const bound = ours.n === 0 ? "" : `; with 95 % confidence fewer than ${percent(ours.failureBound)} of ours fail`;
   const wrote = ours.writtenMiBps === undefined ? "" : `; wrote ${ours.writtenMiBps.toFixed(0)} MiB/s while moved`;
   const pauses = movers.flatMap((mover) => {
     const { moments } = summary.movers[mover];
     const told = moments.map(([what, at]) => `${at.toFixed(1)} ${what}`).join(", ");
     return moments.length === 0 ? [] : [`${name}: in the pause of ${mover}, ms after STOP: ${told}`];
   });
-  return [
-    ...pauses,
-    `${name} (${about}${wrote}): succeeded ${tried}; with 95 % confidence fewer than ${percent(ours.failureBound)} of ours fail`,
-    `${name}: ${brownout}`,
-  ];
+  return [...pauses, `${name} (${about}${wrote}): succeeded ${tried}${bound}`, `${name}: ${brownout}`];
 }
 
 const milliseconds = (summary: Summary | undefined): object | null =>
