@@ -24,3 +24,13 @@ it("names every case once", () => {
   const names = [...moveCases(points, 1), ...moveCases(points, 2)].map(moveName);
   expect(new Set(names).size).toBe(names.length);
 });
+
+it("goes through every state before it comes to one again, and every state meets every hurt", () => {
+  const states = moveStates(points).length;
+  const cases = moveCases(points, 1);
+  const laps = Array.from({ length: cases.length / states }, (_, lap) => cases.slice(lap * states, (lap + 1) * states));
+  for (const lap of laps) expect(new Set(lap.map(({ state }) => state)).size).toBe(states);
+  const hurts = laps[0]?.map(({ hurt }) => `${hurt.how}/${hurt.victim}`);
+  expect(new Set(hurts).size).toBe(Math.min(states, laps.length));
+  expect(new Set(cases.map(moveName)).size).toBe(18 * states);
+});

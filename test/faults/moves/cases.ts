@@ -79,13 +79,20 @@ export function moveStates(points: readonly CrashPoint[]): MoveState[] {
   ];
 }
 
-/** One round: everything that may be hurt, in every state. */
+/**
+ * One round: everything that may be hurt, in every state. Each lap goes through all states and takes the next hurt at the next state
+ * (a Latin square), so that a run that ends early has seen every state, and as many hurts as it had laps and states.
+ */
 export function moveCases(points: readonly CrashPoint[], round: number): MoveCase[] {
   const hurts: Hurt[] = [
     ...moveVictims.flatMap((victim) => (["kill", "freeze"] as const).map((how) => ({ how, victim }))),
     ...cables.map((victim) => ({ how: "cut", victim }) as const),
   ];
-  return moveStates(points).flatMap((state) => hurts.map((hurt) => ({ state, hurt, round })));
+  const ofStates = moveStates(points).map((state, at) => {
+    const first = at % hurts.length;
+    return [...hurts.slice(first), ...hurts.slice(0, first)].map((hurt) => ({ state, hurt, round }));
+  });
+  return hurts.flatMap((_, lap) => ofStates.flatMap((cases) => cases.slice(lap, lap + 1)));
 }
 
 /** How rows and `--only` name it. */
