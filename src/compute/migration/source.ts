@@ -25,31 +25,24 @@ import { unreachable } from "../../lib/errors.ts";
 import { isLibvirtError } from "../../libvirt/errors.ts";
 import type { DomainRef } from "../../libvirt/contract.ts";
 import type { Identity } from "../link/identity.ts";
-import { sleep } from "../../lib/retry.ts";
 import { migrationFile, storyFile } from "../paths.ts";
 import type { Worker } from "../vm/worker.ts";
-import { liftLimits } from "./brake.ts";
 import { PeerLink, type Peer } from "./dial.ts";
 import { sourceFacts } from "./facts.ts";
 import { letGo, lookEveryMs, Turns, type Half, type MigrationContext, type Rest } from "./half.ts";
 import { removeLeft, targetsOf } from "./local-disks.ts";
 import { lookAt, unseen, type Looked } from "./look.ts";
-import { feedOf, isKept, isReleased } from "./memory.ts";
+import { Leftover } from "./leftover.ts";
+import { isReleased } from "./memory.ts";
 import { keep } from "./records.ts";
 import { probeLink } from "./probe.ts";
-import { hushMs, nothing, SourceAttempt } from "./source-attempt.ts";
+import { RestOfMemory } from "./rest-of-memory.ts";
+import { hushMs, SourceAttempt } from "./source-attempt.ts";
 import { Story } from "./story.ts";
 
 /** The link is tried so long while the target gets ready. */
 const shortProbeMs = 200;
-/** Between joins, the last one for good. */
-const rejoinMs = [1_000, 2_000, 5_000, 10_000];
 const lookOftenMs = 500;
-const stalledMs = 5_000;
-/** A break that lasts so long is somebody's business. */
-const aloudMs = 60_000;
-const copyEndsMs = 5_000;
-const copyLooksMs = 50;
 /** The target decides within it, or is asked again. */
 const wordMs = 20_000;
 /** After as many silences without an answer it is not waited for where it need not be. */
@@ -66,23 +59,13 @@ export class SourceHalf implements Half {
   #record: SourceRecord | null;
   #ours = false;
   #attempt: SourceAttempt | null = null;
-  /** Joins that came to nothing, one after the other, and when the next one may be begun. */
-  #rejoins = 0;
-  #rejoinAt = 0;
+  readonly #rest: RestOfMemory;
+  readonly #leftover: Leftover;
   /** The addresses of a guest that runs there already lead there. */
   #leads = false;
-  /** Since when nothing of the rest comes over, and whether somebody was told. */
-  #broken: { readonly since: number; told: boolean } | null = null;
   #heard: Fate | null = null;
   /** Since when it has been asked for its word without an answer. */
   #unheardSince: number | null = null;
-  /** The copy that a former process began had not sent everything when this one found it. */
-  #kept = false;
-  /** libvirt has been told since the attempt's end that the guest stays. */
-  #righted = false;
-  /** Nothing slows the guest any more. */
-  #lifted = false;
-  #last: { readonly remainingBytes: number | null; readonly at: number } | null = null;
   readonly #story: Story;
   /** With so many notable lines it was told to VStation. */
   #toldNotable = 0;
@@ -94,6 +77,8 @@ export class SourceHalf implements Half {
     this.#named = named;
     this.#worker = m.fleet.migrating(wanted.instanceId, "source");
     this.#story = new Story(storyFile(m.context.paths, wanted.id), m.context.log);
+    this.#rest = new RestOfMemory(m.context, wanted, this.#story);
+    this.#leftover = new Leftover(m.context.libvirt);
     if (record?.stage === "left") this.#network.place(wanted.instanceId, this.#gone);
     this.#turns = new Turns(
       () => this.#turn(),
@@ -147,7 +132,7 @@ export class SourceHalf implements Half {
       this.#leads = true;
       this.#network.settle(this.#wanted.instanceId, this.#gone);
     }
-    const looked = await this.#look(() => wordOf({ fate, attempt, inVain, kept: this.#kept }));
+    const looked = await this.#look(() => wordOf({ fate, attempt, inVain, kept: this.#leftover.isKept }));
     const feed = await this.#feed(looked);
     const { step, say } = decideSource({
       wish: this.#named ? wish : "over",
@@ -156,7 +141,7 @@ export class SourceHalf implements Half {
       record: this.#record,
       attempt: this.#attempt?.state ?? null,
       inVain,
-      kept: this.#kept,
+      kept: this.#leftover.isKept,
       ours: this.#ours,
       guest: looked.guest,
       feed,
@@ -170,49 +155,7 @@ export class SourceHalf implements Half {
     // Nobody asks for it while the attempt decides, and a question to QEMU may fall into the pause.
     if (!mayFetch(this.#wanted.half.policy) || this.#record?.stage !== "copying" || isCopied)
       return { is: "none", remainingBytes: null };
-    const feed = await feedOf(this.#m.context.libvirt, looked);
-    this.#watchFeed(feed);
-    await this.#pauseStalled(feed, looked);
-    return feed;
-  }
-
-  /** A cable that was cut says nothing: what does not move, and whose other end is not heard, is taken for broken. */
-  async #pauseStalled({ is, remainingBytes }: Feed, { domain }: Looked): Promise<void> {
-    const now = performance.now();
-    const moves = this.#last?.remainingBytes !== remainingBytes;
-    if (is !== "flowing" || moves || this.#last === null) {
-      this.#last = { remainingBytes, at: now };
-      return;
-    }
-    if (this.#attempt?.state.is === "feeding" || now - this.#last.at < stalledMs || domain === null) return;
-    this.#last = null;
-    this.#m.context.log.warn(
-      { migration: this.#wanted.id },
-      "the rest of a guest's memory does not move: its way is given up",
-    );
-    await this.#m.context.libvirt.qmp(domain, "migrate-pause");
-  }
-
-  /** Tells of a break at once in the story, and aloud when it lasts. */
-  #watchFeed({ is }: Feed): void {
-    if (is === "flowing") {
-      this.#broken = null;
-      this.#rejoins = 0;
-    }
-    if (is !== "broken") return;
-    if (this.#broken === null) {
-      this.#story.step("broken");
-      void this.#story.write();
-    }
-    this.#broken ??= { since: performance.now(), told: false };
-    const { since, told } = this.#broken;
-    if (told || performance.now() - since < aloudMs) return;
-    this.#broken.told = true;
-    const about = { migration: this.#wanted.id, instance: this.#wanted.instanceId };
-    this.#m.context.log.error(
-      about,
-      "a guest runs at the target without all of its memory, and the two hosts do not reach each other",
-    );
+    return await this.#rest.look(looked, this.#attempt?.state.is === "feeding");
   }
 
   #say(state: SourceState): void {
@@ -231,18 +174,24 @@ export class SourceHalf implements Half {
     if (this.#attempt?.state.is === "running") return unseen;
     try {
       const looked = await lookAt(libvirt, this.#wanted.instanceId);
-      await this.#liftForgotten(looked);
-      const undecided = this.#record?.stage === "copying" && !(this.#ours && this.#attempt === null);
-      // By post-copy the target is asked before everything is sent.
-      const isOrphan = undecided && this.#attempt === null && !mayFetch(this.#wanted.half.policy);
-      if (isOrphan) this.#kept ||= await isKept(libvirt, looked);
-      if (!undecided || word() !== "dropped" || this.#righted || looked.domain === null) return looked;
-      await this.#putRight(looked.domain);
-      return await lookAt(libvirt, this.#wanted.instanceId);
+      return (await this.#undoCopy(looked, word)) ? await lookAt(libvirt, this.#wanted.instanceId) : looked;
     } catch (error) {
       log.warn({ err: error, migration: this.#wanted.id }, "libvirt did not say how a guest that moves is");
       return unseen;
     }
+  }
+
+  /** Of a copy that nobody leads any more. True: the guest may not be any more as it was seen. */
+  async #undoCopy(looked: Looked, word: () => Fate | null): Promise<boolean> {
+    const attempt = this.#attempt?.state ?? null;
+    if (this.#record?.stage !== "copying" || (this.#ours && attempt === null)) return false;
+    // A program that died, or a copy that ended in its pause, may have left the guest slowed; no word is waited for to undo that.
+    if (!this.#ours || attempt?.is === "failed") await this.#leftover.lift(looked);
+    // By post-copy the target is asked before everything is sent.
+    if (attempt === null && !mayFetch(this.#wanted.half.policy)) await this.#leftover.seeWhetherKept(looked);
+    if (word() !== "dropped" || this.#leftover.isRighted || looked.domain === null) return false;
+    await this.#leftover.putRight(looked.domain);
+    return true;
   }
 
   async #do(step: SourceStep, { domain }: Looked): Promise<Rest> {
@@ -252,8 +201,7 @@ export class SourceHalf implements Half {
       case "wait":
         return this.#attempt?.state.is === "running" ? "wait" : { ms: lookEveryMs };
       case "rejoin":
-        if (performance.now() < this.#rejoinAt || domain === null) return { ms: lookOftenMs };
-        this.#rejoinAt = performance.now() + (rejoinMs[Math.min(this.#rejoins++, rejoinMs.length - 1)] ?? 0);
+        if (domain === null || !this.#rest.mayRejoin()) return { ms: lookOftenMs };
         await this.#rejoin(domain);
         return { ms: lookOftenMs };
       case "record":
@@ -271,7 +219,7 @@ export class SourceHalf implements Half {
         return this.#heard === "fetching" ? { ms: lookEveryMs } : "now";
       case "resume":
         if (domain !== null) {
-          await this.#putRight(domain);
+          await this.#leftover.putRight(domain);
           if ((await lookAt(context.libvirt, instanceId)).guest === "paused") {
             await context.libvirt.domainResume(domain);
           }
@@ -335,7 +283,6 @@ export class SourceHalf implements Half {
     const { policy, ceilingMs } = this.#wanted.half;
     const plan = { policy, ceilingMs, aimMs: Math.min(aimAfter(this.#m.pauses), ceilingMs) };
     this.#story.begin(plan);
-    this.#righted = false;
     this.#attempt = new SourceAttempt({
       libvirt: context.libvirt,
       migration: id,
@@ -413,41 +360,5 @@ export class SourceHalf implements Half {
       });
     }
     return await isReleased(libvirt, await lookAt(libvirt, instanceId));
-  }
-
-  /** Takes from libvirt what is left of the copy, which its own end may have left, and with it the pause that came of it. */
-  async #putRight(domain: DomainRef): Promise<void> {
-    const { libvirt } = this.#m.context;
-    try {
-      await libvirt.jobAbort(domain);
-      await this.#copyEnded(domain);
-    } catch (error) {
-      if (!isLibvirtError(error)) throw error;
-    }
-    const half = await libvirt.openMigration();
-    try {
-      await half.migrateConfirm(domain, new Uint8Array(0), true, nothing);
-    } finally {
-      half.close();
-    }
-    this.#righted = true;
-  }
-
-  /** What ended without it, a program that died or a copy in its pause, may have left the guest slowed; no word is waited for to undo that. */
-  async #liftForgotten({ guest, domain }: Looked): Promise<void> {
-    const mayBeSlowed = this.#record?.stage === "copying" && (!this.#ours || this.#attempt?.state.is === "failed");
-    if (!mayBeSlowed || this.#lifted || domain === null || !isUp(guest)) return;
-    await liftLimits(this.#m.context.libvirt, domain);
-    this.#lifted = true;
-  }
-
-  /** libvirt still works on a copy that was begun by this program's predecessor, for a moment after it was told to end it. */
-  async #copyEnded(domain: DomainRef): Promise<void> {
-    const until = performance.now() + copyEndsMs;
-    while (performance.now() < until) {
-      const { type } = await this.#m.context.libvirt.jobStats(domain);
-      if (type !== "bounded" && type !== "unbounded") return;
-      await sleep(copyLooksMs);
-    }
   }
 }

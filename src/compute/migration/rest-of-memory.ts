@@ -1,0 +1,98 @@
+/**
+ * The memory that a guest which went over by post-copy still lacks at the target, as its source sees it: whether it flows, and what to do where it does
+ * not. A way that stands still is given up here, and QEMU then calls it broken; to join the two anew is the half's step.
+ */
+import { performance } from "node:perf_hooks";
+import type { WantedMigration } from "../../api/agent.ts";
+import type { Feed } from "../../core/migration/source.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Hypervisor } from "../hypervisor.ts";
+import type { Looked } from "./look.ts";
+import { feedOf } from "./memory.ts";
+import type { Story } from "./story.ts";
+
+/** Between joins, the last one for good. */
+const rejoinMs = [1_000, 2_000, 5_000, 10_000];
+const stalledMs = 5_000;
+/** A break that lasts so long is somebody's business. */
+const aloudMs = 60_000;
+
+interface Surroundings {
+  readonly libvirt: Pick<Hypervisor, "qmp">;
+  readonly log: Pick<Log, "warn" | "error">;
+}
+
+type Moved = Pick<WantedMigration, "id" | "instanceId">;
+type Told = Pick<Story, "step" | "write">;
+
+export class RestOfMemory {
+  readonly #context: Surroundings;
+  readonly #migration: Moved;
+  readonly #story: Told;
+  /** Joins that came to nothing, one after the other, and when the next one may be begun. */
+  #rejoins = 0;
+  #rejoinAt = 0;
+  /** Since when nothing comes over, and whether somebody was told. */
+  #broken: { readonly since: number; told: boolean } | null = null;
+  #last: { readonly remainingBytes: number | null; readonly at: number } | null = null;
+
+  constructor(context: Surroundings, migration: Moved, story: Told) {
+    this.#context = context;
+    this.#migration = migration;
+    this.#story = story;
+  }
+
+  /** `isHeard`: the target's Compute is there, and so is its host. */
+  async look(looked: Looked, isHeard: boolean): Promise<Feed> {
+    const feed = await feedOf(this.#context.libvirt, looked);
+    this.#tell(feed);
+    await this.#giveUpStalled(feed, looked, isHeard);
+    return feed;
+  }
+
+  /** Asked before each join: one that came to nothing makes the next one wait longer. */
+  mayRejoin(): boolean {
+    if (performance.now() < this.#rejoinAt) return false;
+    this.#rejoinAt = performance.now() + (rejoinMs[Math.min(this.#rejoins++, rejoinMs.length - 1)] ?? 0);
+    return true;
+  }
+
+  /** A cable that was cut says nothing: what does not move, and whose other end is not heard, is taken for broken. */
+  async #giveUpStalled({ is, remainingBytes }: Feed, { domain }: Looked, isHeard: boolean): Promise<void> {
+    const now = performance.now();
+    const moves = this.#last?.remainingBytes !== remainingBytes;
+    if (is !== "flowing" || moves || this.#last === null) {
+      this.#last = { remainingBytes, at: now };
+      return;
+    }
+    if (isHeard || now - this.#last.at < stalledMs || domain === null) return;
+    this.#last = null;
+    this.#context.log.warn(
+      { migration: this.#migration.id },
+      "the rest of a guest's memory does not move: its way is given up",
+    );
+    await this.#context.libvirt.qmp(domain, "migrate-pause");
+  }
+
+  /** Of a break at once in the story, and aloud when it lasts. */
+  #tell({ is }: Feed): void {
+    if (is === "flowing") {
+      this.#broken = null;
+      this.#rejoins = 0;
+    }
+    if (is !== "broken") return;
+    if (this.#broken === null) {
+      this.#story.step("broken");
+      void this.#story.write();
+    }
+    this.#broken ??= { since: performance.now(), told: false };
+    const { since, told } = this.#broken;
+    if (told || performance.now() - since < aloudMs) return;
+    this.#broken.told = true;
+    const about = { migration: this.#migration.id, instance: this.#migration.instanceId };
+    this.#context.log.error(
+      about,
+      "a guest runs at the target without all of its memory, and the two hosts do not reach each other",
+    );
+  }
+}
