@@ -5,6 +5,7 @@
  */
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { defaultCeilingMs } from "../../src/core/migration/policy.ts";
+import { sleep } from "../../src/lib/retry.ts";
 import { until } from "../until.ts";
 import type { GuestShell } from "./support/guest-shell.ts";
 import { MainThread } from "./support/main-thread.ts";
@@ -116,6 +117,25 @@ test("a way between the two that is cut meanwhile, twice, only takes longer", as
   expect(end).toEqual({ as: "SUCCEEDED" });
 });
 
+/** What the source's QEMU has still to send; what is in the cable's and the two systems' buffers is not in it. */
+function toSend({ host }: Place): number {
+  const told = host.sh(`virsh qemu-monitor-command ${guest.wanted.id} '{"execute":"query-migrate"}'`);
+  return Number(/"remaining":(\d+)/.exec(told)?.[1]);
+}
+
+test("a way that is cut with the last of it only takes longer, and the source's QEMU lets nothing run again", async () => {
+  const { end } = await moved(async (move, from, to) => {
+    await until("QEMU to have sent the last of it", () => toSend(from) === 0, patience);
+    from.host.sh(`ip route add blackhole ${to.host.address}`);
+    // Longer than the two Computes wait for each other, and a way that stands still is left.
+    await sleep(15_000);
+    expect(from.host.sh(`virsh domstate ${guest.wanted.id}`).trim()).toBe("paused");
+    expect(move.end).toBeNull();
+    from.host.sh(`ip route del blackhole ${to.host.address}`);
+  });
+  expect(end).toEqual({ as: "SUCCEEDED" });
+});
+
 test("the way is mended also while QEMU's main thread at the target waits for memory that is missing", async () => {
   const { end } = await moved(async (move, from, to) => {
     from.host.sh(`ip route add blackhole ${to.host.address}`);
@@ -163,4 +183,25 @@ test.each(points)("the Computes die at %s and %s: the guest goes on in one place
   await (atSource === null ? goDyingThere() : dyingAt(from, atSource, goDyingThere));
   await expectWhole();
   expect(guest.at).toSatisfy((at) => at === from || at === to);
+});
+
+// The last one: what did not arrive is lost, and the guest with it.
+test("a guest that QEMU lets go on at the source after the switch is ended there at once", async () => {
+  const { move, from, to, shaped } = await halved();
+  try {
+    bed.slowly("16mbit");
+    await until("QEMU to have sent the last of it", () => toSend(from) === 0, patience);
+    from.host.sh(`ip route add blackhole ${to.host.address}`);
+    // To QEMU it is as when TCP gives the way up.
+    from.host.sh(`virsh qemu-monitor-command ${guest.wanted.id} '{"execute":"migrate-pause"}'`);
+    const state = (): string => from.host.sh(`virsh domstate ${guest.wanted.id} 2>&1 || true`).trim();
+    await until("it to be ended", () => !["paused", "running"].includes(state()), 10_000);
+    from.host.sh(`ip route del blackhole ${to.host.address}`);
+    bed.slowly("400mbit");
+    await move.untilOver();
+  } finally {
+    shaped.end();
+  }
+  expect(move.end).toEqual({ as: "SUCCEEDED" });
+  await bed.expectNotAt(from, guest);
 });

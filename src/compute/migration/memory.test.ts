@@ -19,21 +19,21 @@ const statuses = [
   ["active", "copying"],
   ["postcopy-active", "flowing"],
   ["postcopy-paused", "broken"],
-  ["postcopy-recover-setup", "flowing"],
-  ["postcopy-recover", "flowing"],
+  ["postcopy-recover-setup", "joining"],
+  ["postcopy-recover", "joining"],
   ["completed", "sent"],
   ["failed", "over"],
-  ["colo", "sent"],
+  ["colo", "not known"],
   ["pre-switchover", "copying"],
-  ["device", "sent"],
-  ["wait-unplug", "sent"],
+  ["device", "not known"],
+  ["wait-unplug", "not known"],
 ] as const;
 
 test.each(statuses)("a source that says %s is %s", async (status, is) => {
   const libvirt = says(status);
   expect(await isKept(libvirt, at("running"))).toBe(is === "copying" || is === "over");
   expect(await isReleased(libvirt, at("running"))).toBe(is === "over");
-  const feed = is === "flowing" || is === "broken" ? is : "none";
+  const feed = is === "flowing" || is === "broken" || is === "joining" ? is : "none";
   expect((await feedOf(libvirt, at("paused"))).is).toBe(feed);
 });
 

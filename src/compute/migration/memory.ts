@@ -21,12 +21,8 @@ const pausedMs = 3_000;
 const seesEveryMs = 200;
 /** libvirt's own, for memory of guests that come. */
 export const portsForMemory = { first: 49_152, count: 64 };
-const inPostcopy: ReadonlySet<unknown> = new Set([
-  "postcopy-active",
-  "postcopy-paused",
-  "postcopy-recover-setup",
-  "postcopy-recover",
-]);
+const joining: ReadonlySet<unknown> = new Set(["postcopy-recover-setup", "postcopy-recover"]);
+const inPostcopy: ReadonlySet<unknown> = new Set(["postcopy-active", "postcopy-paused", ...joining]);
 
 const noFeed: Feed = { is: "none", remainingBytes: null };
 const unknownFeed: Feed = { is: "unknown", remainingBytes: null };
@@ -38,7 +34,8 @@ export async function feedOf(libvirt: Libvirt, { domain, guest }: Looked): Promi
   if (told === null) return unknownFeed;
   const remainingBytes = told.remaining;
   if (told.status === "postcopy-paused") return { is: "broken", remainingBytes };
-  if (inPostcopy.has(told.status)) return { is: "flowing", remainingBytes };
+  if (joining.has(told.status)) return { is: "joining", remainingBytes };
+  if (told.status === "postcopy-active") return { is: "flowing", remainingBytes };
   return noFeed;
 }
 

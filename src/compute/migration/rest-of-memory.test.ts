@@ -13,19 +13,22 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
+const mib = 2 ** 20;
+
 /** A source whose QEMU says `status` with so much left, at a time that the test sets. */
 function source() {
-  const qemu = { status: "postcopy-active", remaining: 100 };
+  const qemu = { status: "postcopy-active", remaining: 1_000 * mib, refuses: false };
   const done: string[] = [];
   const qmp = (_: DomainRef, command: string): Promise<unknown> => {
     if (command !== "query-migrate") done.push(command);
+    if (command === "migrate-pause" && qemu.refuses) return Promise.reject(new Error("it is none yet"));
     return Promise.resolve({ status: qemu.status, ram: { remaining: qemu.remaining } });
   };
   const told = {
     step: (name: string) => void done.push(`story: ${name}`),
     write: () => Promise.resolve(),
   };
-  const log = { warn: () => {}, error: () => void done.push("aloud") };
+  const log = { debug: () => {}, warn: () => {}, error: () => void done.push("aloud") };
   let now = 0;
   vi.spyOn(performance, "now").mockImplementation(() => now);
   const rest = new RestOfMemory({ libvirt: { qmp }, log }, ids, told);
@@ -40,7 +43,7 @@ test("a way on which nothing moves for five seconds is given up, once", async ()
   const { qemu, done, look } = source();
   expect(await look(0)).toBe("flowing");
   await look(4_000);
-  qemu.remaining = 90;
+  qemu.remaining = 900 * mib;
   await look(6_000);
   await look(10_900);
   expect(done).toEqual([]);
@@ -48,6 +51,16 @@ test("a way on which nothing moves for five seconds is given up, once", async ()
   expect(done).toEqual(["migrate-pause"]);
   await look(11_100);
   expect(done).toEqual(["migrate-pause"]);
+});
+
+test("one on which the last of it does not move is left to TCP: QEMU would let the guest go on here", async () => {
+  const { qemu, done, look } = source();
+  for (const remaining of [0, 15 * mib]) {
+    Object.assign(qemu, { remaining });
+    await look(0);
+    await look(60_000);
+  }
+  expect(done).toEqual([]);
 });
 
 test("it is not given up while the target is heard", async () => {
@@ -74,7 +87,7 @@ test("a break is in the story once, and is somebody's business after a minute, o
 });
 
 test("a join that came to nothing makes the next one wait longer, until something flows", async () => {
-  const { rest, look, pass } = source();
+  const { qemu, rest, look, pass } = source();
   const waits: number[] = [];
   for (let joins = 0; joins < 6; joins++) {
     let waited = 0;
@@ -86,8 +99,26 @@ test("a join that came to nothing makes the next one wait longer, until somethin
   }
   expect(waits).toEqual([0, 1_000, 2_000, 5_000, 10_000, 10_000]);
   pass(10_000);
+  qemu.status = "postcopy-recover-setup";
+  await look(90_000);
+  expect(rest.mayRejoin()).toBe(true);
+  pass(9_900);
+  expect(rest.mayRejoin()).toBe(false);
+  qemu.status = "postcopy-active";
+  pass(100);
   await look(100_000);
   expect(rest.mayRejoin()).toBe(true);
   pass(1_000);
   expect(rest.mayRejoin()).toBe(true);
+});
+
+test("a join that is tried for long is given up where QEMU lets it be, and does not hide how long it has been broken", async () => {
+  const { qemu, done, look } = source();
+  qemu.status = "postcopy-paused";
+  for (const at of [0, 9_900]) await look(at);
+  Object.assign(qemu, { status: "postcopy-recover-setup", refuses: true });
+  for (const at of [10_000, 15_000, 59_000]) expect(await look(at)).toBe("joining");
+  expect(done).toEqual(["story: broken", "migrate-pause"]);
+  await look(61_000);
+  expect(done).toEqual(["story: broken", "migrate-pause", "aloud"]);
 });

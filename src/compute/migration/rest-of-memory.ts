@@ -1,6 +1,7 @@
 /**
  * The memory that a guest which went over by post-copy still lacks at the target, as its source sees it: whether it flows, and what to do where it does
- * not. A way that stands still is given up here, and QEMU then calls it broken; to join the two anew is the half's step.
+ * not. A way that stands still is given up here, and QEMU then calls it broken; to join the two anew is the half's step. Not with the last of the memory:
+ * a way that ends then is none that QEMU would mend (core/migration/source.ts, `isStale`), and what TCP sends again is all that can come.
  */
 import { performance } from "node:perf_hooks";
 import type { WantedMigration } from "../../api/agent.ts";
@@ -14,12 +15,14 @@ import type { Story } from "./story.ts";
 /** Between joins, the last one for good. */
 const rejoinMs = [1_000, 2_000, 5_000, 10_000];
 const stalledMs = 5_000;
+/** More than QEMU sends in `firstLimitMs`, which it takes for the last of the memory, over any link. */
+const lastBytes = 16 * 2 ** 20;
 /** A break that lasts so long is somebody's business. */
 const aloudMs = 60_000;
 
 interface Surroundings {
   readonly libvirt: Pick<Hypervisor, "qmp">;
-  readonly log: Pick<Log, "warn" | "error">;
+  readonly log: Pick<Log, "debug" | "warn" | "error">;
 }
 
 type Moved = Pick<WantedMigration, "id" | "instanceId">;
@@ -34,7 +37,7 @@ export class RestOfMemory {
   #rejoinAt = 0;
   /** Since when nothing comes over, and whether somebody was told. */
   #broken: { readonly since: number; told: boolean } | null = null;
-  #last: { readonly remainingBytes: number | null; readonly at: number } | null = null;
+  #last: { readonly remainingBytes: number | null; readonly at: number; toldOfEnd?: true } | null = null;
 
   constructor(context: Surroundings, migration: Moved, story: Told) {
     this.#context = context;
@@ -61,17 +64,31 @@ export class RestOfMemory {
   async #giveUpStalled({ is, remainingBytes }: Feed, { domain }: Looked, isHeard: boolean): Promise<void> {
     const now = performance.now();
     const moves = this.#last?.remainingBytes !== remainingBytes;
-    if (is !== "flowing" || moves || this.#last === null) {
+    if ((is !== "flowing" && is !== "joining") || moves || this.#last === null) {
       this.#last = { remainingBytes, at: now };
       return;
     }
     if (isHeard || now - this.#last.at < stalledMs || domain === null) return;
+    const { libvirt, log } = this.#context;
+    const about = { migration: this.#migration.id, remainingBytes };
+    if (is === "flowing" && (remainingBytes === null || remainingBytes < lastBytes)) {
+      if (this.#last.toldOfEnd) return;
+      this.#last.toldOfEnd = true;
+      log.warn(
+        about,
+        "the last of a guest's memory does not arrive; it does as soon as the two hosts reach each other",
+      );
+      return;
+    }
     this.#last = null;
-    this.#context.log.warn(
-      { migration: this.#migration.id },
-      "the rest of a guest's memory does not move: its way is given up",
-    );
-    await this.#context.libvirt.qmp(domain, "migrate-pause");
+    log.warn(about, "the rest of a guest's memory does not move: its way is given up");
+    try {
+      await libvirt.qmp(domain, "migrate-pause");
+    } catch (error) {
+      // One that is being dialled ends by itself, and is none to QEMU before.
+      if (is !== "joining") throw error;
+      log.debug({ err: error, ...about }, "a way that is being tried was not given up");
+    }
   }
 
   /** Of a break at once in the story, and aloud when it lasts. */
@@ -80,7 +97,7 @@ export class RestOfMemory {
       this.#broken = null;
       this.#rejoins = 0;
     }
-    if (is !== "broken") return;
+    if (is !== "broken" && (is !== "joining" || this.#broken === null)) return;
     if (this.#broken === null) {
       this.#story.step("broken");
       void this.#story.write();

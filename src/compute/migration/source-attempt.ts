@@ -115,6 +115,8 @@ export class SourceAttempt {
   #pausedAt: number | null = null;
   /** The target may let the guest run without another word from here. */
   #committing = false;
+  /** QEMU has gone over to post-copy. */
+  #switched = false;
 
   constructor(options: SourceAttemptOptions) {
     this.#options = options;
@@ -151,9 +153,10 @@ export class SourceAttempt {
       if (event.domain.uuid === domain?.uuid) stoppedMicros = event.atMicros;
     });
     const events = libvirt.onLifecycle((event) => {
-      if (event.domain.uuid !== domain?.uuid || event.change !== "suspended" || event.detail !== "migrated") return;
+      if (event.domain.uuid !== domain?.uuid || event.change !== "suspended") return;
+      if (event.detail === "postcopy" || event.detail === "postcopy-failed") this.#switched = true;
       // libvirt tells of it once more by post-copy.
-      if (this.#pausedAt !== null) return;
+      if (event.detail !== "migrated" || this.#pausedAt !== null) return;
       const heardAt = performance.now();
       const lateMs = stoppedMicros === null ? 0 : Math.max(0, Date.now() - stoppedMicros / 1_000);
       this.#pausedAt = heardAt - lateMs;
@@ -170,7 +173,8 @@ export class SourceAttempt {
     } catch (error) {
       log.warn({ chain: formatError(error), migration, performed }, "a migration failed at its source");
       if (!performed && domain !== null) await this.#undo(domain);
-      this.#state = { is: "failed", asked: performed || this.#committing, ...this.#why(error) };
+      const asked = performed || this.#committing;
+      this.#state = { is: "failed", asked, switched: this.#switched, ...this.#why(error) };
     } finally {
       this.abandon();
       void events.close();

@@ -144,6 +144,7 @@ export class SourceHalf implements Half {
       kept: this.#leftover.isKept,
       ours: this.#ours,
       guest: looked.guest,
+      postcopy: mayFetch(half.policy),
       feed,
     });
     this.#say(say);
@@ -186,12 +187,22 @@ export class SourceHalf implements Half {
     const attempt = this.#attempt?.state ?? null;
     if (this.#record?.stage !== "copying" || (this.#ours && attempt === null)) return false;
     // A program that died, or a copy that ended in its pause, may have left the guest slowed; no word is waited for to undo that.
-    if (!this.#ours || attempt?.is === "failed") await this.#leftover.lift(looked);
+    if (!this.#ours || attempt?.is === "failed") await this.#lift(looked);
     // By post-copy the target is asked before everything is sent.
     if (attempt === null && !mayFetch(this.#wanted.half.policy)) await this.#leftover.seeWhetherKept(looked);
     if (word() !== "dropped" || this.#leftover.isRighted || looked.domain === null) return false;
     await this.#leftover.putRight(looked.domain);
     return true;
+  }
+
+  /** What it does not lift now it lifts at the next look; where the guest is is known all the same. */
+  async #lift(looked: Looked): Promise<void> {
+    try {
+      await this.#leftover.lift(looked);
+    } catch (error) {
+      const about = { err: error, migration: this.#wanted.id };
+      this.#m.context.log.warn(about, "a guest that was slowed for its copy could not be let go");
+    }
   }
 
   async #do(step: SourceStep, { domain }: Looked): Promise<Rest> {

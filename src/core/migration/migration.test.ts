@@ -73,6 +73,23 @@ describe("a migration", () => {
     expect(world.whole).toBe(postcopy);
   });
 
+  it.each(["feed breaks at its end", "feed breaks before its end"])(
+    "ends what QEMU lets go on at the source, whoever dies then (%s)",
+    (breaks) => {
+      for (const dies of ["target says", "source dies", "target dies"]) {
+        const world = new World(10_000, true);
+        while (world.copy !== "fed" || world.target.guest !== "running") for (const action of calm) act(world, action);
+        act(world, breaks);
+        expect(world.source.guest).toBe("running");
+        act(world, dies);
+        for (let round = 0; round < 40; round++) for (const action of calm) act(world, action);
+        expect(world.vstation).toMatchObject({ moved: true, over: true });
+        expect(world.source).toMatchObject({ guest: "off", forgotten: true });
+        expect(world.target.guest).toBe(breaks === "feed breaks at its end" ? "running" : "off");
+      }
+    },
+  );
+
   it("ends with the guest, in no place twice, where the target's host is lost after the switch and before the guest ran", () => {
     const feed: Feed = { is: "broken", remainingBytes: 1 };
     const facts = {
@@ -84,6 +101,7 @@ describe("a migration", () => {
       inVain: true,
       kept: false,
       ours: false,
+      postcopy: true,
     } as const;
     expect(decideSource({ ...facts, guest: "paused", feed }).step).toEqual({ do: "destroy" });
     expect(decideSource({ ...facts, guest: "paused", feed: { ...feed, is: "unknown" } }).step).toEqual({ do: "wait" });
@@ -97,9 +115,14 @@ describe("a migration", () => {
       ...({ wish: "go", port: 1, fate: null, record: { stage: "copying" }, ours: true, guest: "running" } as const),
       feed: { is: "none", remainingBytes: null },
       kept: false,
+      postcopy: false,
     } as const;
     const decide = (asked: boolean, inVain: boolean) =>
-      decideSource({ ...facts, inVain, attempt: { is: "failed", reason: "link_lost", message: "gone", asked } }).step;
+      decideSource({
+        ...facts,
+        inVain,
+        attempt: { is: "failed", reason: "link_lost", message: "gone", asked, switched: false },
+      }).step;
     expect(decide(false, true)).toMatchObject({ do: "record", record: { stage: "stayed", reason: "link_lost" } });
     for (const [asked, inVain] of [
       [true, true],
@@ -113,6 +136,7 @@ describe("a migration", () => {
     const facts = {
       ...({ wish: "go", port: 1, fate: null, record: { stage: "copying" }, attempt: null, ours: false } as const),
       feed: { is: "none", remainingBytes: null },
+      postcopy: false,
     } as const;
     const decide = (guest: Whereabouts, inVain: boolean, kept: boolean) =>
       decideSource({ ...facts, guest, inVain, kept }).step;
@@ -135,9 +159,10 @@ describe("a migration", () => {
   it("leaves a guest that its storage failed to who waits for that", () => {
     const facts = {
       ...({ wish: "go", port: 1, fate: "dropped", record: { stage: "copying" }, ours: true, guest: "held" } as const),
-      attempt: { is: "failed", reason: "copy_failed", message: "no room", asked: false },
+      attempt: { is: "failed", reason: "copy_failed", message: "no room", asked: false, switched: false },
       inVain: false,
       kept: false,
+      postcopy: true,
     } as const;
     const decide = (is: Feed["is"]) => decideSource({ ...facts, feed: { is, remainingBytes: null } }).step;
     expect(decide("none")).toEqual({

@@ -12,6 +12,7 @@ const lost: SourceSituation = {
     kept: false,
     ours: false,
     guest: "off",
+    postcopy: false,
   },
   feed: { is: "none", remainingBytes: null },
 };
@@ -24,4 +25,20 @@ test("a guest that runs where no record is is another's, and is left alone", () 
   for (const guest of ["running", "paused", "unknown"] as const) {
     expect(decideSource({ ...lost, guest }).step).toEqual({ do: "wait" });
   }
+});
+
+test("a guest that goes on here although it runs there is ended, as soon as it is known to run there", () => {
+  const copying: SourceSituation = { ...lost, port: 1, fate: null, record: { stage: "copying" }, postcopy: true };
+  const failed = { is: "failed", reason: "link_lost", message: "gone", asked: true } as const;
+  for (const guest of ["running", "held"] as const) {
+    const decide = (more: Partial<SourceSituation>) => decideSource({ ...copying, guest, ...more }).step.do;
+    expect(decide({ fate: "fetching" })).toBe("destroy");
+    expect(decide({ attempt: { is: "feeding" } })).toBe("destroy");
+    expect(decide({ attempt: { ...failed, switched: true } })).toBe("destroy");
+    expect(decide({ attempt: { ...failed, switched: false } })).toBe("ask");
+    expect(decide({})).toBe("ask");
+    expect(decide({ record: { stage: "left", pauseMs: null } })).toBe("destroy");
+  }
+  const left: SourceSituation = { ...lost, record: { stage: "left", pauseMs: null }, guest: "running" };
+  expect(decideSource(left).step).toEqual({ do: "wait" });
 });

@@ -10,8 +10,8 @@
  * copy is begun until the target has said its word, a guest that is paused here may be running there: it is resumed only on
  * `dropped`, which the target says when it can never run it any more, and it is ended only on `arrived`. Without that word there is
  * only waiting, and asking again, unless it can be no other ({@link wordOf}). On `fetching` the guest here is
- * part of the guest there: nothing ends it, and where its memory does not flow any more it is made to flow again, as often as it takes. Should it be `dropped` after the switch all the same (the target's
- * host was lost before it ran there), no QEMU has a whole guest any more: it has ended here.
+ * part of the guest there: nothing ends it while it is paused, and where its memory does not flow any more it is made to flow again, as often as it takes. Should it be `dropped` after the switch all the same (the target's
+ * host was lost before it ran there), no QEMU has a whole guest any more: it has ended here. So it has where it runs after the switch ({@link isStale}).
  *
  * What can race: the attempt with a cancel (libvirt decides which was first, and the target's word counts); this host's worker of the
  * instance, which keeps its hands off until the migration is over here.
@@ -32,8 +32,17 @@ export type SourceAttempt =
   | { readonly is: "feeding" }
   /** libvirt has said so at both ends. */
   | { readonly is: "moved"; readonly pauseMs: number | null }
-  /** It came to nothing, or nobody knows: the target's word decides. `asked`: the target may have been asked to let the guest run. */
-  | { readonly is: "failed"; readonly reason: MigrationReason; readonly message: string; readonly asked: boolean };
+  /**
+   * It came to nothing, or nobody knows: the target's word decides. `asked`: the target may have been asked to let the guest run.
+   * `switched`: QEMU has gone over to post-copy.
+   */
+  | {
+      readonly is: "failed";
+      readonly reason: MigrationReason;
+      readonly message: string;
+      readonly asked: boolean;
+      readonly switched: boolean;
+    };
 
 /**
  * The guest at this host, as far as this needs it. `held`: it ran here until its storage failed it, or had no room, and goes on by its worker's hand;
@@ -46,9 +55,12 @@ export function isUp(guest: Whereabouts): boolean {
   return guest === "running" || guest === "held";
 }
 
-/** What QEMU here says of post-copy: `none` before the switch, and then whether the rest of the memory goes over. From that switch on it lets no guest run here. */
+/**
+ * What QEMU here says of post-copy: `none` before the switch and after its end, and between them whether the rest of the memory goes over; `joining`: another
+ * way for it is being tried.
+ */
 export interface Feed {
-  readonly is: "unknown" | "none" | "flowing" | "broken";
+  readonly is: "unknown" | "none" | "flowing" | "broken" | "joining";
   readonly remainingBytes: number | null;
 }
 
@@ -69,6 +81,8 @@ export interface SourceSituation {
   /** This process has written `record copying`: no other one can have begun the attempt. */
   readonly ours: boolean;
   readonly guest: Whereabouts;
+  /** By its policy the guest may run there before all of its memory is there. */
+  readonly postcopy: boolean;
   readonly feed: Feed;
 }
 
@@ -144,8 +158,19 @@ function notBegun(s: SourceSituation): SourceDecision {
   }
 }
 
+/**
+ * The guest goes on here although it was switched away from: QEMU 10.0 lets it when the way ends after the last page was sent and before the target has said
+ * that it is there (`migration_completion` ends in `failed`, and that in `vm_start`). It knows nothing of what was written there since, and would write
+ * that over.
+ */
+function isStale({ guest, fate, attempt }: SourceSituation): boolean {
+  if (!isUp(guest)) return false;
+  return fate === "fetching" || attempt?.is === "feeding" || (attempt?.is === "failed" && attempt.switched);
+}
+
 function begun(s: SourceSituation): SourceDecision {
   const { attempt } = s;
+  if (isStale(s)) return { step: { do: "destroy" }, say: feeding(s) };
   if (attempt === null && s.ours && s.fate === null) {
     const say: SourceState = { is: "copying", progress: null };
     return s.wish === "go"
@@ -167,7 +192,8 @@ const restarted = {
 } as const;
 
 function feeding({ feed }: SourceSituation): SourceState {
-  return { is: "feeding", remainingBytes: feed.remainingBytes, broken: feed.is === "broken" };
+  const broken = feed.is === "broken" || feed.is === "joining";
+  return { is: "feeding", remainingBytes: feed.remainingBytes, broken };
 }
 
 /**
@@ -220,8 +246,10 @@ function afterLeaving(s: SourceSituation): SourceStep {
       return { do: "destroy" };
     case "off":
       return s.wish === "over" ? { do: "clean" } : wait;
-    // A guest that runs in two places must not be; if ever it seems so, nothing here ends one of them unasked.
+    // Its owner runs there. By post-copy it may be this source's QEMU that let it go on; otherwise nothing does, and if ever it
+    // seems so, nothing here ends one of them unasked.
     case "running":
+      return s.postcopy ? { do: "destroy" } : wait;
     case "unknown":
       return wait;
     default:

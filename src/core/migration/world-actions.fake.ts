@@ -1,6 +1,7 @@
 /** What can happen in the world of a migration (world.fake.ts), by name: in good order, or not. */
 import { isUp } from "./source.ts";
 import type { TargetSituation } from "./target.ts";
+import { stepVstation, tellSource, tellTarget, tellVstation } from "./world-vstation.fake.ts";
 import type { World } from "./world.fake.ts";
 
 const actions: Record<string, (world: World) => unknown> = {
@@ -13,11 +14,11 @@ const actions: Record<string, (world: World) => unknown> = {
       ...{ looked: w.target.guest, lookedNeverRan: w.target.neverRan, memory: memoryThere(w), settled: !w.finishing },
     }),
   target: (w) => w.stepTarget(),
-  vstation: (w) => w.stepVstation(),
-  "source says": (w) => w.tellVstation("source"),
-  "target says": (w) => w.tellVstation("target"),
-  "tell source": (w) => w.tellSource(),
-  "tell target": (w) => w.tellTarget(),
+  vstation: stepVstation,
+  "source says": (w) => tellVstation(w, "source"),
+  "target says": (w) => tellVstation(w, "target"),
+  "tell source": tellSource,
+  "tell target": tellTarget,
   perform: (w) => w.postcopy || w.perform(),
   finish: (w) => w.finishInTime(),
   "ask to finish": (w) => w.askToFinish(),
@@ -39,6 +40,8 @@ export const trouble: Record<string, (world: World) => unknown> = {
   "finish fails unheard": (w) => w.finish(false, false, false),
   cancel: (w) => Object.assign(w.vstation, { wish: "cancel" }),
   "feed breaks": (w) => w.breakFeed(),
+  "feed breaks at its end": (w) => w.failAtTheEnd(true),
+  "feed breaks before its end": (w) => w.failAtTheEnd(false),
   "libvirt forgets": (w) => w.forgetEarly(),
   // Shortly before or after the lever was pulled.
   converges: (w) => w.perform(),
@@ -55,17 +58,18 @@ export function act(world: World, action: string): void {
 }
 
 function memoryThere({ copy, whole, broken, target }: World): TargetSituation["memory"] {
-  if (copy !== "fed" || whole) return isUp(target.guest) ? "whole" : "unknown";
+  if ((copy !== "fed" && !broken) || whole) return isUp(target.guest) ? "whole" : "unknown";
   return broken ? "missing" : "coming";
 }
 
 function check(world: World): void {
-  const twice = isUp(world.source.guest) && isUp(world.target.guest);
+  // What QEMU does by itself is seen a moment later.
+  const twice = !world.stale && isUp(world.source.guest) && isUp(world.target.guest);
   if (twice) throw new Error(`runs twice: ${world.history.join(" ")}`);
   const off = [world.source.guest, world.target.guest].includes("off");
   if (world.copy === "fed" && !world.whole && off) throw new Error(`half of it is lost: ${world.history.join(" ")}`);
   if (world.target.guest === "running") world.ranThere = true;
-  const oldMemory = world.ranThere && world.source.guest === "running";
+  const oldMemory = !world.stale && world.ranThere && world.source.guest === "running";
   if (oldMemory) throw new Error(`older memory over newer disks: ${world.history.join(" ")}`);
   if (world.ended) return;
   if (world.source.guest === "off" && world.target.guest === "off") throw new Error(`lost: ${world.history.join(" ")}`);

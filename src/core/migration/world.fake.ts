@@ -3,7 +3,7 @@
  * and QEMUs as far as these rules see them. One action after the other; whatever may never be is looked for after each.
  */
 import type { Fate, MigrationReason, SourceState, TargetState } from "./halves.ts";
-import { isOverFor, reconcileMigration, wishFor, type Migration } from "./migration.ts";
+import type { Migration } from "./migration.ts";
 import {
   decideSource,
   isUp,
@@ -17,10 +17,7 @@ import { decideTarget, type TargetAttempt, type TargetRecord, type TargetSituati
 
 type Wish = "go" | "cancel" | "over";
 
-/**
- * Where the copy is, inside libvirt and on the two programs' own connection. `fed`: the source has switched to post-copy, and nothing lets
- * its guest run again.
- */
+/** Where the copy is, inside libvirt and on the two programs' own connection. `fed`: the source has switched to post-copy. */
 type Copy = "none" | "copying" | "performed" | "fed";
 
 export class World {
@@ -32,8 +29,9 @@ export class World {
     attempt: null as SourceAttempt | null,
     ours: false,
     guest: "running" as Whereabouts,
-    /** What its program saw when it last looked. */
+    /** What its program saw when it last looked, and what it knew then: what it has learned since it has to look at anew. */
     looked: "running" as Whereabouts,
+    knew: "",
     told: { wish: "go" as Wish, port: null as number | null, fate: null as Fate | null },
     /** Heard on the direct connection. */
     heard: null as Fate | null,
@@ -87,6 +85,8 @@ export class World {
   broken = false;
   /** The target has all of the memory. */
   whole = false;
+  /** The way ended with the last of the memory: QEMU at the source lets go on what was switched away from, and what did not arrive is lost. */
+  stale = false;
   filled = 0;
   /** A finish that libvirt has got and not done yet, and for how long. */
   finishing = false;
@@ -106,6 +106,7 @@ export class World {
   lookAtSource(): void {
     const { source, copy } = this;
     source.looked = source.guest;
+    source.knew = this.#knownAtSource;
     if (source.record?.stage !== "copying" || (source.ours && source.attempt === null)) return;
     source.kept ||= source.attempt === null && !this.postcopy && source.guest !== "off" && !this.sent;
     if (wordOf({ ...source, fate: this.#fateAtSource }) !== "dropped" || copy === "none" || copy === "fed") return;
@@ -122,6 +123,10 @@ export class World {
     return heard === null || heard === "fetching" ? (told.fate ?? heard) : heard;
   }
 
+  get #knownAtSource(): string {
+    return `${this.#fateAtSource} ${this.source.attempt?.is}`;
+  }
+
   stepSource(): void {
     const { source } = this;
     if (source.forgotten) return;
@@ -133,7 +138,8 @@ export class World {
       inVain: source.inVain,
       kept: source.kept,
       ours: source.ours,
-      guest: source.looked,
+      guest: source.knew === this.#knownAtSource ? source.looked : "unknown",
+      postcopy: this.postcopy,
       feed: this.feed(),
     });
     source.said = say;
@@ -178,6 +184,7 @@ export class World {
         return;
       case "destroy":
         source.guest = "off";
+        this.stale = false;
         return;
       case "clean":
       case "forget":
@@ -226,6 +233,8 @@ export class World {
         this.#targetConnectionEnds();
         return;
       case "destroy":
+        // It is in no QEMU any more, and is started anew.
+        if (target.record?.stage === "fetching") this.ended = true;
         target.guest = "off";
         target.neverRan = true;
         this.#copyBreaks();
@@ -298,6 +307,17 @@ export class World {
     }
   }
 
+  failAtTheEnd(arrived: boolean): void {
+    const { source, target } = this;
+    if (this.copy !== "fed" || this.broken || this.whole || target.guest !== "running") return;
+    this.breakFeed();
+    this.copy = "none";
+    this.early = false;
+    this.whole = arrived;
+    this.stale = true;
+    source.guest = "running";
+  }
+
   breakFeed(): void {
     if (this.copy !== "fed") return;
     this.broken = true;
@@ -326,7 +346,7 @@ export class World {
   }
 
   #fails(reason: MigrationReason, message: string): void {
-    this.source.attempt = { is: "failed", reason, message, asked: this.asked };
+    this.source.attempt = { is: "failed", reason, message, asked: this.asked, switched: this.copy === "fed" };
   }
 
   #copyBreaks(): void {
@@ -461,35 +481,5 @@ export class World {
       this.#fails("link_lost", "no answer");
     }
     this.#targetConnectionEnds();
-  }
-
-  tellVstation(which: "source" | "target"): void {
-    if (which === "source" && !this.source.forgotten) Object.assign(this.vstation, { source: this.source.said });
-    if (which === "target" && !this.target.forgotten) Object.assign(this.vstation, { target: this.target.said });
-  }
-
-  stepVstation(): void {
-    const { vstation } = this;
-    if (vstation.over) return;
-    const { move, cancel, end, over } = reconcileMigration(vstation, this.now);
-    Object.assign(vstation, {
-      moved: vstation.moved || move,
-      wish: cancel ? "cancel" : vstation.wish,
-      ended: vstation.ended || end !== null,
-      over,
-    });
-    if (move && !this.ended && (!isUp(this.target.guest) || (this.copy === "fed" && !this.whole)))
-      throw new Error(`moved to where it does not run: ${this.history.join(" ")}`);
-  }
-
-  tellSource(): void {
-    const { wish, port, fate } = wishFor(this.vstation);
-    // The last port that was told is kept: the word can be had there for longer.
-    const known = port ?? this.source.told.port;
-    this.source.told = { wish: isOverFor(this.vstation).source ? "over" : wish, port: known, fate };
-  }
-
-  tellTarget(): void {
-    this.target.told = { wish: isOverFor(this.vstation).target ? "over" : this.vstation.wish };
   }
 }

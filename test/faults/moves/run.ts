@@ -123,9 +123,9 @@ class During {
       hurting.catch(() => undefined);
       const id = await (calledOff ? this.#calledOff() : this.#mover.send(this.#to));
       const over = await this.#mover.ended(id);
-      ended.abort();
+      // What is cleared up behind a move is so in its own time.
+      await until(`${point.program} passes ${point.name}`, crash.passed, patienceMs);
       await hurting;
-      crash.check();
       return over;
     } finally {
       ended.abort();
