@@ -99,6 +99,25 @@ test("its disks go with it there and back, as they are, and what it writes meanw
   }
 });
 
+test("a target's QEMU that stands still does not hold the copy for ever", async () => {
+  const guest = await boot({ restless: false });
+  const slow = bed.slowly("60mbit");
+  try {
+    const move = bed.move(guest, there());
+    const sent = (): number => (move.source?.is === "copying" ? (move.source.progress?.sentBytes ?? 0) : 0);
+    await move.until("memory to be sent", () => sent() > 10_000_000, patience);
+    const { host } = there();
+    host.sh(`kill -STOP ${host.qemuPid(guest.wanted.id)}`);
+    await move.untilOver();
+    expect(move.end).toMatchObject({ as: "FAILED", code: "MigrationLinkLost" });
+  } finally {
+    slow.end();
+  }
+  await bed.expectWhole(guest);
+  await expectKept(guest);
+  await expectDisks(guest);
+});
+
 test("a copy that is called off in the mirror leaves its disks where it is, and nothing at the target", async () => {
   const guest = await boot();
   const slow = bed.slowly("8mbit");

@@ -67,6 +67,8 @@ const stalledSilences = 2;
 /** Longer than the target waits for its libvirt. */
 const finishMs = 40_000;
 const performMs = 24 * 3_600_000;
+/** Longer than libvirt takes to end a copy, where no other host has a part in that. */
+const hangUpMs = 5_000;
 /** Longer than a pause should be: what a report of it sets going would take processor time in it, at both hosts. */
 export const hushMs = 250;
 
@@ -111,6 +113,8 @@ export class SourceAttempt {
   #sent: { readonly bytes: number; readonly at: number } | null = null;
   /** Runs while the guest is paused here and its copy is not whole. */
   #handOver: NodeJS.Timeout | undefined;
+  /** Runs while a copy that was to end has not ended. */
+  #hangUp: NodeJS.Timeout | undefined;
   /** When the guest was paused here, by this process's clock. */
   #pausedAt: number | null = null;
   /** The target may let the guest run without another word from here. */
@@ -176,6 +180,7 @@ export class SourceAttempt {
       const asked = performed || this.#committing;
       this.#state = { is: "failed", asked, switched: this.#switched, ...this.#why(error) };
     } finally {
+      clearTimeout(this.#hangUp);
       this.abandon();
       void events.close();
       void stops.close();
@@ -364,6 +369,8 @@ export class SourceAttempt {
     // It may run there in the next moment, and QEMU would let it run here, too.
     if (this.#committing && this.#pausedAt !== null) return;
     libvirt.jobAbort(domain).catch((error: unknown) => log.debug({ err: error, migration }, "no copy was aborted"));
+    // A mirror ends only with what it has sent to a QEMU that may stand still: that one is ended by its own Compute, when it is left.
+    this.#hangUp ??= setTimeout(() => this.#link?.close(), hangUpMs);
   }
 
   /** Of a copy that failed libvirt puts the guest right by itself; of one that was not begun it is told to forget. */
