@@ -100,6 +100,8 @@ async function choose(remembered: number | undefined, first: number, present: re
   );
 }
 
+const agesAfterS = 2;
+
 /** Level-triggered: brings whatever is there to what should be, so an interrupted start is simply run again. */
 async function configure(plan: Plan): Promise<void> {
   const { underlay, guests } = plan;
@@ -140,6 +142,9 @@ async function configure(plan: Plan): Promise<void> {
       "dev",
       underlay.bridge,
       "learning",
+      // A guest that has moved and says nothing is asked for again soon; nobody tells this end of the tunnel where it went.
+      "ageing",
+      String(agesAfterS),
     ]);
   }
   await run("ip", ["address", "replace", `${ip}/16`, "dev", device]);

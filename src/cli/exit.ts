@@ -73,11 +73,14 @@ const advice: Readonly<Record<string, string>> = {
   TokenInvalid: "credentials.json does not belong to this VStation; point --home at the right folder",
   WrongState: "`./vstation instance show ID` tells the present state",
   MustStop: "`--stop` stops it for that and starts it again",
-  OperationInProgress: "`./vstation operation list --open` shows it; wait for its end and try again",
+  OperationInProgress:
+    "`./vstation operation list --open` shows it; wait for its end and try again. A move is called off by `./vstation migration cancel INSTANCE`",
   MigrationSameHost: "leave --to out to get the host where it fits best",
   MigrationUnfinished: "`./vstation migration list --open` shows it",
   MigrationQueued: "`./vstation migration cancel INSTANCE` calls that one off",
-  MigrationTooLate: "to have it back, `./vstation instance migrate INSTANCE --to HOST`",
+  MigrationPolicyUnavailable: "another --policy: `./vstation instance migrate --help` says what each does",
+  MigrationTooLate:
+    "`./vstation migration show INSTANCE` tells where it goes on, once that is so it may be moved again",
   HostCordoned: "`./vstation host uncordon HOST`, or another --to",
   HostNotReady: "`./vstation host show HOST --check` looks anew",
   Protected: "`./vstation instance set ID --no-protect` takes the protection off",

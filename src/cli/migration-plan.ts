@@ -5,7 +5,7 @@ import type { Verdict } from "../core/migration/prediction.ts";
 import { unreachable } from "../lib/errors.ts";
 import { facts } from "./table.ts";
 
-/** `policy`: what the move would be asked for with; the plan itself is the same for all. */
+/** `policy`: what the plan was asked for with. */
 export function planText(plan: MigrationPlanWire, policy: MigrationPolicy): string {
   const { chosen, refusals, memoryBytes, imageHere, postcopy, link, samples, prediction } = plan;
   const why = chosen === "asked" ? "asked for" : "of the hosts that can take it, the one left with the least room";

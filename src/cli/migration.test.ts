@@ -237,6 +237,11 @@ it("tells what a move would come to, and every reason against it", async () => {
     ",
     }
   `);
+  await cli("instance migrate web --dry-run --policy finish --ceiling 500");
+  expect(here.cloud.seen.findLast(({ call }) => call === "migrations.plan")?.args[2]).toMatchObject({
+    policy: "finish",
+    ceilingMs: 500,
+  });
   here.cloud.migrations.refusals = [
     { code: "HostCordoned", message: "host host-aaaaaaa1 is cordoned", by: "vstation" },
     { code: "MigrationCpuDiffers", message: "the target's processor lacks avx2", by: "hosts" },

@@ -127,6 +127,8 @@ export const failureKinds = {
   MigrationUnfinished: "conflict",
   /** Another request to move it waits. detail.migrationId */
   MigrationQueued: "conflict",
+  /** The guest cannot be moved by the policy that was asked for, wherever to. detail.policy */
+  MigrationPolicyUnavailable: "conflict",
   /** Nothing can be called off any more. detail.migrationId */
   MigrationTooLate: "conflict",
   /** It cannot be told that it is removed. detail.hostId */

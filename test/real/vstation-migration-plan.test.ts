@@ -68,6 +68,29 @@ it("says every reason against it, of VStation's own and of both hosts, and a rea
   ).rejects.toMatchObject({ code: "HostCordoned" });
 });
 
+it("refuses a policy that the guest cannot be moved by, and a ceiling that is for nothing, as the move does", async () => {
+  const id = await subject({ systemDiskType: "LOCAL_BASIC" });
+  const how = { to: target.id, policy: "postcopy" } as const;
+  const request = (call: "instanceMigrate" | "instanceMigratePlan", more: object = {}) =>
+    vstation.native.call(call, { params: { id }, request: { ...how, ...more } });
+  target.preflight.asTarget = { postcopy: false };
+  const { refusals } = await vstation.native.call("instanceMigratePlan", { params: { id }, request: how });
+  expect(refusals.map(({ code, by }) => `${code} ${by}`)).toEqual([
+    "MigrationPolicyUnavailable vstation",
+    "MigrationPolicyUnavailable hosts",
+  ]);
+  const before = (await vstation.native.call("migrationList", {})).total;
+  for (const [more, code] of [
+    [{}, "MigrationPolicyUnavailable"],
+    [{ policy: "gentle", ceilingMs: 500 }, "InvalidParameter"],
+  ] as const)
+    await expect(request("instanceMigrate", more)).rejects.toMatchObject({ code });
+  await expect(request("instanceMigratePlan", { policy: "gentle", ceilingMs: 500 })).rejects.toMatchObject({
+    code: "InvalidParameter",
+  });
+  expect((await vstation.native.call("migrationList", {})).total).toBe(before);
+});
+
 it("has no target where there is none, and goes on without a host that does not answer", async () => {
   const id = await subject();
   expect(await codes(id, source.id)).toEqual(["MigrationSameHost"]);

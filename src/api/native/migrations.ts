@@ -13,7 +13,7 @@ import { route } from "./route.ts";
 
 const migrationParams = z.strictObject({ id: idSchema("migration") });
 
-const migrateRequest = z
+const migratePlanRequest = z
   .strictObject({
     to: idSchema("host").nullable().default(null).describe("null: the host where it fits best."),
     policy: migrationPolicySchema
@@ -28,6 +28,11 @@ const migrateRequest = z
       .nullable()
       .default(null)
       .describe(`The longest pause that \`finish\` may plan with, in milliseconds; null: ${defaultCeilingMs}.`),
+  })
+  .meta({ id: "MigratePlanRequest" });
+
+const migrateRequest = migratePlanRequest
+  .extend({
     tries: z
       .int()
       .min(1)
@@ -38,10 +43,6 @@ const migrateRequest = z
       ),
   })
   .meta({ id: "MigrateRequest" });
-
-const migratePlanRequest = z
-  .strictObject({ to: idSchema("host").nullable().default(null).describe("null: the host where it fits best.") })
-  .meta({ id: "MigratePlanRequest" });
 
 const bytes = z.number().describe("Bytes.");
 const ms = z.number().describe("Milliseconds.");

@@ -55,13 +55,13 @@ export function addMigrate(instance: Command, io: Io): void {
       const { client } = context;
       const id = await idOf(client, "instance", given);
       const to = flags.to === undefined ? null : await idOf(client, "host", flags.to);
+      const how = { policy: flags.policy, ceilingMs: flags.ceiling ?? null };
       if (flags.dryRun === true) {
-        const plan = await client.call("instanceMigratePlan", { params: { id }, request: { to } }, planning);
+        const plan = await client.call("instanceMigratePlan", { params: { id }, request: { to, ...how } }, planning);
         context.print(plan, () => planText(plan, flags.policy));
         if (plan.refusals.length > 0) throw new Exit(exitCodes.refused);
         return;
       }
-      const how = { policy: flags.policy, ceilingMs: flags.ceiling ?? null };
       const request = { to, ...how, ...(flags.retry ? {} : { tries: 1 }) };
       const { migrationId } = await client.call("instanceMigrate", { params: { id }, request });
       const migration =

@@ -303,7 +303,10 @@ describe("a migration", () => {
     });
     // What ended it was the wish, whichever of the two heard of that first.
     const calledOff = { ...facts, wish: "cancel", deadline: 10 } as const;
-    expect(reconcileMigration(calledOff, 0).end).toMatchObject({ code: "MigrationCancelled" });
+    expect(reconcileMigration(calledOff, 0).end).toMatchObject({
+      code: "MigrationCancelled",
+      message: expect.stringContaining("cancelled"),
+    });
     expect(reconcileMigration(calledOff, 10).end).toMatchObject({ code: "MigrationNotInTime" });
     expect(fateOf(facts.target)).toBe("dropped");
     const alone = { is: "dropped", reason: "link_lost", message: "the source gave up, or was lost" } as const;

@@ -58,9 +58,9 @@ export function reconcileMigration(m: Migration, now: number): MigrationDecision
     const { message: more, reason: theirs } = m.target?.is === "dropped" ? m.target : { message: null, reason: null };
     // Where the target gave up first, it knows why; one that was left alone with it only knows that.
     const knows = reason === "target_refused" && theirs !== null && theirs !== "link_lost";
-    const text = knows ? (more ?? message) : message;
     // The target may hear of it first, and end the copy in the source's hand.
     const calledOff = m.wish === "cancel" && (reason === "copy_failed" || reason === "target_refused");
+    const text = calledOff ? "it was cancelled while it was copied" : knows ? (more ?? message) : message;
     const code = operationCodeOf[calledOff ? "cancelled" : knows ? theirs : reason];
     const late = (calledOff || reason === "cancelled") && now >= m.deadline;
     return {

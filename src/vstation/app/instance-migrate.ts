@@ -25,13 +25,14 @@ import {
 import { isDrained } from "../store/host-drain.ts";
 import { networkHoldOf } from "../store/network-hosts.ts";
 import type { AppContext } from "./context.ts";
-import { lookAgain, lookFirst, orderMigration } from "./migration-begin.ts";
+import { lookAgain, lookFirst, orderMigration, policyObjections } from "./migration-begin.ts";
 
 export function instanceMigrate({ store, placer, config }: AppContext): Migrations["begin"] {
   return async (caller, instanceId, { to, policy, ceilingMs, tries }) => {
     const plan = planOf(policy, ceilingMs);
     const { row, before, avoid, dataDiskGiB } = await store.transaction(async (tx) => {
       const looked = await lookFirst(tx, caller, config.zone, instanceId, to);
+      for (const found of await policyObjections(tx.db, instanceId, policy)) throw found;
       const waiting = await requestOpen(tx.db, instanceId);
       const tried = waiting === undefined ? [] : await triesOf(tx.db, waiting.id);
       return { ...looked, before: waiting, avoid: targetsToAvoid(tried) };
@@ -68,7 +69,10 @@ export function instanceMigrate({ store, placer, config }: AppContext): Migratio
 }
 
 /** A ceiling is meant for something, or nobody would have asked for it. */
-function planOf(policy: MigrationPolicy, ceilingMs: number | null): { policy: MigrationPolicy; ceiling_ms: number } {
+export function planOf(
+  policy: MigrationPolicy,
+  ceilingMs: number | null,
+): { policy: MigrationPolicy; ceiling_ms: number } {
   if (ceilingMs !== null && !pauseGrows(policy)) {
     const message = `a ceiling is for the policy finish alone: by ${policy} the pause is never allowed to grow`;
     throw failure("InvalidParameter", message, { detail: { parameter: "ceilingMs" } });

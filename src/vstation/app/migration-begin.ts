@@ -8,6 +8,7 @@
 import { moveLimit } from "../../core/deadlines.ts";
 import type { DiskUsage } from "../../core/disk.ts";
 import { failure } from "../../core/failure-codes.ts";
+import { mayFetch, type MigrationPolicy } from "../../core/migration/policy.ts";
 import { decideMigrate } from "../../core/request-queue.ts";
 import type { Failure } from "../../lib/errors.ts";
 import { newId, type HostId, type InstanceId, type MigrationId, type OperationId } from "../../lib/ids.ts";
@@ -80,6 +81,13 @@ export const objections: readonly ((tx: Tx, one: LockedInstance) => Promise<Fail
   },
   diskObjections,
 ];
+
+/** What speaks against moving it by this policy, wherever to. What the hosts know of that, they say (core/migration/preflight.ts). */
+export async function policyObjections(db: Reader, id: InstanceId, policy: MigrationPolicy): Promise<Failure[]> {
+  if (!mayFetch(policy) || (await localDisksGiB(db, id)) === 0) return [];
+  const message = `disks of instance ${id} lie on its host, and are not copied by the policy ${policy}`;
+  return [failure("MigrationPolicyUnavailable", message, { detail: { policy } })];
+}
 
 async function diskObjections(tx: Tx, { row: { id: instanceId } }: LockedInstance): Promise<Failure[]> {
   const ids = (await disksOf(tx.db, [instanceId])).map((disk) => disk.id);

@@ -14,6 +14,7 @@ import {
 import type { Ask, InstanceSpec } from "../../api/agent.ts";
 import { failure } from "../../core/failure-codes.ts";
 import { operationCodeOf } from "../../core/migration/migration.ts";
+import { mayFetch, type MigrationPolicy } from "../../core/migration/policy.ts";
 import { fitCurve, predict, switchover, type DirtySample } from "../../core/migration/prediction.ts";
 import { refusalsOf, type SourceFacts, type TargetFacts } from "../../core/migration/preflight.ts";
 import { isFailure, type Failure } from "../../lib/errors.ts";
@@ -25,7 +26,8 @@ import { hostRead } from "../store/hosts.ts";
 import type { LockedInstance } from "../store/instances.ts";
 import { specRead } from "../store/wanted-spec.ts";
 import type { AppContext } from "./context.ts";
-import { localDataGiB, lockOne, objections, targetObjections } from "./migration-begin.ts";
+import { planOf } from "./instance-migrate.ts";
+import { localDataGiB, lockOne, objections, policyObjections, targetObjections } from "./migration-begin.ts";
 
 const checkMs = 10_000;
 const probeMs = 15_000;
@@ -39,8 +41,9 @@ interface Told<T> {
 
 export function migrationPlan(context: AppContext): Migrations["plan"] {
   const { placer } = context;
-  return async (caller, instanceId, to) => {
-    const { one, found, spec, dataDiskGiB } = await look(context, caller, instanceId, to);
+  return async (caller, instanceId, { to, policy, ceilingMs }) => {
+    planOf(policy, ceilingMs);
+    const { one, found, spec, dataDiskGiB } = await look(context, caller, instanceId, { to, policy });
     const refusals: PlanRefusal[] = found.map((each) => refusalOf(each, "vstation"));
     const sourceHostId = one.row.host_id;
     const move = { id: newId("migration"), instanceId, groupId: one.row.group_id, to, dataDiskGiB };
@@ -58,7 +61,10 @@ export function migrationPlan(context: AppContext): Migrations["plan"] {
         ? null
         : await host.target(targetHostId, { instanceId, sourceHostId, spec });
     if (source !== null && target !== null) {
-      for (const { reason, message } of refusalsOf(source.facts, target.facts, target.aheadMs - source.aheadMs)) {
+      // What is said of its disks VStation has said.
+      const manner = { postcopy: mayFetch(policy), localDisks: false };
+      const skewMs = target.aheadMs - source.aheadMs;
+      for (const { reason, message } of refusalsOf(source.facts, target.facts, skewMs, manner)) {
         refusals.push({ code: operationCodeOf[reason], message, by: "hosts" });
       }
     }
@@ -98,11 +104,17 @@ interface Look {
   readonly dataDiskGiB: number;
 }
 
-function look({ store, config }: AppContext, caller: AnyCaller, id: InstanceId, to: HostId | null): Promise<Look> {
+function look(
+  { store, config }: AppContext,
+  caller: AnyCaller,
+  id: InstanceId,
+  { to, policy }: { to: HostId | null; policy: MigrationPolicy },
+): Promise<Look> {
   return store.transaction(async (tx) => {
     const one = await lockOne(tx, caller, id);
     const found: Failure[] = [];
     for (const check of objections) found.push(...(await check(tx, one)));
+    found.push(...(await policyObjections(tx.db, id, policy)));
     if (to !== null) found.push(...(await targetObjections(tx.db, config.zone, one, to)));
     const spec = await specRead(tx.db, id, config.cpuBaseline);
     return { one, found, spec, dataDiskGiB: await localDataGiB(tx.db, id) };

@@ -107,7 +107,7 @@ export interface Migrations {
     how: MigrateHow,
   ): Promise<{ migrationId: MigrationId; operationId: OperationId | null }>;
   /** What {@link begin} would come to; changes nothing. */
-  plan(caller: AnyCaller, id: InstanceId, to: HostId | null): Promise<MigrationPlan>;
+  plan(caller: AnyCaller, id: InstanceId, how: Omit<MigrateHow, "tries">): Promise<MigrationPlan>;
   /** Newest first. */
   list(caller: AnyCaller, query: MigrationQuery, page: Page): Promise<Listed<MigrationView>>;
   /** What its source has told of its course so far: all of it when it has ended. */

@@ -147,6 +147,7 @@ export const cvmCodeOf: Readonly<Record<FailureCode, CvmCode | ByDetail>> = {
   MigrationSameHost: "FailedOperation",
   MigrationUnfinished: "FailedOperation",
   MigrationQueued: "FailedOperation",
+  MigrationPolicyUnavailable: "FailedOperation",
   MigrationTooLate: "FailedOperation",
   HostNotTold: "ResourceUnavailable",
   HostRefused: "FailedOperation",

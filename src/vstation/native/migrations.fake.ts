@@ -55,8 +55,9 @@ export class FakeMigrations implements use.Migrations {
   /** What speaks against the next plans. */
   refusals: use.PlanRefusal[] = [];
 
-  plan: use.Migrations["plan"] = async (caller, instanceId, to) => {
-    this.#told("migrations.plan", [caller, instanceId, to]);
+  plan: use.Migrations["plan"] = async (caller, instanceId, how) => {
+    const { to } = how;
+    this.#told("migrations.plan", [caller, instanceId, how]);
     const curve = { bytesPerSecond: 8 * mib, workingSetBytes: 32 * mib };
     const link = { bytesPerSecond: 100 * mib, roundTripMs: 0.25 };
     const foretold = { memoryBytes: 400 * mib, curve, linkBytesPerSecond: link.bytesPerSecond };

@@ -18,7 +18,7 @@ export const migrationCalls: Calls<Name> = {
   },
 
   instanceMigratePlan({ cloud }, { params, request, operator }) {
-    return cloud.migrations.plan(operator, params.id, request.to);
+    return cloud.migrations.plan(operator, params.id, request);
   },
 
   async migrationList({ cloud }, { query, operator }) {
