@@ -100,8 +100,6 @@ async function choose(remembered: number | undefined, first: number, present: re
   );
 }
 
-const agesAfterS = 2;
-
 /** Level-triggered: brings whatever is there to what should be, so an interrupted start is simply run again. */
 async function configure(plan: Plan): Promise<void> {
   const { underlay, guests } = plan;
@@ -141,10 +139,8 @@ async function configure(plan: Plan): Promise<void> {
       underlay.address,
       "dev",
       underlay.bridge,
-      "learning",
-      // A guest that has moved and says nothing is asked for again soon; nobody tells this end of the tunnel where it went.
-      "ageing",
-      String(agesAfterS),
+      // What it learned of a guest would be wrong once that has moved and says nothing; nobody tells this end of the tunnel.
+      "nolearning",
     ]);
   }
   await run("ip", ["address", "replace", `${ip}/16`, "dev", device]);
@@ -152,7 +148,7 @@ async function configure(plan: Plan): Promise<void> {
   await openFirewall(plan);
 }
 
-/** Where the machine's own tunnel end sends what it cannot place yet: to every host. Repeated per host, harmless when there. */
+/** Where the machine's own tunnel end sends everything: to every host, and the one that has the guest takes it. Repeated per host, harmless when there. */
 export async function edgeFlood(plan: Plan, hostAddress: string): Promise<void> {
   const { device } = plan.guests.edge;
   const all = "00:00:00:00:00:00";
