@@ -143,6 +143,8 @@ async function configure(plan: Plan): Promise<void> {
       "nolearning",
     ]);
   }
+  // A tunnel end of an earlier release does.
+  await run("ip", ["link", "set", device, "type", "vxlan", "nolearning"]);
   await run("ip", ["address", "replace", `${ip}/16`, "dev", device]);
   await run("ip", ["link", "set", device, "up"]);
   await openFirewall(plan);

@@ -119,8 +119,6 @@ export class SourceAttempt {
   #pausedAt: number | null = null;
   /** The target may let the guest run without another word from here. */
   #committing = false;
-  /** QEMU has gone over to post-copy. */
-  #switched = false;
 
   constructor(options: SourceAttemptOptions) {
     this.#options = options;
@@ -157,10 +155,9 @@ export class SourceAttempt {
       if (event.domain.uuid === domain?.uuid) stoppedMicros = event.atMicros;
     });
     const events = libvirt.onLifecycle((event) => {
-      if (event.domain.uuid !== domain?.uuid || event.change !== "suspended") return;
-      if (event.detail === "postcopy" || event.detail === "postcopy-failed") this.#switched = true;
+      if (event.domain.uuid !== domain?.uuid || event.change !== "suspended" || event.detail !== "migrated") return;
       // libvirt tells of it once more by post-copy.
-      if (event.detail !== "migrated" || this.#pausedAt !== null) return;
+      if (this.#pausedAt !== null) return;
       const heardAt = performance.now();
       const lateMs = stoppedMicros === null ? 0 : Math.max(0, Date.now() - stoppedMicros / 1_000);
       this.#pausedAt = heardAt - lateMs;
@@ -177,8 +174,7 @@ export class SourceAttempt {
     } catch (error) {
       log.warn({ chain: formatError(error), migration, performed }, "a migration failed at its source");
       if (!performed && domain !== null) await this.#undo(domain);
-      const asked = performed || this.#committing;
-      this.#state = { is: "failed", asked, switched: this.#switched, ...this.#why(error) };
+      this.#state = { is: "failed", asked: performed || this.#committing, ...this.#why(error) };
     } finally {
       clearTimeout(this.#hangUp);
       this.abandon();
@@ -362,15 +358,20 @@ export class SourceAttempt {
     return remainingBytes < (bytesPerSecond * quietMs) / 1_000;
   }
 
+  /** Not where it may run there in the next moment: QEMU would let it run here, too. */
+  get #mayEnd(): boolean {
+    return this.#state.is === "running" && !this.#state.handing && !(this.#committing && this.#pausedAt !== null);
+  }
+
   #endCopy(why: Failure): void {
     this.#ending ??= why;
     const { libvirt, domain, log, migration } = this.#options;
-    if (this.#state.is !== "running" || this.#state.handing || domain === null) return;
-    // It may run there in the next moment, and QEMU would let it run here, too.
-    if (this.#committing && this.#pausedAt !== null) return;
+    if (!this.#mayEnd || domain === null) return;
     libvirt.jobAbort(domain).catch((error: unknown) => log.debug({ err: error, migration }, "no copy was aborted"));
     // A mirror ends only with what it has sent to a QEMU that may stand still: that one is ended by its own Compute, when it is left.
-    this.#hangUp ??= setTimeout(() => this.#link?.close(), hangUpMs);
+    this.#hangUp ??= setTimeout(() => {
+      if (this.#mayEnd) this.#link?.close();
+    }, hangUpMs);
   }
 
   /** Of a copy that failed libvirt puts the guest right by itself; of one that was not begun it is told to forget. */

@@ -60,7 +60,8 @@ export function reconcileMigration(m: Migration, now: number): MigrationDecision
     const knows = reason === "target_refused" && theirs !== null && theirs !== "link_lost";
     // The target may hear of it first, and end the copy in the source's hand.
     const calledOff = m.wish === "cancel" && (reason === "copy_failed" || reason === "target_refused");
-    const text = calledOff ? "it was cancelled while it was copied" : knows ? (more ?? message) : message;
+    const why = knows ? (more ?? message) : message;
+    const text = calledOff ? `it was called off; what ended it: ${why}` : why;
     const code = operationCodeOf[calledOff ? "cancelled" : knows ? theirs : reason];
     const late = (calledOff || reason === "cancelled") && now >= m.deadline;
     return {

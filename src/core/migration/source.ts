@@ -11,7 +11,7 @@
  * `dropped`, which the target says when it can never run it any more, and it is ended only on `arrived`. Without that word there is
  * only waiting, and asking again, unless it can be no other ({@link wordOf}). On `fetching` the guest here is
  * part of the guest there: nothing ends it while it is paused, and where its memory does not flow any more it is made to flow again, as often as it takes. Should it be `dropped` after the switch all the same (the target's
- * host was lost before it ran there), no QEMU has a whole guest any more: it has ended here. So it has where it runs after the switch ({@link isStale}).
+ * host was lost before it ran there), no QEMU has a whole guest any more: it has ended here. So it has where it goes on here and runs there ({@link isStale}).
  *
  * What can race: the attempt with a cancel (libvirt decides which was first, and the target's word counts); this host's worker of the
  * instance, which keeps its hands off until the migration is over here.
@@ -32,17 +32,8 @@ export type SourceAttempt =
   | { readonly is: "feeding" }
   /** libvirt has said so at both ends. */
   | { readonly is: "moved"; readonly pauseMs: number | null }
-  /**
-   * It came to nothing, or nobody knows: the target's word decides. `asked`: the target may have been asked to let the guest run.
-   * `switched`: QEMU has gone over to post-copy.
-   */
-  | {
-      readonly is: "failed";
-      readonly reason: MigrationReason;
-      readonly message: string;
-      readonly asked: boolean;
-      readonly switched: boolean;
-    };
+  /** It came to nothing, or nobody knows: the target's word decides. `asked`: the target may have been asked to let the guest run. */
+  | { readonly is: "failed"; readonly reason: MigrationReason; readonly message: string; readonly asked: boolean };
 
 /**
  * The guest at this host, as far as this needs it. `held`: it ran here until its storage failed it, or had no room, and goes on by its worker's hand;
@@ -159,13 +150,12 @@ function notBegun(s: SourceSituation): SourceDecision {
 }
 
 /**
- * The guest goes on here although it was switched away from: QEMU 10.0 lets it when the way ends after the last page was sent and before the target has said
+ * The guest goes on here although it runs there: QEMU 10.0 lets it when the way ends after the last page was sent and before the target has said
  * that it is there (`migration_completion` ends in `failed`, and that in `vm_start`). It knows nothing of what was written there since, and would write
- * that over.
+ * that over. Only the target's word tells: a guest that goes on after the switch may be whole, and the only one, where the target never let it run.
  */
 function isStale({ guest, fate, attempt }: SourceSituation): boolean {
-  if (!isUp(guest)) return false;
-  return fate === "fetching" || attempt?.is === "feeding" || (attempt?.is === "failed" && attempt.switched);
+  return isUp(guest) && (fate === "fetching" || attempt?.is === "feeding");
 }
 
 function begun(s: SourceSituation): SourceDecision {

@@ -346,7 +346,7 @@ export class World {
   }
 
   #fails(reason: MigrationReason, message: string): void {
-    this.source.attempt = { is: "failed", reason, message, asked: this.asked, switched: this.copy === "fed" };
+    this.source.attempt = { is: "failed", reason, message, asked: this.asked };
   }
 
   #copyBreaks(): void {
