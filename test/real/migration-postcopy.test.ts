@@ -17,6 +17,7 @@ import {
   patience,
   restartCompute,
   restartLibvirtd,
+  stoppingAt,
 } from "./support/moving-bed.ts";
 
 const byPostcopy = { policy: "postcopy", ceilingMs: defaultCeilingMs } as const;
@@ -183,6 +184,31 @@ test.each(points)("the Computes die at %s and %s: the guest goes on in one place
   await (atSource === null ? goDyingThere() : dyingAt(from, atSource, goDyingThere));
   await expectWhole();
   expect(guest.at).toSatisfy((at) => at === from || at === to);
+});
+
+test("a target's QEMU that dies at the switch ends the guest, and holds nobody up", async () => {
+  const own = await bed.boot(bed.here);
+  const shell = await bed.shellOf(own);
+  await shell.run("probe dirty start 48 0");
+  const [from, to] = [bed.here, bed.there];
+  const held = await stoppingAt(from, "migration.postcopy.source-committed");
+  const shaped = bed.slowly("100mbit");
+  const move = bed.move(own, to, byPostcopy);
+  try {
+    await move.until("the switch to be the next thing that is done", () => held.isThere(), patience);
+    // What the switch sends comes behind what is in the buffers, and has not arrived when it dies.
+    bed.slowly("1mbit");
+    await held.goOn();
+    const state = (): string => from.host.sh(`virsh domstate ${own.wanted.id}`).trim();
+    await move.until("the guest to be paused", () => state() === "paused", patience);
+    await sleep(300);
+    to.host.sh(`kill -9 ${to.host.qemuPid(own.wanted.id)}`);
+    await move.untilOver();
+  } finally {
+    shaped.end();
+  }
+  expect(move.end).toMatchObject({ as: "FAILED", code: "GuestEnded" });
+  await bed.expectNotAt(to, own);
 });
 
 // The last one: what did not arrive is lost, and the guest with it.
