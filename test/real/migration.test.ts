@@ -52,7 +52,13 @@ it("moves to the other host and back, and is not felt", async () => {
     const before = await probe.recordsStatus();
     await lab.cli("instance", "migrate", id, "--to", to, "--wait");
     expect(await hostOfIt()).toBe(to);
-    expect(lab.guestsOf(id).map(({ host }) => host)).toEqual([to]);
+    // The move is over for its owner when the guest runs there; what is left of it here, paused, is cleared up after that.
+    const places = (): string =>
+      lab
+        .guestsOf(id)
+        .map(({ host }) => host)
+        .join(" and ");
+    await until(`its one machine to be at ${to}`, () => places() === to);
     // The very connection that was open before goes on.
     expect((await probe.info()).bootId).toBe(bootId);
     expect(await probe.checksum()).toMatchObject({ pages: 8192 });
