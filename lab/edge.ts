@@ -139,11 +139,9 @@ async function configure(plan: Plan): Promise<void> {
       underlay.address,
       "dev",
       underlay.bridge,
-      // What it learned of a guest would be wrong once that has moved and says nothing; nobody tells this end of the tunnel.
-      "nolearning",
     ]);
   }
-  // A tunnel end of an earlier release does.
+  // What it learned of a guest would be wrong once that has moved and says nothing; nobody tells this end of the tunnel.
   await run("ip", ["link", "set", device, "type", "vxlan", "nolearning"]);
   await run("ip", ["address", "replace", `${ip}/16`, "dev", device]);
   await run("ip", ["link", "set", device, "up"]);

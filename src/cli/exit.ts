@@ -80,7 +80,7 @@ const advice: Readonly<Record<string, string>> = {
   MigrationQueued: "`./vstation migration cancel INSTANCE` calls that one off",
   MigrationPolicyUnavailable: "another --policy: `./vstation instance migrate --help` says what each does",
   MigrationTooLate:
-    "`./vstation migration show INSTANCE` tells where it goes on, once that is so it may be moved again",
+    "`./vstation migration show INSTANCE` tells where it goes on; once it runs there it may be moved again",
   HostCordoned: "`./vstation host uncordon HOST`, or another --to",
   HostNotReady: "`./vstation host show HOST --check` looks anew",
   Protected: "`./vstation instance set ID --no-protect` takes the protection off",

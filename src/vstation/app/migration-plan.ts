@@ -42,6 +42,7 @@ interface Told<T> {
 export function migrationPlan(context: AppContext): Migrations["plan"] {
   const { placer } = context;
   return async (caller, instanceId, { to, policy, ceilingMs }) => {
+    // Throws where the order would.
     planOf(policy, ceilingMs);
     const { one, found, spec, dataDiskGiB } = await look(context, caller, instanceId, { to, policy });
     const refusals: PlanRefusal[] = found.map((each) => refusalOf(each, "vstation"));
