@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { BeatListener } from "../../guest/beat-listener.ts";
 import { ProbeClient } from "../../guest/probe-client.ts";
 import { connectCloud, type CloudClient } from "../../bench/cloud.ts";
+import { run } from "../../lab/run.ts";
 import { TestLab } from "../../lab/testing.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { until } from "../until.ts";
@@ -29,8 +30,8 @@ beforeAll(async () => {
   await lab.start({ hosts: 2 });
   cloud = connectCloud(lab.home.credentialsFile);
   beats = await BeatListener.open({ host: lab.plan.guests.edge.ip });
-  const run = ["instance", "run", "--image", "tiny", "--disk-type", "CLOUD_PREMIUM", "--name", "mover", "--wait"];
-  const said = await lab.cli("--json", ...run);
+  const asked = ["instance", "run", "--image", "tiny", "--disk-type", "CLOUD_PREMIUM", "--name", "mover", "--wait"];
+  const said = await lab.cli("--json", ...asked);
   id = /ins-[a-z0-9]{8}/.exec(said)?.[0] as InstanceId;
   const { ip } = await cloud.instance(id);
   probe = await until("the guest answers", () => ProbeClient.connect(ip), 120_000);
@@ -67,6 +68,9 @@ it("moves to the other host and back, and is not felt", async () => {
     await until("its former host has nothing of it", () => !existsSync(left), 30_000);
     expect((await cloud.instance(id)).state).toBe("RUNNING");
   }
+  // It talked from both hosts, and the machine's tunnel end has learned of neither.
+  const learned = (await run("bridge", ["fdb", "show", "dev", lab.plan.guests.edge.device])).split("\n");
+  expect(learned.filter((line) => line !== "" && !line.startsWith("00:00:00:00:00:00 "))).toEqual([]);
   const { bootIds, repeated, gaps } = await beats.report();
   expect(bootIds).toEqual([bootId]);
   expect(repeated).toBe(0);
