@@ -88,6 +88,8 @@ test.each([
         const runs = bed.there.host.qemuPid(id) !== undefined;
         return runs === (fate === "arrived");
       });
+      // It tells of it a little later than it does it.
+      await until("the source to have handed it over", () => move.source?.is === "handing");
       const isPaused = () => bed.here.host.sh(`virsh -q domstate ${id}`).trim() === "paused";
       // Longer than anybody at the source waits for an answer before it asks anew.
       for (let looks = 0; looks < 8; looks++) {

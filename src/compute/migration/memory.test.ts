@@ -33,7 +33,8 @@ test.each(statuses)("a source that says %s is %s", async (status, is) => {
   const libvirt = says(status);
   expect(await isKept(libvirt, at("running"))).toBe(is === "copying" || is === "over");
   expect(await isReleased(libvirt, at("running"))).toBe(is === "over");
-  const feed = is === "flowing" || is === "broken" || is === "joining" ? is : "none";
+  const isStuck = status === "device" || status === "cancelling";
+  const feed = isStuck ? "stuck" : is === "flowing" || is === "broken" || is === "joining" ? is : "none";
   expect((await feedOf(libvirt, at("paused"))).is).toBe(feed);
 });
 

@@ -24,9 +24,13 @@ export const portsForMemory = { first: 49_152, count: 64 };
 const joining: ReadonlySet<unknown> = new Set(["postcopy-recover-setup", "postcopy-recover"]);
 const inPostcopy: ReadonlySet<unknown> = new Set(["postcopy-active", "postcopy-paused", ...joining]);
 
+/** For moments. A way that ends in them leaves QEMU 10.0 in them for ever (`postcopy_start` fails in `device`), and a cancel in the second one. */
+const switching: ReadonlySet<unknown> = new Set(["device", "cancelling"]);
+
 const noFeed: Feed = { is: "none", remainingBytes: null };
 const unknownFeed: Feed = { is: "unknown", remainingBytes: null };
 
+/** `stuck` where QEMU may be so for a moment, too: who asks looks whether that lasts. */
 export async function feedOf(libvirt: Libvirt, { domain, guest }: Looked): Promise<Feed> {
   if (guest === "unknown") return unknownFeed;
   if (domain === null || guest === "off") return noFeed;
@@ -36,6 +40,7 @@ export async function feedOf(libvirt: Libvirt, { domain, guest }: Looked): Promi
   if (told.status === "postcopy-paused") return { is: "broken", remainingBytes };
   if (joining.has(told.status)) return { is: "joining", remainingBytes };
   if (told.status === "postcopy-active") return { is: "flowing", remainingBytes };
+  if (switching.has(told.status)) return { is: "stuck", remainingBytes };
   return noFeed;
 }
 

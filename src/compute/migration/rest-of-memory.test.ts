@@ -122,3 +122,13 @@ test("a join that is tried for long is given up where QEMU lets it be, and does 
   await look(61_000);
   expect(done).toEqual(["story: broken", "migrate-pause", "aloud"]);
 });
+
+test("a switch that came to nothing is known for it when it does not pass", async () => {
+  const { qemu, look } = source();
+  qemu.status = "device";
+  expect([await look(0), await look(19_000)]).toEqual(["unknown", "unknown"]);
+  qemu.status = "postcopy-active";
+  expect(await look(19_500)).toBe("flowing");
+  qemu.status = "cancelling";
+  expect([await look(20_000), await look(39_000), await look(40_000)]).toEqual(["unknown", "unknown", "stuck"]);
+});

@@ -17,6 +17,8 @@ const rejoinMs = [1_000, 2_000, 5_000, 10_000];
 const stalledMs = 5_000;
 /** More than QEMU sends in `firstLimitMs`, which it takes for the last of the memory, over any link. */
 const lastBytes = 16 * 2 ** 20;
+/** Longer than QEMU takes to switch, or to end a copy. */
+const stuckMs = 20_000;
 /** A break that lasts so long is somebody's business. */
 const aloudMs = 60_000;
 
@@ -37,6 +39,7 @@ export class RestOfMemory {
   #rejoinAt = 0;
   /** Since when nothing comes over, and whether somebody was told. */
   #broken: { readonly since: number; told: boolean } | null = null;
+  #stuckSince: number | null = null;
   #last: { readonly remainingBytes: number | null; readonly at: number; toldOfEnd?: true } | null = null;
 
   constructor(context: Surroundings, migration: Moved, story: Told) {
@@ -47,10 +50,20 @@ export class RestOfMemory {
 
   /** `isHeard`: the target's Compute is there, and so is its host. */
   async look(looked: Looked, isHeard: boolean): Promise<Feed> {
-    const feed = await feedOf(this.#context.libvirt, looked);
+    const feed = this.#patient(await feedOf(this.#context.libvirt, looked));
     this.#tell(feed);
     await this.#giveUpStalled(feed, looked, isHeard);
     return feed;
+  }
+
+  /** What may pass is not known yet. */
+  #patient(feed: Feed): Feed {
+    if (feed.is !== "stuck") {
+      this.#stuckSince = null;
+      return feed;
+    }
+    this.#stuckSince ??= performance.now();
+    return performance.now() - this.#stuckSince < stuckMs ? { ...feed, is: "unknown" } : feed;
   }
 
   /** Asked before each join: one that came to nothing makes the next one wait longer. */

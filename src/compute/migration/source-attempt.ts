@@ -162,7 +162,7 @@ export class SourceAttempt {
       const lateMs = stoppedMicros === null ? 0 : Math.max(0, Date.now() - stoppedMicros / 1_000);
       this.#pausedAt = heardAt - lateMs;
       this.#watch?.stop();
-      this.#handOver = setTimeout(() => this.#endCopy(this.#lateRest), plan.ceilingMs + restMs);
+      this.#handOver = setTimeout(() => this.#restIsLate(), plan.ceilingMs + restMs);
       story.step("paused", wall(this.#pausedAt));
       story.step("heard", wall(heardAt));
     });
@@ -337,6 +337,13 @@ export class SourceAttempt {
   /** The guest was paused a moment ago, and what is done about anything else would make its pause longer. */
   get isHushed(): boolean {
     return this.#state.is === "running" && this.#pausedAt !== null && performance.now() - this.#pausedAt < hushMs;
+  }
+
+  /** By post-copy nothing ends the copy any more: it is left to itself, as by this process's death, and the target's word decides. */
+  #restIsLate(): void {
+    if (this.#mayEnd) return this.#endCopy(this.#lateRest);
+    this.#ending ??= this.#lateRest;
+    this.abandon();
   }
 
   /** In the pause; what is left of the disks goes over in it, too. */

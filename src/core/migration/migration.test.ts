@@ -105,6 +105,8 @@ describe("a migration", () => {
     } as const;
     expect(decideSource({ ...facts, guest: "paused", feed }).step).toEqual({ do: "destroy" });
     expect(decideSource({ ...facts, guest: "paused", feed: { ...feed, is: "unknown" } }).step).toEqual({ do: "wait" });
+    const stuck: Feed = { is: "stuck", remainingBytes: null };
+    expect(decideSource({ ...facts, guest: "paused", feed: stuck }).step).toEqual({ do: "destroy" });
     const none: Feed = { is: "none", remainingBytes: null };
     expect(decideSource({ ...facts, guest: "off", feed: none }).step).toMatchObject({ record: { stage: "stayed" } });
     expect(decideSource({ ...facts, guest: "paused", feed: none }).step).toEqual({ do: "resume" });

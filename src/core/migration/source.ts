@@ -48,10 +48,10 @@ export function isUp(guest: Whereabouts): boolean {
 
 /**
  * What QEMU here says of post-copy: `none` before the switch and after its end, and between them whether the rest of the memory goes over; `joining`: another
- * way for it is being tried.
+ * way for it is being tried; `stuck`: the switch came to nothing, and QEMU lets the guest never run again.
  */
 export interface Feed {
-  readonly is: "unknown" | "none" | "flowing" | "broken" | "joining";
+  readonly is: "unknown" | "none" | "flowing" | "broken" | "joining" | "stuck";
   readonly remainingBytes: number | null;
 }
 

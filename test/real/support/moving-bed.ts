@@ -39,6 +39,7 @@ export class MovingBed {
   readonly #shared: string;
   readonly #undo: UndoStack;
   readonly #guests: MovingGuest[] = [];
+  readonly #moves: Move[] = [];
   #shells = 0;
 
   private constructor(
@@ -111,6 +112,11 @@ export class MovingBed {
   }
 
   async removeGuests(): Promise<void> {
+    // What a test that failed has left on its way would keep its guest here, and the next test waiting.
+    for (const move of this.#moves.splice(0).filter(({ over }) => !over)) {
+      move.wish = "cancel";
+      await move.untilOver();
+    }
     for (const { wanted, at } of this.#guests.splice(0)) {
       at.session.want({ ...wanted, power: { state: "gone" } });
       await at.session.untilPhase(wanted.id, "gone", patience);
@@ -176,7 +182,9 @@ export class MovingBed {
       guest.wanted = { ...guest.wanted, epoch: guest.wanted.epoch + 1 };
       this.tellPeers();
     };
-    return new Move(guest.wanted, guest.at, to, moved, how);
+    const move = new Move(guest.wanted, guest.at, to, moved, how);
+    this.#moves.push(move);
+    return move;
   }
 
   qemus(id: InstanceId): (number | undefined)[] {
@@ -271,6 +279,7 @@ export const back = async ({ session }: Place): Promise<void> => {
 export async function stoppingAt(place: Place, name: string): Promise<{ isThere(): boolean; goOn(): Promise<void> }> {
   const { host, session } = place;
   const marker = join(host.dir, `stopped-${name}`);
+  rmSync(marker, { force: true });
   await host.killCompute("SIGTERM");
   session.hello = null;
   host.startCompute({ VSTATION_CRASH_AT: name, VSTATION_CRASH_ONCE: marker, VSTATION_CRASH_BY: "SIGSTOP" });
