@@ -46,7 +46,7 @@ describe("a migration", () => {
             over: vstation.over,
             forgotten: source.forgotten && target.forgotten,
             runs,
-            whereItIs: vstation.moved === (world.ranThere || world.ended),
+            whereItIs: vstation.moved === (world.ranThere || (world.ended && !world.stuck)),
             facts: over ? null : { ...{ source, target }, copy: world.copy, early: world.early },
             story: world.history.join(" "),
           }).toEqual({

@@ -39,6 +39,7 @@ export const trouble: Record<string, (world: World) => unknown> = {
   "finish unheard by source": (w) => w.finish(true, true, false),
   "finish fails unheard": (w) => w.finish(false, false, false),
   cancel: (w) => Object.assign(w.vstation, { wish: "cancel" }),
+  "switch breaks": (w) => w.breakSwitch(),
   "feed breaks": (w) => w.breakFeed(),
   "feed breaks at its end": (w) => w.failAtTheEnd(true),
   "feed breaks before its end": (w) => w.failAtTheEnd(false),
@@ -69,6 +70,7 @@ function check(world: World): void {
   const off = [world.source.guest, world.target.guest].includes("off");
   if (world.copy === "fed" && !world.whole && off) throw new Error(`half of it is lost: ${world.history.join(" ")}`);
   if (world.target.guest === "running") world.ranThere = true;
+  if (world.stuck && world.source.guest === "running") throw new Error(`QEMU refuses: ${world.history.join(" ")}`);
   const oldMemory = !world.stale && world.ranThere && world.source.guest === "running";
   if (oldMemory) throw new Error(`older memory over newer disks: ${world.history.join(" ")}`);
   if (world.ended) return;

@@ -83,6 +83,8 @@ export class World {
   sent = false;
   /** What is fed does not come over. */
   broken = false;
+  /** The way ended in the switch itself: QEMU at the source lets the guest never run again. */
+  stuck = false;
   /** The target has all of the memory. */
   whole = false;
   /** The way ended with the last of the memory: QEMU at the source lets go on what was switched away from, and what did not arrive is lost. */
@@ -93,7 +95,7 @@ export class World {
   rounds = 0;
   /** The guest has run at the target, and its disks are not what the source's memory knows. */
   ranThere = false;
-  /** It ended at the target; whoever it belongs to is to start it anew from its disks. */
+  /** It ended, at the target unless it was stuck; whoever it belongs to is to start it anew from its disks. */
   ended = false;
   history: string[] = [];
 
@@ -251,8 +253,8 @@ export class World {
   }
 
   feed(): Feed {
-    const is = this.copy === "fed" ? (this.broken ? "broken" : "flowing") : "none";
-    return { is, remainingBytes: null };
+    if (this.copy === "fed") return { is: this.broken ? "broken" : "flowing", remainingBytes: null };
+    return { is: this.stuck ? "stuck" : "none", remainingBytes: null };
   }
 
   lever(): void {
@@ -305,6 +307,15 @@ export class World {
     if (!heard && source.attempt !== null && source.attempt.is !== "moved") {
       this.#fails("link_lost", "no answer");
     }
+  }
+
+  breakSwitch(): void {
+    if (!this.early || this.copy !== "fed" || this.broken || this.target.guest !== "paused") return;
+    this.copy = "none";
+    this.stuck = true;
+    this.ended = true;
+    this.#finishFails();
+    if (this.source.attempt?.is === "running") this.#fails("link_lost", "the rest did not go over");
   }
 
   failAtTheEnd(arrived: boolean): void {
