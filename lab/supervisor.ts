@@ -92,8 +92,8 @@ export class Supervisor {
     // Only the first start of all has to wait for VStation to make its CA before a host can know it.
     const fingerprint = caFingerprint(home, signalled);
     await this.#must(this.#together(this.#startControl(), this.#startHosts(plan, options, fingerprint)));
-    // Those that ran on were never away.
-    await this.#must(this.#allReady(living.size > 0 ? new Date(0) : began));
+    // Those that ran on beside their VStation were never away; another one knows of them what was written before it.
+    await this.#must(this.#allReady(living.has("vstation") ? new Date(0) : began));
     const first = this.#hosts.find((host) => host.kind === "namespace");
     if (options.cache !== undefined && first !== undefined) keepCapabilities(options.cache, home.hostDir(first.name));
     const credentials = readCredentials(home.credentialsFile);

@@ -317,10 +317,15 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
         migrationTransport = transport;
         zoneDirtyRing = dirtyRing === true;
         if (isNew) tell();
-        void describe().then(
-          ({ readiness }) => membership.welcomed(readiness),
-          () => undefined,
-        );
+        // What its operator reads as the end of the joining is not to call a libvirtd missing that begins.
+        void libvirt
+          .version({ deadlineMs: 60_000 })
+          .catch(() => undefined)
+          .then(describe)
+          .then(
+            ({ readiness }) => membership.welcomed(readiness),
+            () => undefined,
+          );
       },
       onLost: () => desk.consoles.closeAll(),
       onRefused: (isRemoved) => {

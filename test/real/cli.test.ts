@@ -147,6 +147,7 @@ describe("an instance", () => {
     expect((await cli("instance", "log", "web")).out).toContain("sum-42");
     const piped = new Run(program, ["instance", "console", id, "--history", "0", "--linger", "5"]);
     piped.type("echo piped-$((20 + 3))\r");
+    await piped.shows("piped-23");
     piped.child.stdin?.end();
     expect(await piped.end()).toMatchObject({ code: 0, out: expect.stringContaining("piped-23") as string });
   });

@@ -316,7 +316,10 @@ test("Compute, QEMU and libvirtd may die in the middle of a copy, of a plug and 
     await work();
     expect(existsSync(marker), `${point} was not come by`).toBe(true);
     await supervised.stop();
+    const { fulls } = session;
     host.startCompute();
+    // It says how all of its guests are once it knows them, and opens no console before.
+    await until("Compute to know its guests", () => session.fulls > fulls, patience);
   };
   // The console's stream ends with the Compute that carried it.
   const newShell = (): Promise<GuestShell> => GuestShell.open(session, wanted.id, `shell-${++shells}`);

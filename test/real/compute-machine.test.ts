@@ -39,8 +39,11 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await bed?.end();
-  writeFileSync(pagesFile, pagesBefore);
+  try {
+    await bed?.end();
+  } finally {
+    writeFileSync(pagesFile, pagesBefore);
+  }
 });
 
 /** What a test has left, its failure included, is not the next one's. */

@@ -55,8 +55,9 @@ test("the target's QEMU dies in the pause: the guest goes on at the source", asy
 });
 
 test.each([
-  { who: "who led the copy", anew: false, code: "MigrationLinkLost" },
-  { who: "one that was begun anew", anew: true, code: "MigrationInterrupted" },
+  // Whether QEMU's connection or the one between the Computes is heard first is chance.
+  { who: "who led the copy", anew: false, code: /^Migration(LinkLost|CopyFailed)$/ },
+  { who: "one that was begun anew", anew: true, code: /^MigrationInterrupted$/ },
 ])("the target is lost for good in the copy: for $who the guest is its owner's again without its word", async (it) => {
   const guest = await bed.boot(bed.here);
   const slow = bed.slowly();
@@ -76,7 +77,7 @@ test.each([
   } finally {
     slow.end();
   }
-  expect(move.end).toMatchObject({ as: "FAILED", code: it.code });
+  expect(move.end).toMatchObject({ as: "FAILED", code: expect.stringMatching(it.code) });
   expect(move.over).toBe(false);
   await bed.expectWhole(guest);
   bed.there.host.startCompute();
@@ -132,7 +133,8 @@ test("a guest that begins to write in the copy is slowed as far as its policy go
     await inTheCopy(move);
     await shell.run("probe dirty start 16 64");
     const throttle = () => (move.source?.is === "copying" ? (move.source.progress?.throttlePercent ?? 0) : 0);
-    await move.until("it to be slowed", () => throttle() > 0 || move.end !== null);
+    // QEMU may rest it by one per cent before any lever is pulled; the least of those is ten.
+    await move.until("it to be slowed", () => throttle() >= 10 || move.end !== null);
     await shell.run("probe dirty stop");
     await move.until("it to have moved", () => move.end !== null && move.story.length > 0);
   } finally {

@@ -172,7 +172,8 @@ async function inThePause(guest: MovingGuest, then: () => Promise<void> | void):
   } finally {
     await bed.here.host.signalLibvirtd("SIGCONT");
   }
-  await move.until("the move to have ended", () => move.end !== null && move.story.length > 0);
+  // Its whole story comes with its last word.
+  await move.until("the source's last word", () => move.source?.is === "left" || move.source?.is === "stayed");
   await asker.end();
   return move;
 }

@@ -144,13 +144,14 @@ describe("the tiny guest", () => {
     expect((await listener.next(5_000)).bootId).toBe(bootId);
     const from = beatClock();
     await guest.qmp("stop");
-    await sleep(400);
+    await sleep(1_000);
     await guest.qmp("cont");
     await listener.next(5_000);
     await sleep(200);
     const report = await listener.report({ from });
     expect(report.bootIds).toEqual([bootId]);
-    expect(report.gaps?.max).toBeGreaterThan(390);
+    // Less what the last beat before it came late.
+    expect(report.gaps?.max).toBeGreaterThan(900);
     expect(report.repeated).toBe(0);
   });
 
@@ -166,7 +167,8 @@ describe("the tiny guest", () => {
     await listener.next(5_000);
     await sleep(1_000);
     const { received, gaps, first = 0, last = 0 } = await listener.report({ from });
-    expect(received).toBeLessThanOrEqual((last - first) / 20 + 3);
+    // The first may have come late, with some behind it.
+    expect(received).toBeLessThan((last - first) / 10);
     expect(gaps?.p50).toBeGreaterThan(10);
     await probe.beatStop();
     await expect(probe.beatStart("nowhere", 1)).rejects.toSatisfy((error) => isFailure(error, "conflict"));
@@ -223,10 +225,9 @@ describe("the tiny guest", () => {
     await probe.diskClear();
     expect(await probe.lastRecord()).toBe(0);
     await probe.recordsStart();
-    await sleep(1_000);
+    await until("a record to be on the disk", async () => (await probe.recordsStatus()).acked > 0, 30_000);
     const status = await probe.recordsStatus();
     expect(status).toMatchObject({ running: true, failed: 0, error: "" });
-    expect(status.acked).toBeGreaterThan(0);
     acked = status.acked;
     await guest.kill();
     probe.close();

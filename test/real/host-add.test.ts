@@ -27,8 +27,8 @@ beforeAll(async () => {
   other = await Machine.start(lab, "machine-b", 21);
 });
 afterAll(async () => {
-  await machine.destroy();
-  await other.destroy();
+  await machine?.destroy();
+  await other?.destroy();
   await lab.destroy();
 });
 
@@ -77,6 +77,7 @@ describe("a machine", () => {
   });
 
   it("is a host by then, with a key that it made itself", async () => {
+    await until("the host to be ready", async () => (await hosts())[0]?.state === "ready", patienceMs);
     const [host] = await hosts();
     expect(host).toMatchObject({
       name: "machine-a",

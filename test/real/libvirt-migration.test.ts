@@ -9,6 +9,7 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { freePort } from "../../lab/free-port.ts";
 import { createLog } from "../../src/lib/log.ts";
 import type { DomainRef, Libvirt } from "../../src/libvirt/contract.ts";
 import type { MigrationHalf, MigrationOptions } from "../../src/libvirt/migration-contract.ts";
@@ -103,7 +104,7 @@ test("a running guest moves, phase by phase, and goes on where it was", async ()
   const jobs: string[] = [];
   await here.on("migration-iteration", ({ iteration }) => void iterations.push(iteration)).active;
   await here.on("job-completed", ({ values }) => void jobs.push(String(values["operation"]))).active;
-  const plan = options(49_321);
+  const plan = options(await freePort());
 
   const begun = await leaving.migrateBegin(domain, plan);
   expect(begun.xml).toContain("<name>mover</name>");
@@ -130,7 +131,7 @@ test("a running guest moves, phase by phase, and goes on where it was", async ()
 
 test("a perform that fails leaves the guest running where it was", async () => {
   const domain = await startGuest("stayer");
-  const plan = options(49_322, { bandwidth: 1n });
+  const plan = options(await freePort(), { bandwidth: 1n });
   const prepared = await arriving.migratePrepare(await leaving.migrateBegin(domain, plan), plan);
   const performing = leaving.migratePerform(domain, prepared, plan);
   await until("the job to run", async () => (await here.jobStats(domain)).type === "unbounded");
@@ -150,7 +151,7 @@ test("a perform that fails leaves the guest running where it was", async () => {
 
 test("a target whose libvirtd dies while it receives costs nothing but the attempt", async () => {
   const domain = await startGuest("lucky");
-  const plan = options(49_323, { bandwidth: 1n });
+  const plan = options(await freePort(), { bandwidth: 1n });
   const prepared = await arriving.migratePrepare(await leaving.migrateBegin(domain, plan), plan);
   const performing = leaving.migratePerform(domain, prepared, plan);
   await until("the job to run", async () => (await here.jobStats(domain)).type === "unbounded");
@@ -198,7 +199,7 @@ function byTls(plan: MigrationOptions, name: string): MigrationOptions {
 test.each([true, false])("by TLS (%s) what the guest has in its memory is not to be read on the way", async (tls) => {
   const domain = await startGuest("secret");
   expect(await echoes(here, domain)).toBe(true);
-  const port = tls ? 49_324 : 49_325;
+  const port = await freePort();
   const plan = tls ? byTls(options(port), "target-host") : options(port);
   const cable = await wire(port);
   try {
@@ -237,7 +238,7 @@ const untrusted: Record<string, (plan: MigrationOptions) => MigrationOptions> = 
 
 test.each(Object.keys(untrusted))("%s: nothing goes over, and the guest runs on", async (name) => {
   const domain = await startGuest("wary");
-  const port = 49_330 + Object.keys(untrusted).indexOf(name);
+  const port = await freePort();
   try {
     const plan = untrusted[name]?.(options(port)) ?? options(port);
     const taken = byTls(options(port), "target-host");

@@ -2,7 +2,7 @@
  * A running guest whose disks lie on its host's own storage moves with them, while it writes: what it has written and been told is
  * written is there afterwards, on one disk in one place. Whatever dies on the way, one good disk is left, and nothing of the other.
  */
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { noLimits } from "../../src/api/agent-storage.ts";
 import { newId } from "../../src/lib/ids.ts";
 import { until } from "../until.ts";
@@ -14,6 +14,8 @@ movingBedForAll((made) => (bed = made));
 
 /** A guest under TCG that writes without end, beside others. */
 const slowMs = 240_000;
+// One that is timed out would run on beside the next.
+vi.setConfig({ testTimeout: 2 * slowMs });
 
 const [here, there] = [() => bed.here, () => bed.there];
 

@@ -5,6 +5,7 @@
  */
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { defaultCeilingMs } from "../../src/core/migration/policy.ts";
+import type { InstanceId } from "../../src/lib/ids.ts";
 import { sleep } from "../../src/lib/retry.ts";
 import { until } from "../until.ts";
 import type { GuestShell } from "./support/guest-shell.ts";
@@ -12,6 +13,7 @@ import { MainThread } from "./support/main-thread.ts";
 import type { Move, Place } from "./support/move.ts";
 import {
   dyingAt,
+  mendAfter,
   MovingBed,
   type MovingGuest,
   patience,
@@ -32,9 +34,7 @@ beforeAll(async () => {
   // As fast as it goes: no timer of the emulated guest's decides whether it writes.
   await shell.run("probe dirty start 48 0");
 }, 300_000);
-afterEach(({ task }) => {
-  if (task.result?.state === "fail") process.stderr.write(`${task.name}\n${bed.said()}\n`);
-});
+afterEach(({ task }) => mendAfter(task, bed), 240_000);
 afterAll(async () => {
   await bed?.removeGuests();
   await bed?.end();
@@ -171,7 +171,7 @@ const points: readonly (readonly [source: string | null, target: string | null])
 test.each(points)("the Computes die at %s and %s: the guest goes on in one place", async (atSource, atTarget) => {
   const [from, to] = [guest.at, other()];
   const go = async () => {
-    const shaped = bed.slowly("200mbit");
+    const shaped = bed.slowly("100mbit");
     const move = bed.move(guest, to, byPostcopy);
     try {
       await move.untilOver();
@@ -186,34 +186,59 @@ test.each(points)("the Computes die at %s and %s: the guest goes on in one place
   expect(guest.at).toSatisfy((at) => at === from || at === to);
 });
 
+/** The source's TCP, until its end: what it buffers, and how often it tries before it gives a way up. */
+function withTcp({ host }: Place, wanted: { wmem?: string; retries2?: string }): { end(): void } {
+  const set = ([name, value]: [string, string]): [string, string] => {
+    const file = `/proc/sys/net/ipv4/tcp_${name}`;
+    const before = host.sh(`cat ${file}`).trim();
+    host.sh(`echo '${value}' > ${file}`);
+    return [name, before];
+  };
+  const before = Object.entries(wanted).map(set);
+  return { end: () => before.forEach(set) };
+}
+
+const killTarget = ({ host }: Place, id: InstanceId): void => void host.sh(`kill -9 ${host.qemuPid(id)}`);
+
+/** Until the source's TCP has given up; its QEMU is told so, and the target's is not. */
+async function cutForLong(to: Place, id: InstanceId, from: Place): Promise<void> {
+  from.host.sh(`ip route add blackhole ${to.host.address}`);
+  try {
+    const query = `timeout 5 virsh qemu-monitor-command ${id} '{"execute":"query-migrate"}' 2>&1 || true`;
+    await until("QEMU to name the error", () => from.host.sh(query).includes("error-desc"), patience);
+  } finally {
+    from.host.sh(`ip route del blackhole ${to.host.address}`);
+  }
+}
+
+// In small buffers QEMU cannot leave what it has to send, and is told in the switch itself that it does not go over.
+const small = { wmem: "4096 16384 16384" };
 test.each([
-  ["is on its way", undefined],
-  ["is still being sent", "4096 16384 16384"],
-])("a target's QEMU that dies while the machine %s ends the guest, and holds nobody up", async (_, buffers) => {
+  ["a target's QEMU that dies, the machine on its way,", {}, "1mbit", killTarget],
+  ["a target's QEMU that dies, the machine still being sent,", small, "256kbit", killTarget],
+  ["a way that ends, the machine still being sent,", { ...small, retries2: "3" }, "256kbit", cutForLong],
+] as const)("%s ends the guest, and holds nobody up", async (_, tcp, rate, happens) => {
   const own = await bed.boot(bed.here);
   const shell = await bed.shellOf(own);
   await shell.run("probe dirty start 48 0");
   const [from, to] = [bed.here, bed.there];
   const held = await stoppingAt(from, "migration.postcopy.source-committed");
-  // In small ones QEMU cannot leave what it has to send, and is told in the switch that nobody reads it.
-  const before = from.host.sh("cat /proc/sys/net/ipv4/tcp_wmem");
-  const setBuffers = (bytes: string) => from.host.sh(`echo '${bytes}' > /proc/sys/net/ipv4/tcp_wmem`);
-  if (buffers !== undefined) setBuffers(buffers);
+  const changed = withTcp(from, tcp);
   const shaped = bed.slowly("100mbit");
   const move = bed.move(own, to, byPostcopy);
   try {
     await move.until("the switch to be the next thing that is done", () => held.isThere(), patience);
-    // What the switch sends comes behind what is in the buffers, and has not arrived when it dies.
-    bed.slowly(buffers === undefined ? "1mbit" : "256kbit");
+    // What the switch sends comes behind what is in the buffers.
+    bed.slowly(rate);
     await held.goOn();
     const state = (): string => from.host.sh(`virsh domstate ${own.wanted.id}`).trim();
     await move.until("the guest to be paused", () => state() === "paused", patience);
     await sleep(300);
-    to.host.sh(`kill -9 ${to.host.qemuPid(own.wanted.id)}`);
+    await happens(to, own.wanted.id, from);
     await move.untilOver();
   } finally {
     shaped.end();
-    setBuffers(before.trim());
+    changed.end();
   }
   expect(move.end).toMatchObject({ as: "FAILED", code: "GuestEnded" });
   await bed.expectNotAt(to, own);

@@ -105,7 +105,7 @@ const on = (one: Guest): NetworkHost => {
 };
 const say = (one: Guest, line: string): Promise<string> => on(one).inGuest(one.name, line);
 const serve = (one: Guest, port: number) =>
-  on(one).inGuestStart(one.name, `while true; do echo ${one.name} | busybox nc -l -p ${port}; done`);
+  on(one).inGuestStart(one.name, `busybox nc -ll -p ${port} -e echo ${one.name}`);
 async function reaches(from: Guest, to: Guest, port: number): Promise<boolean> {
   return (await say(from, `busybox timeout 3 busybox nc ${to.nic.ip} ${port} </dev/null`)).includes(to.name);
 }

@@ -83,6 +83,7 @@ class Replica {
 
 let one: Replica;
 let two: Replica;
+const machines: Machine[] = [];
 
 beforeAll(async () => {
   setDefaultCACertificates([...getCACertificates("default"), authority.certificate]);
@@ -91,13 +92,17 @@ beforeAll(async () => {
   plan = await edgeUp(dir, undefined);
   const wire = { plan, home: { path: dir } };
   const names = ["db", "vstation1", "vstation2", "web1"];
-  const machines = await Promise.all(names.map((name, index) => Machine.start(wire, name, 20 + index)));
-  const [a, b, c, d] = machines as [Machine, Machine, Machine, Machine];
+  const begins = names.map(async (name, index) => {
+    const machine = await Machine.start(wire, name, 20 + index);
+    machines.push(machine);
+    return machine;
+  });
+  const [a, b, c, d] = (await Promise.all(begins)) as [Machine, Machine, Machine, Machine];
   [db, host] = [a, d];
   [one, two] = [new Replica(b), new Replica(c)];
 });
 afterAll(async () => {
-  await Promise.all([db, host, one.machine, two.machine].map((machine) => machine.destroy()));
+  await Promise.all(machines.map((machine) => machine.destroy()));
   await edgeDown(dir);
   authority.destroy();
   rmSync(dir, { recursive: true, force: true });
@@ -264,7 +269,8 @@ describe("a host of them", () => {
     expect(here.code).not.toBe(0);
     expect(here.text).toContain("this machine is a VStation");
     expect(await host.must(line)).toContain("This machine is a host");
-    expect(await vstation(one, "host", "list")).toMatch(/web1 .*ready/);
+    const isReady = async () => /web1 .*ready/.test(await vstation(one, "host", "list"));
+    await until("the host to be ready", isReady, patienceMs);
   });
 
   it("runs an instance, made by the official SDK", async () => {

@@ -307,11 +307,13 @@ describe("in the middle of a move", () => {
         (await vstation.sql<{ n: number }>(`select count(*)::int as n from event where subject_id = '${move}'`))[0]?.n,
       );
     const before = await changes();
+    const began = performance.now();
     for (let left = 49; left > 0; left--) {
       source.halves.say(move, copying(left));
       await until("it is acknowledged", () => source.idle);
     }
-    expect((await changes()) - before).toBeLessThan(20);
+    const seconds = Math.ceil((performance.now() - began) / 1_000);
+    expect((await changes()) - before).toBeLessThanOrEqual(seconds + 1);
     source.halves.say(move, { is: "handing" });
     await becomes(move, { phase: "handing" });
   });

@@ -7,7 +7,9 @@ import { feedOf, isKept, isReleased } from "./memory.ts";
 const domain: DomainRef = { name: "ins-00000001", uuid: "00000000-0000-0000-0000-000000000000", id: 1 };
 const at = (guest: Whereabouts) => ({ guest, neverRan: false, domain });
 /** `query-migrate` of a QEMU that says this; nothing of it: it has never copied a guest. */
-const says = (status?: string) => ({ qmp: () => Promise.resolve(status === undefined ? {} : { status }) });
+const says = (status?: string, error = {}) => ({
+  qmp: () => Promise.resolve(status === undefined ? {} : { status, ...error }),
+});
 const isSilent = { qmp: () => Promise.reject(new Error("the monitor does not answer")) };
 
 // qapi/migration.json of QEMU 10.0, each MigrationStatus.
@@ -33,9 +35,11 @@ test.each(statuses)("a source that says %s is %s", async (status, is) => {
   const libvirt = says(status);
   expect(await isKept(libvirt, at("running"))).toBe(is === "copying" || is === "over");
   expect(await isReleased(libvirt, at("running"))).toBe(is === "over");
-  const isStuck = status === "device" || status === "cancelling";
-  const feed = isStuck ? "stuck" : is === "flowing" || is === "broken" || is === "joining" ? is : "none";
+  const feed = is === "flowing" || is === "broken" || is === "joining" ? is : "none";
   expect((await feedOf(libvirt, at("paused"))).is).toBe(feed);
+  const failed = says(status, { "error-desc": "postcopy_start: Migration stream error" });
+  const isStuck = status === "device" || status === "cancelling";
+  expect((await feedOf(failed, at("paused"))).is).toBe(isStuck ? "stuck" : feed);
 });
 
 test("one that has never copied a guest has kept it, whether it runs or not", async () => {

@@ -24,13 +24,13 @@ export const portsForMemory = { first: 49_152, count: 64 };
 const joining: ReadonlySet<unknown> = new Set(["postcopy-recover-setup", "postcopy-recover"]);
 const inPostcopy: ReadonlySet<unknown> = new Set(["postcopy-active", "postcopy-paused", ...joining]);
 
-/** For moments. A way that ends in them leaves QEMU 10.0 in them for ever (`postcopy_start` fails in `device`), and a cancel in the second one. */
+/** QEMU 10.0 stays in `device` for ever where `postcopy_start` failed, and in `cancelling` once it was told to cancel that; every other copy leaves them. */
 const switching: ReadonlySet<unknown> = new Set(["device", "cancelling"]);
 
 const noFeed: Feed = { is: "none", remainingBytes: null };
 const unknownFeed: Feed = { is: "unknown", remainingBytes: null };
 
-/** `stuck` where QEMU may be so for a moment, too: who asks looks whether that lasts. */
+/** `stuck`: it names an error, and a copy that can still end names one only for the moment in which it does; who asks looks whether that lasts. */
 export async function feedOf(libvirt: Libvirt, { domain, guest }: Looked): Promise<Feed> {
   if (guest === "unknown") return unknownFeed;
   if (domain === null || guest === "off") return noFeed;
@@ -40,7 +40,7 @@ export async function feedOf(libvirt: Libvirt, { domain, guest }: Looked): Promi
   if (told.status === "postcopy-paused") return { is: "broken", remainingBytes };
   if (joining.has(told.status)) return { is: "joining", remainingBytes };
   if (told.status === "postcopy-active") return { is: "flowing", remainingBytes };
-  if (switching.has(told.status)) return { is: "stuck", remainingBytes };
+  if (switching.has(told.status) && told.hasFailed) return { is: "stuck", remainingBytes };
   return noFeed;
 }
 
@@ -113,11 +113,15 @@ const over: ReadonlySet<unknown> = new Set(["none", "failed", "cancelled"]);
 async function migrateStatus(
   libvirt: Libvirt,
   domain: DomainRef,
-): Promise<{ status: unknown; remaining: number | null } | null> {
+): Promise<{ status: unknown; remaining: number | null; hasFailed: boolean } | null> {
   try {
     const told = (await libvirt.qmp(domain, "query-migrate", {}, { deadlineMs: askMs })) as Record<string, unknown>;
     const remaining = (told["ram"] as Record<string, unknown> | undefined)?.["remaining"];
-    return { status: told["status"] ?? null, remaining: typeof remaining === "number" ? remaining : null };
+    return {
+      status: told["status"] ?? null,
+      remaining: typeof remaining === "number" ? remaining : null,
+      hasFailed: told["error-desc"] !== undefined,
+    };
   } catch {
     return null;
   }

@@ -17,12 +17,13 @@ const mib = 2 ** 20;
 
 /** A source whose QEMU says `status` with so much left, at a time that the test sets. */
 function source() {
-  const qemu = { status: "postcopy-active", remaining: 1_000 * mib, refuses: false };
+  const qemu = { status: "postcopy-active", remaining: 1_000 * mib, refuses: false, error: {}, answers: true };
   const done: string[] = [];
   const qmp = (_: DomainRef, command: string): Promise<unknown> => {
     if (command !== "query-migrate") done.push(command);
     if (command === "migrate-pause" && qemu.refuses) return Promise.reject(new Error("it is none yet"));
-    return Promise.resolve({ status: qemu.status, ram: { remaining: qemu.remaining } });
+    if (!qemu.answers) return Promise.reject(new Error("the monitor does not answer"));
+    return Promise.resolve({ status: qemu.status, ram: { remaining: qemu.remaining }, ...qemu.error });
   };
   const told = {
     step: (name: string) => void done.push(`story: ${name}`),
@@ -123,12 +124,18 @@ test("a join that is tried for long is given up where QEMU lets it be, and does 
   expect(done).toEqual(["story: broken", "migrate-pause", "aloud"]);
 });
 
-test("a switch that came to nothing is known for it when it does not pass", async () => {
-  const { qemu, look } = source();
-  qemu.status = "device";
-  expect([await look(0), await look(19_000)]).toEqual(["unknown", "unknown"]);
+test("a switch that came to nothing is known for it when that lasts, and is somebody's business", async () => {
+  const { qemu, rest, done, look } = source();
+  Object.assign(qemu, { status: "device", error: { "error-desc": "postcopy_start: Migration stream error" } });
+  expect([await look(0), await look(4_900)]).toEqual(["unknown", "unknown"]);
   qemu.status = "postcopy-active";
-  expect(await look(19_500)).toBe("flowing");
-  qemu.status = "cancelling";
-  expect([await look(20_000), await look(39_000), await look(40_000)]).toEqual(["unknown", "unknown", "stuck"]);
+  expect(await look(5_000)).toBe("flowing");
+  qemu.status = "device";
+  expect(await look(6_000)).toBe("unknown");
+  Object.assign(qemu, { status: "cancelling", answers: false });
+  expect(await look(7_000)).toBe("unknown");
+  expect([rest.isStuck, done]).toEqual([false, []]);
+  qemu.answers = true;
+  expect([await look(11_000), await look(12_000)]).toEqual(["stuck", "stuck"]);
+  expect([rest.isStuck, done]).toEqual([true, ["aloud"]]);
 });

@@ -17,8 +17,8 @@ const rejoinMs = [1_000, 2_000, 5_000, 10_000];
 const stalledMs = 5_000;
 /** More than QEMU sends in `firstLimitMs`, which it takes for the last of the memory, over any link. */
 const lastBytes = 16 * 2 ** 20;
-/** Longer than QEMU takes to switch, or to end a copy. */
-const stuckMs = 20_000;
+/** Longer than QEMU takes from an error to the end of the copy. */
+const stuckMs = 5_000;
 /** A break that lasts so long is somebody's business. */
 const aloudMs = 60_000;
 
@@ -39,7 +39,8 @@ export class RestOfMemory {
   #rejoinAt = 0;
   /** Since when nothing comes over, and whether somebody was told. */
   #broken: { readonly since: number; told: boolean } | null = null;
-  #stuckSince: number | null = null;
+  /** Since when its switch has come to nothing, and whether that has lasted, and somebody was told. */
+  #stuck: { readonly since: number; lasts: boolean } | null = null;
   #last: { readonly remainingBytes: number | null; readonly at: number; toldOfEnd?: true } | null = null;
 
   constructor(context: Surroundings, migration: Moved, story: Told) {
@@ -56,14 +57,26 @@ export class RestOfMemory {
     return feed;
   }
 
+  /** No more memory comes from here, and QEMU lets the guest never run again. */
+  get isStuck(): boolean {
+    return this.#stuck?.lasts === true;
+  }
+
   /** What may pass is not known yet. */
   #patient(feed: Feed): Feed {
+    if (feed.is === "unknown") return feed;
     if (feed.is !== "stuck") {
-      this.#stuckSince = null;
+      this.#stuck = null;
       return feed;
     }
-    this.#stuckSince ??= performance.now();
-    return performance.now() - this.#stuckSince < stuckMs ? { ...feed, is: "unknown" } : feed;
+    this.#stuck ??= { since: performance.now(), lasts: false };
+    if (performance.now() - this.#stuck.since < stuckMs) return { ...feed, is: "unknown" };
+    if (!this.#stuck.lasts) {
+      this.#stuck.lasts = true;
+      const about = { migration: this.#migration.id, instance: this.#migration.instanceId };
+      this.#context.log.error(about, "a guest's switch to post-copy came to nothing: it runs at neither host");
+    }
+    return feed;
   }
 
   /** Asked before each join: one that came to nothing makes the next one wait longer. */

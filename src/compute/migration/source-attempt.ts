@@ -341,6 +341,8 @@ export class SourceAttempt {
 
   /** By post-copy nothing ends the copy any more: it is left to itself, as by this process's death, and the target's word decides. */
   #restIsLate(): void {
+    // libvirt may tell of the pause when its copy has gone well already.
+    if (this.#state.is !== "running" || this.#state.handing) return;
     if (this.#mayEnd) return this.#endCopy(this.#lateRest);
     this.#ending ??= this.#lateRest;
     this.abandon();

@@ -370,6 +370,6 @@ export class SourceHalf implements Half {
         if (!isLibvirtError(error)) throw error;
       });
     }
-    return await isReleased(libvirt, await lookAt(libvirt, instanceId));
+    return this.#rest.isStuck || (await isReleased(libvirt, await lookAt(libvirt, instanceId)));
   }
 }

@@ -169,7 +169,7 @@ export class World {
         if (this.postcopy && this.copy === "copying") this.#copyBreaks();
         if (!this.target.forgotten && this.reaches()) {
           this.target.asked = true;
-          this.target.released ||= source.guest !== "paused" && this.copy === "none";
+          this.target.released ||= this.stuck || (source.guest !== "paused" && this.copy === "none");
           const stage = this.target.record?.stage;
           if (stage === "arrived" || stage === "dropped" || stage === "fetching") source.heard = stage;
         }
@@ -239,6 +239,7 @@ export class World {
         if (target.record?.stage === "fetching") this.ended = true;
         target.guest = "off";
         target.neverRan = true;
+        this.#finishFails();
         this.#copyBreaks();
         return;
       case "clean":
@@ -309,12 +310,13 @@ export class World {
     }
   }
 
-  breakSwitch(): void {
+  /** The target may not see it: its QEMU waits for what is to come, and libvirt with it. */
+  breakSwitch(isSeen: boolean): void {
     if (!this.early || this.copy !== "fed" || this.broken || this.target.guest !== "paused") return;
     this.copy = "none";
     this.stuck = true;
     this.ended = true;
-    this.#finishFails();
+    if (isSeen) this.#finishFails();
     if (this.source.attempt?.is === "running") this.#fails("link_lost", "the rest did not go over");
   }
 

@@ -28,12 +28,10 @@ export class TestUnderlay {
   readonly #prefix: string;
 
   constructor() {
-    const number = (process.pid % 250) + 1;
+    const number = madeBridge();
     this.bridge = `vtc${number}`;
     this.#prefix = `10.213.${number}`;
     this.address = this.host(1);
-    this.remove();
-    ip(`link add ${this.bridge} mtu 1550 type bridge`);
     ip(`addr add ${this.address}/24 dev ${this.bridge}`);
     ip(`link set ${this.bridge} up`);
   }
@@ -44,10 +42,19 @@ export class TestUnderlay {
     return `${this.#prefix}.0/24`;
   }
   remove(): void {
+    ip(`link del ${this.bridge}`);
+  }
+}
+
+/** Other tests make theirs at the same time: whoever makes it has the number. One that a killed test has left is passed over. */
+function madeBridge(): number {
+  for (let tried = 0; ; tried++) {
+    const number = ((process.pid + tried) % 250) + 1;
     try {
-      execFileSync("ip", ["link", "del", this.bridge], { stdio: "ignore" });
-    } catch {
-      // It was not there.
+      execFileSync("ip", `link add vtc${number} mtu 1550 type bridge`.split(" "), { stdio: "pipe" });
+      return number;
+    } catch (error) {
+      if (tried === 250 || !String(error).includes("File exists")) throw error;
     }
   }
 }
@@ -239,8 +246,9 @@ export class ComputeHost {
     const gone = once(child, "exit");
     const inner = await childOf(child.pid ?? 0).catch(() => child.pid ?? 0);
     process.kill(inner, signal);
-    // Of one that has stopped itself nsenter has stopped, too, and would not see its end.
-    if (signal === "SIGKILL") child.kill("SIGCONT");
+    // One that has stopped itself would not hear of the end, and nsenter has stopped with it.
+    if (signal !== "SIGKILL") goOnIfThere(inner);
+    child.kill("SIGCONT");
     await gone;
   }
 
@@ -250,6 +258,17 @@ export class ComputeHost {
     if (child?.pid === undefined) throw new Error("Compute does not run");
     process.kill(await childOf(child.pid), "SIGCONT");
     child.kill("SIGCONT");
+  }
+
+  /** After a test that failed with harm done to it: what was stopped, killed, cut or slowed is as before. */
+  async mend(): Promise<void> {
+    const cuts = "nft delete table inet cut; ip route flush type blackhole; tc qdisc del dev eth0 root";
+    this.sh(`(${cuts}) 2>/dev/null || true`);
+    const hasEnded = (child: ChildProcess | null): boolean => child?.exitCode !== null || child.signalCode !== null;
+    if (hasEnded(this.#libvirtd)) await this.startLibvirtd();
+    else await this.signalLibvirtd("SIGCONT");
+    if (hasEnded(this.#compute)) this.startCompute();
+    else await this.continueCompute();
   }
 
   computeLog(): string {
@@ -288,6 +307,14 @@ export class ComputeHost {
 
 function ip(line: string): void {
   execFileSync("ip", line.split(" "));
+}
+
+function goOnIfThere(pid: number): void {
+  try {
+    process.kill(pid, "SIGCONT");
+  } catch {
+    // It has ended by now.
+  }
 }
 
 async function childOf(pid: number): Promise<number> {

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll } from "vitest";
+import { afterAll, afterEach, beforeAll, type RunnerTestCase } from "vitest";
 import { noLimits } from "../../../src/api/agent-storage.ts";
 import type { Peer, WantedInstance } from "../../../src/api/agent.ts";
 import { sharedMark } from "../../../src/compute/storage/disk-files.ts";
@@ -111,12 +111,16 @@ export class MovingBed {
     return guest;
   }
 
-  async removeGuests(): Promise<void> {
-    // What a test that failed has left on its way would keep its guest here, and the next test waiting.
+  /** After a test that failed: one failure is one, and not that of all that come after it. */
+  async mend(): Promise<void> {
+    for (const { host } of this.places) await host.mend();
     for (const move of this.#moves.splice(0).filter(({ over }) => !over)) {
       move.wish = "cancel";
       await move.untilOver();
     }
+  }
+
+  async removeGuests(): Promise<void> {
     for (const { wanted, at } of this.#guests.splice(0)) {
       at.session.want({ ...wanted, power: { state: "gone" } });
       await at.session.untilPhase(wanted.id, "gone", patience);
@@ -279,8 +283,8 @@ export const back = async ({ session }: Place): Promise<void> => {
 export async function stoppingAt(place: Place, name: string): Promise<{ isThere(): boolean; goOn(): Promise<void> }> {
   const { host, session } = place;
   const marker = join(host.dir, `stopped-${name}`);
-  rmSync(marker, { force: true });
   await host.killCompute("SIGTERM");
+  rmSync(marker, { force: true });
   session.hello = null;
   host.startCompute({ VSTATION_CRASH_AT: name, VSTATION_CRASH_ONCE: marker, VSTATION_CRASH_BY: "SIGSTOP" });
   await back(place);
@@ -292,6 +296,7 @@ export async function dyingAt<T>(place: Place, name: string, work: () => Promise
   const { host, session } = place;
   const marker = join(host.dir, `died-${name}`);
   await host.killCompute("SIGTERM");
+  rmSync(marker, { force: true });
   session.hello = null;
   const supervised = host.superviseCompute({ VSTATION_CRASH_AT: name, VSTATION_CRASH_ONCE: marker });
   try {
@@ -322,6 +327,13 @@ export async function restartLibvirtd({ host }: Place): Promise<void> {
   await host.startLibvirtd();
 }
 
+/** Says what is known of a failure before it undoes what has led to it. */
+export async function mendAfter({ name, result }: RunnerTestCase, bed: MovingBed): Promise<void> {
+  if (result?.state !== "fail") return;
+  process.stderr.write(`${name}\n${bed.said()}\n`);
+  await bed.mend();
+}
+
 /** One bed for a file of tests, with no guest on it after each of them; `ready` hears of it before the first. */
 export function movingBedForAll(ready: (bed: MovingBed) => void, how?: Parameters<typeof MovingBed.begin>[0]): void {
   let bed: MovingBed | undefined;
@@ -330,8 +342,9 @@ export function movingBedForAll(ready: (bed: MovingBed) => void, how?: Parameter
     ready(bed);
   }, 240_000);
   afterAll(() => bed?.end(), 120_000);
-  afterEach(({ task }) => {
-    if (task.result?.state === "fail") process.stderr.write(`${task.name}\n${bed?.said() ?? ""}\n`);
-    return bed?.removeGuests();
-  });
+  afterEach(async ({ task }) => {
+    if (bed === undefined) return;
+    await mendAfter(task, bed);
+    await bed.removeGuests();
+  }, 240_000);
 }

@@ -9,13 +9,13 @@ export const zone = "ap-test-1";
 
 /** A host on which there is room by now. */
 export async function readyHost(vstation: TestVstation, options: Partial<SimHostOptions> = {}): Promise<SimHost> {
+  const room = async (): Promise<number> => {
+    const { instanceTypes } = await vstation.native.call("instanceTypeList", {});
+    return instanceTypes.find(({ name }) => name === "T1.SMALL1")?.room ?? 0;
+  };
+  const before = await room();
   const host = await vstation.addHost(options);
-  await until("room on the host", async () => {
-    const types = await vstation.native.call("instanceTypeList", {});
-    return (
-      types.instanceTypes.some(({ name, room }) => name === "T1.SMALL1" && room >= vstation.hosts.length) || undefined
-    );
-  });
+  await until("room on the host", async () => (await room()) > before);
   return host;
 }
 

@@ -4,7 +4,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=20"];
+const options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=60"];
+
+/** To log in takes an emulated guest half a minute on a busy machine. */
+const commandMs = 180_000;
 
 /** A file that only its owner reads, in a folder of its own. */
 class Secret {
@@ -35,7 +38,7 @@ export class SshKey {
   }
 
   /** Standard output of a command that ends well; anything else rejects with what ssh said. */
-  run(login: string, command: string, timeoutMs = 60_000): Promise<string> {
+  run(login: string, command: string, timeoutMs = commandMs): Promise<string> {
     return ssh(login, this.arguments(login, command), process.env, timeoutMs);
   }
 
@@ -55,7 +58,7 @@ export class SshPassword {
     this.#secret = new Secret(`#!/bin/sh\necho '${text}'\n`, 0o700);
   }
 
-  run(login: string, command: string, timeoutMs = 60_000): Promise<string> {
+  run(login: string, command: string, timeoutMs = commandMs): Promise<string> {
     const only = ["PubkeyAuthentication=no", "PreferredAuthentications=password", "NumberOfPasswordPrompts=1"];
     const given = [...[...options, ...only].flatMap((each) => ["-o", each]), login, command];
     const env = { ...process.env, SSH_ASKPASS: this.#secret.file, SSH_ASKPASS_REQUIRE: "force" };
