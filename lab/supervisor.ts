@@ -92,8 +92,9 @@ export class Supervisor {
     // Only the first start of all has to wait for VStation to make its CA before a host can know it.
     const fingerprint = caFingerprint(home, signalled);
     await this.#must(this.#together(this.#startControl(), this.#startHosts(plan, options, fingerprint)));
-    // Those that ran on beside their VStation were never away; another one knows of them what was written before it.
-    await this.#must(this.#allReady(living.has("vstation") ? new Date(0) : began));
+    // Those that ran on beside their VStation were never away. Of the others it may know only what was written before this.
+    const ranOn = (name: string): boolean => living.has("vstation") && living.has(name);
+    await this.#must(this.#allReady((name) => (ranOn(name) ? new Date(0) : began)));
     const first = this.#hosts.find((host) => host.kind === "namespace");
     if (options.cache !== undefined && first !== undefined) keepCapabilities(options.cache, home.hostDir(first.name));
     const credentials = readCredentials(home.credentialsFile);
@@ -233,7 +234,7 @@ export class Supervisor {
   }
 
   /** A host counts once it has been heard in this run: of one that was heard shortly before, VStation still thinks well. */
-  async #allReady(since: Date): Promise<void> {
+  async #allReady(since: (name: string) => Date): Promise<void> {
     let told = "";
     for (;;) {
       this.#stopping.signal.throwIfAborted();
@@ -243,7 +244,7 @@ export class Supervisor {
       await this.#inviteTakenOut(states);
       const isReady = ({ name }: HostPlan): boolean => {
         const host = states?.get(name);
-        return host?.state === "ready" && host.seenAt >= since;
+        return host?.state === "ready" && host.seenAt >= since(name);
       };
       const waiting = this.#hosts.filter((host) => !isReady(host)).map((host) => host.name);
       if (states !== undefined && waiting.length === 0) return;

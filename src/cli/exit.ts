@@ -19,7 +19,10 @@ export const exitCodes = {
 
 export const exitMeanings: readonly (readonly [number, string])[] = [
   [exitCodes.ok, "done"],
-  [exitCodes.failed, "an operation ended FAILED, a check found an error, or a fault of our own"],
+  [
+    exitCodes.failed,
+    "what was asked for did not come true (an operation that ended FAILED, a drain that needs somebody, a cancel that was too late), a check found an error, or a fault of our own",
+  ],
   [exitCodes.usage, "the command line or the request is wrong"],
   [exitCodes.notFound, "there is no such thing"],
   [exitCodes.refused, "refused: the present state, a limit or missing room does not allow it"],
@@ -81,7 +84,10 @@ const advice: Readonly<Record<string, string>> = {
   MigrationPolicyUnavailable: "another --policy: `./vstation instance migrate --help` says what each does",
   MigrationTooLate:
     "`./vstation migration show INSTANCE` tells where it goes on; once it runs there it may be moved again",
-  HostCordoned: "`./vstation host uncordon HOST`, or another --to",
+  HostCordoned:
+    "another --to; or `./vstation host uncordon HOST`, which ends a drain, too (`host show HOST` says whether there is one)",
+  HostInUse:
+    "`./vstation host drain HOST` moves what runs there; `instance list`, `disk list`, `snapshot list` and `migration list --open` show the rest, which is to be ended or deleted",
   HostNotReady: "`./vstation host show HOST --check` looks anew",
   Protected: "`./vstation instance set ID --no-protect` takes the protection off",
   InsufficientCapacity: "`./vstation type list` shows what fits; `./vstation host list` where the room is",
@@ -118,7 +124,7 @@ const advice: Readonly<Record<string, string>> = {
   VpcMismatch: "`--vpc VPC` of the list commands shows what is in one VPC",
   HostUnreachable: "`./vstation host list` shows it; instances on it go on, their state is unknown until it is back",
   DeadlineExceeded:
-    "it may still come true: look with `./vstation operation list`, for moves, disks and images with `migration list`, `disk list` and `image list`",
+    "it may still come true: look with `./vstation operation list`, for moves, disks and images with `migration list`, `disk list` and `image list`, for a drain with `host show HOST`",
   Internal: "see VStation's log for the request id; `./vstation doctor --bundle FILE.tar.gz` collects what to send",
 };
 

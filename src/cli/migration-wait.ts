@@ -31,7 +31,7 @@ export async function waitForMigration(
       look: async (signal) => {
         latest = await client.call("migrationGet", { params: { id } }, { signal });
         // Elsewhere than on a terminal each line stays, so only what is not mere progress gets one.
-        line.show(`${latest.instanceId} migrate: ${io.errIsTty ? progressText(latest) : stepText(latest)}`);
+        line.show(io.errIsTty ? progressText(latest) : `${latest.instanceId} migrate: ${stepText(latest)}`);
         const next = latest.request?.next ?? null;
         if (next === null) return isDecided(latest);
         context.say(printable(`${latest.instanceId}: ${errorText(latest)}; it is tried again`));
@@ -80,7 +80,7 @@ function queuedText({ request }: MigrationWire): string {
   return `${which}${waitsFor === null ? "" : `: ${waitsFor.message}`}`;
 }
 
-/** As {@link stepText}, and how far the copy is. */
+/** As {@link stepText}, and how far the copy is. What one waits for comes first: of a line on a terminal the end may be cut. */
 export function progressText(migration: MigrationWire): string {
   const { source } = migration;
   if (source?.is === "feeding") {
@@ -96,13 +96,14 @@ export function progressText(migration: MigrationWire): string {
   }
   const { totalBytes, remainingBytes, dirtyBytesPerSecond, bytesPerSecond, throttlePercent, limitMs } = progress;
   const percent = totalBytes === 0 ? 0 : Math.floor((1 - Math.min(1, remainingBytes / totalBytes)) * 100);
-  const parts = [`${percent} %`, `${mib(remainingBytes)} remain`, `${mib(dirtyBytesPerSecond)}/s change`];
-  parts.push(`${mib(bytesPerSecond)}/s are sent`);
-  if (throttlePercent > 0) parts.push(`slowed by ${throttlePercent} %`);
+  const parts = [`${percent} %`, `${mib(remainingBytes)} left`, `dirty ${mib(dirtyBytesPerSecond)}/s`];
+  if (throttlePercent > 0) parts.push(`slowed ${throttlePercent} %`);
   if (bytesPerSecond > 0) {
     const pauseMs = Math.ceil((remainingBytes / bytesPerSecond) * 1_000);
-    parts.push(`now it would pause for ${duration(pauseMs)}, ${duration(limitMs)} are allowed`);
+    parts.push(`pause ${duration(pauseMs)} of ${duration(limitMs)}`);
   }
+  parts.push(`sent ${mib(bytesPerSecond)}/s`);
+  if (disks !== undefined) parts.push(`disks ${mib(disks.remainingBytes)} left`);
   return `${stepText(migration)} ${parts.join(", ")}`;
 }
 

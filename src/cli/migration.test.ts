@@ -58,7 +58,7 @@ it("asks for a move, and shows it", async () => {
     instance        ins-00000001
     from            host-aaaaaaa1
     to              host-aaaaaaa1
-    phase           copying 75 %, 100 MiB remain, 3 MiB/s change, 90 MiB/s are sent, now it would pause for 1112 ms, 30 ms are allowed
+    phase           copying 75 %, 100 MiB left, dirty 3 MiB/s, pause 1112 ms of 30 ms, sent 90 MiB/s
     state           RUNNING
     error           -
     policy          gentle
@@ -270,4 +270,17 @@ it("tells what a move would come to, and every reason against it", async () => {
     refusals: [{ code: "HostCordoned" }, { code: "MigrationCpuDiffers" }],
   });
   expect(here.cloud.migrations.all).toEqual([]);
+});
+
+it("says how far it is, and how long it would pause, within the 80 columns of a terminal", async () => {
+  await cli("instance migrate web");
+  const hard = { totalBytes: 98_765 * mib, dirtyBytesPerSecond: 234 * mib, throttlePercent: 90, limitMs: 300 };
+  const source = copying(12_345);
+  if (source.is !== "copying") throw new Error("it does not copy");
+  becomes({ phase: "copying", state: "RUNNING", source: { ...source, progress: { ...source.progress!, ...hard } } });
+  const { out } = await cli("migration show web");
+  const [, line = ""] = /^phase +(.*)$/m.exec(out) ?? [];
+  expect(line.slice(0, 80 - 1)).toBe(
+    "copying 87 %, 12345 MiB left, dirty 234 MiB/s, slowed 90 %, pause 137 s of 300 ms",
+  );
 });

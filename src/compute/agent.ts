@@ -319,13 +319,12 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
         if (isNew) tell();
         // What its operator reads as the end of the joining is not to call a libvirtd missing that begins.
         void libvirt
-          .version({ deadlineMs: 60_000 })
+          .ready({ deadlineMs: 20_000 })
+          .then(() => libvirt.version({ deadlineMs: 60_000 }))
           .catch(() => undefined)
           .then(describe)
-          .then(
-            ({ readiness }) => membership.welcomed(readiness),
-            () => undefined,
-          );
+          .then(({ readiness }) => membership.welcomed(readiness))
+          .catch((error: unknown) => log.warn({ err: error }, "the host's operator was not told that it has joined"));
       },
       onLost: () => desk.consoles.closeAll(),
       onRefused: (isRemoved) => {

@@ -191,7 +191,7 @@ export const joinFailureKinds = {
 
 export type JoinFailureCode = keyof typeof joinFailureKinds;
 
-/** The `error.code` with which an operation may end FAILED; each says in its message what to do next. */
+/** The `error.code` with which an operation may end FAILED; its message says why, and docs/ what to do about it. */
 export const operationFailureCodes = [
   /** libvirt or QEMU refused, on every host that was tried. */
   "StartFailed",

@@ -35,7 +35,8 @@ export function addMigrate(instance: Command, io: Io): void {
     .addOption(
       new Option(
         "--policy <policy>",
-        `${migrationPolicies.join(", ")}: what is done when it changes its memory faster than it can be copied`,
+        "what is done when it changes its memory faster than it can be copied: gentle waits for a quiet moment, throttle slows it (90 % at most), finish slows it and may pause it longer (--ceiling), " +
+          "postcopy lets it go on at the target before all of its memory is there",
       )
         .choices(migrationPolicies)
         .default("gentle" satisfies MigrationPolicy),
@@ -97,7 +98,7 @@ export function addMigration(program: Command, io: Io): void {
     .description("list moves, newest first")
     .option("--instance <instance>", "of this instance (repeatable)", collect)
     .option("--host <host>", "from or to this host (repeatable)", collect)
-    .option("--open", "only those that a host has not let go of")
+    .option("--open", "only those that wait, or that a host has not let go of")
     .option("--limit <n>", "at most so many", wholeNumber(1, 500), 50)
     .action(async (flags: ListFlags, command: Command) => {
       const context = contextOf(io, command);
@@ -136,6 +137,8 @@ export function addMigration(program: Command, io: Io): void {
       const called = await context.client.call("migrationCancel", { params: { id } });
       const found = flags.wait === true ? await waitForMigration(context, id, flags.timeout * 1000) : called;
       context.print(found, () => migrationTable(io, [found]));
+      if (found.phase === "handing")
+        context.say("it is being handed over, and may arrive all the same; `--wait` tells");
       // It was to come to nothing.
       if (found.state === "SUCCEEDED") throw new Exit(exitCodes.failed);
     });

@@ -77,7 +77,8 @@ export class Leftover {
     try {
       while (performance.now() < until) {
         const { type } = await this.#libvirt.jobStats(domain);
-        if (type !== "bounded" && type !== "unbounded") return true;
+        // It says early that the copy came to nothing, and has then its mirrors to end.
+        if (type === "none") return true;
         await sleep(copyLooksMs);
       }
       return false;

@@ -74,7 +74,10 @@ export class RestOfMemory {
     if (!this.#stuck.lasts) {
       this.#stuck.lasts = true;
       const about = { migration: this.#migration.id, instance: this.#migration.instanceId };
-      this.#context.log.error(about, "a guest's switch to post-copy came to nothing: it runs at neither host");
+      this.#context.log.error(
+        about,
+        "a guest's switch to post-copy came to nothing, and QEMU never lets it run here again",
+      );
     }
     return feed;
   }

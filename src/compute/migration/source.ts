@@ -231,7 +231,7 @@ export class SourceHalf implements Half {
       case "resume":
         if (domain !== null) {
           await this.#leftover.putRight(domain);
-          if ((await lookAt(context.libvirt, instanceId)).guest === "paused") {
+          if (this.#leftover.isRighted && (await lookAt(context.libvirt, instanceId)).guest === "paused") {
             await context.libvirt.domainResume(domain);
           }
         }

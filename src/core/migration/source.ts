@@ -182,7 +182,7 @@ const restarted = {
 } as const;
 
 function feeding({ feed }: SourceSituation): SourceState {
-  const broken = feed.is === "broken" || feed.is === "joining";
+  const broken = feed.is === "broken" || feed.is === "joining" || feed.is === "stuck";
   return { is: "feeding", remainingBytes: feed.remainingBytes, broken };
 }
 

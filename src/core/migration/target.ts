@@ -180,9 +180,9 @@ function committed(s: TargetSituation): TargetDecision {
   }
   if (guest !== "paused" || attempt?.is === "finishing")
     return { step: s.released && guest === "paused" ? { do: "destroy" } : wait, say };
+  if (s.released) return { step: { do: "destroy" }, say };
   // Memory comes while it is paused: the source has switched, and never runs it again.
-  if (memory === "coming" || memory === "missing") return { step: { do: "resume" }, say };
-  return { step: s.released ? { do: "destroy" } : wait, say };
+  return { step: memory === "coming" || memory === "missing" ? { do: "resume" } : wait, say };
 }
 
 function fetching(s: TargetSituation): TargetDecision {

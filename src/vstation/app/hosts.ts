@@ -88,7 +88,7 @@ export function hosts({ store, agents, config, caPem }: AppContext): Hosts {
           );
         case "occupied": {
           const { ids } = removal;
-          const message = `${ids.length} things lie on the host and nowhere else: ${firstOf(ids, 5)}; end them first`;
+          const message = `${ids.length} things are the host's or on their way from or to it: ${firstOf(ids, 5)}`;
           throw failure("HostInUse", message, { detail: { ids } });
         }
         default:
