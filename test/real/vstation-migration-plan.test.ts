@@ -4,7 +4,7 @@ import type { MigrationPlanWire } from "../../src/api/native/migrations.ts";
 import type { HostId, InstanceId } from "../../src/lib/ids.ts";
 import type { SimHost } from "../../src/sim/host.ts";
 import { until } from "../until.ts";
-import { inState, show, stop } from "./support/cloud.ts";
+import { inState, run, show, stop } from "./support/cloud.ts";
 import { simulatedMoves } from "./support/simulated-moves.ts";
 import type { TestVstation } from "./support/vstation.ts";
 
@@ -13,7 +13,7 @@ let vstation: TestVstation;
 let source: SimHost;
 let target: SimHost;
 
-const { subject } = simulatedMoves((world) => ({ vstation, source, target } = world));
+const { subject, manual, begin } = simulatedMoves((world) => ({ vstation, source, target } = world));
 
 const plan = (id: InstanceId, to: HostId | null = null): Promise<MigrationPlanWire> =>
   vstation.native.call("instanceMigratePlan", { params: { id }, request: { to } });
@@ -66,6 +66,18 @@ it("says every reason against it, of VStation's own and of both hosts, and a rea
   await expect(
     vstation.native.call("instanceMigrate", { params: { id }, request: { to: target.id } }),
   ).rejects.toMatchObject({ code: "HostCordoned" });
+});
+
+it("says that an operator wants it elsewhere, where that waits, as the move would", async () => {
+  const others = await run(vstation.native, { count: 2, systemDiskType: "CLOUD_PREMIUM" });
+  await inState(vstation, others, "RUNNING");
+  const id = await subject();
+  manual();
+  for (const other of others) await begin(other, target.id);
+  await begin(id, target.id);
+  expect(await codes(id)).toEqual(["MigrationQueued"]);
+  await expect(begin(id)).rejects.toMatchObject({ code: "MigrationQueued" });
+  expect(await codes(id, target.id)).toEqual([]);
 });
 
 it("refuses a policy that the guest cannot be moved by, and a ceiling that is for nothing, as the move does", async () => {

@@ -87,7 +87,7 @@ export const migrationPlanSchema = z
           by: z.enum(["vstation", "hosts", "source", "target", "link"]),
         }),
       )
-      .describe("All of them; with none a move would be begun."),
+      .describe("All of them; with none a move would be begun, or wait for its turn."),
     memoryBytes: bytes.nullable().describe("What it has ever touched of its memory: so much is sent at first."),
     imageHere: z.boolean().nullable().describe("Its image lies at the target; else it is fetched first."),
     postcopy: z.boolean().nullable().describe("The target could fetch memory while the guest runs there already."),

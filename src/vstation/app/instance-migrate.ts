@@ -4,6 +4,7 @@
  * (core/migration/queue.ts), only the request is written: it waits, and the queue (reconciler/migration-queue.ts) begins it.
  */
 import { failure } from "../../core/failure-codes.ts";
+import type { Failure } from "../../lib/errors.ts";
 import { defaultCeilingMs, pauseGrows, type MigrationPolicy } from "../../core/migration/policy.ts";
 import type { QueuedMove } from "../../core/migration/queue.ts";
 import { targetsToAvoid } from "../../core/migration/retry.ts";
@@ -37,7 +38,8 @@ export function instanceMigrate({ store, placer, config }: AppContext): Migratio
       const tried = waiting === undefined ? [] : await triesOf(tx.db, waiting.id);
       return { ...looked, before: waiting, avoid: targetsToAvoid(tried) };
     });
-    refuseOther(before, to);
+    const other = otherWish(before, to);
+    if (other !== null) throw other;
     const id = before?.migration_id ?? newId("migration");
     const turn = (db: Reader) => turnOf(db, config.zone, config.migration.limits, asked(row, id, to));
     const move = { id, instanceId, groupId: row.group_id, to, avoid, dataDiskGiB };
@@ -113,13 +115,13 @@ function asked(row: InstanceRow, id: QueuedMove["id"], to: HostId | null): Queue
   return { id, source: row.host_id, ...ask, notBefore: 0, askedAt: Date.now() };
 }
 
-/** A drain's, or the same asked again, is taken over; another wish of an operator stands. */
-function refuseOther(waiting: OpenRequest | undefined, to: HostId | null): void {
-  if (waiting === undefined || waiting.asked_by === "drain" || waiting.to_host === to) return;
+/** A drain's, or the same asked again, is taken over; another wish of an operator stands, and is what is refused for. */
+export function otherWish(waiting: OpenRequest | undefined, to: HostId | null): Failure | null {
+  if (waiting === undefined || waiting.asked_by === "drain" || waiting.to_host === to) return null;
   const { migration_id: migrationId, instance_id: instanceId, to_host: other } = waiting;
   const where = other === null ? "to whichever host fits" : `to ${other}`;
   const message = `instance ${instanceId} waits to be moved ${where} (${migrationId}); call that off first`;
-  throw failure("MigrationQueued", message, { detail: { migrationId } });
+  return failure("MigrationQueued", message, { detail: { migrationId } });
 }
 
 function askAgain(instanceId: InstanceId): Error {

@@ -26,7 +26,8 @@ import { hostRead } from "../store/hosts.ts";
 import type { LockedInstance } from "../store/instances.ts";
 import { specRead } from "../store/wanted-spec.ts";
 import type { AppContext } from "./context.ts";
-import { planOf } from "./instance-migrate.ts";
+import { requestOpen } from "../store/migration-queue.ts";
+import { otherWish, planOf } from "./instance-migrate.ts";
 import { localDataGiB, lockOne, objections, policyObjections, targetObjections } from "./migration-begin.ts";
 
 const checkMs = 10_000;
@@ -116,6 +117,8 @@ function look(
     const found: Failure[] = [];
     for (const check of objections) found.push(...(await check(tx, one)));
     found.push(...(await policyObjections(tx.db, id, policy)));
+    const other = otherWish(await requestOpen(tx.db, id), to);
+    if (other !== null) found.push(other);
     if (to !== null) found.push(...(await targetObjections(tx.db, config.zone, one, to)));
     const spec = await specRead(tx.db, id, config.cpuBaseline);
     return { one, found, spec, dataDiskGiB: await localDataGiB(tx.db, id) };
