@@ -127,7 +127,7 @@ test("what an operator broke is repaired by the next change", async () => {
   const [host, session] = [hosts[1], sessions[1]];
   if (!host || !session) throw new Error("no host");
   // What answers names is missed when it ends, and all else with it.
-  host.sh("ip link del vx-test0001; ip netns del vstation-test0001; nft flush ruleset; kill $(pgrep dnsmasq)");
+  host.sh("ip link del vx-test0001 && ip netns del vstation-test0001 && nft flush ruleset && kill $(pgrep dnsmasq)");
   session.setPeers(members());
   await until("the guest to answer again", async () => (await pings(addressOf(1), 1)) === 1, 60_000);
   expect(host.sh("nft list table inet vstation")).toContain("masquerade");
