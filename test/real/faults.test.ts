@@ -45,8 +45,8 @@ describe("a request ends as it should, and nobody else notices, when", () => {
         await own.end();
         throw error;
       }
-      // Longer than what its waits give each other: one that is timed out would run on beside the next.
     },
+    // Longer than what its waits give each other: one that is timed out would run on beside the next.
     600_000,
   );
 });

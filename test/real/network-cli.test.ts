@@ -108,6 +108,7 @@ test("a VPC, a subnet and a group with rules are made, and an instance is run in
 });
 
 test("it gets out when its subnet has a way out, and no longer", async () => {
+  // It boots within that.
   await until("the guest's shell to find no way out", () => getsOut().then((out) => out === false), 170_000);
   await cli("nat-gateway create out --vpc shop");
   const { routeTables } = await json<{ routeTables: { id: string }[] }>("route-table list --vpc shop");
