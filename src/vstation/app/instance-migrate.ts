@@ -4,11 +4,11 @@
  * (core/migration/queue.ts), only the request is written: it waits, and the queue (reconciler/migration-queue.ts) begins it.
  */
 import { failure } from "../../core/failure-codes.ts";
-import type { Failure } from "../../lib/errors.ts";
 import { defaultCeilingMs, pauseGrows, type MigrationPolicy } from "../../core/migration/policy.ts";
 import type { QueuedMove } from "../../core/migration/queue.ts";
 import { targetsToAvoid } from "../../core/migration/retry.ts";
 import { crashPoint } from "../../lib/crash-point.ts";
+import type { Failure } from "../../lib/errors.ts";
 import { newId, type HostId, type InstanceId } from "../../lib/ids.ts";
 import type { Migrations } from "../cloud/migrations.ts";
 import { turnOf } from "../placement/turn.ts";

@@ -24,9 +24,9 @@ import type { Migrations, PlanRefusal } from "../cloud/migrations.ts";
 import { noRoomToMove } from "../placement/refusals.ts";
 import { hostRead } from "../store/hosts.ts";
 import type { LockedInstance } from "../store/instances.ts";
+import { requestOpen } from "../store/migration-queue.ts";
 import { specRead } from "../store/wanted-spec.ts";
 import type { AppContext } from "./context.ts";
-import { requestOpen } from "../store/migration-queue.ts";
 import { otherWish, planOf } from "./instance-migrate.ts";
 import { localDataGiB, lockOne, objections, policyObjections, targetObjections } from "./migration-begin.ts";
 
