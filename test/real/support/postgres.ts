@@ -3,10 +3,11 @@
  * started again, with a fresh database per test. fsync stays on: what a test claims about a crash must be true of one.
  */
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
-import { chownSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { chownSync, closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
+import { childrenOf, isAlive, statOf } from "../../../lab/processes.ts";
 import { until } from "../../until.ts";
 
 const bin = join(
@@ -59,29 +60,42 @@ export class TestPostgres {
       "max_connections=200",
     ];
     const args = ["-D", this.#data, ...settings.flatMap((setting) => ["-c", setting])];
-    this.#process = spawn(join(bin, "postgres"), args, { ...this.#owner, cwd: "/", stdio: "ignore" });
+    const log = join(this.directory, "log");
+    const output = openSync(log, "a");
+    const child = spawn(join(bin, "postgres"), args, { ...this.#owner, cwd: "/", stdio: ["ignore", output, output] });
+    closeSync(output);
+    this.#process = child;
+    const look = async (): Promise<"answers" | "ended"> => {
+      if (!isAlive(child.pid as number)) return "ended";
+      await this.query("postgres", "select 1");
+      return "answers";
+    };
     // One that was killed first syncs its whole folder and recovers: with a busy disk many seconds.
-    await until("PostgreSQL answers", () => this.query("postgres", "select 1"), 60_000);
+    const seen = await until("PostgreSQL answers", look, 60_000);
+    if (seen === "ended") throw new Error(`PostgreSQL ended by itself: ${readFileSync(log, "utf8").slice(-2_000)}`);
   }
 
-  /** SIGKILL of the postmaster and everything below it, as a power cut would do. */
+  /**
+   * SIGKILL of the postmaster and everything below it, as a power cut would do. Stopped first, it makes no backend behind our
+   * back; and all are waited for, since a new postmaster refuses to begin while an old backend still holds the shared memory.
+   */
   async kill(): Promise<void> {
     const child = this.#process;
-    if (child?.pid === undefined) return;
-    const below = execFileSync("ps", ["-o", "pid=", "--ppid", String(child.pid)])
-      .toString()
-      .split(/\s+/)
-      .filter(Boolean);
+    if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const gone = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGSTOP");
+    await until("the postmaster stands still", () => statOf(child.pid as number)?.state === "T");
+    const below = childrenOf(child.pid);
     child.kill("SIGKILL");
     for (const pid of below) {
       try {
-        process.kill(Number(pid), "SIGKILL");
+        process.kill(pid, "SIGKILL");
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
       }
     }
     await gone;
+    await until("every backend is gone", () => !below.some((pid) => isAlive(pid)));
     this.#process = undefined;
   }
 
