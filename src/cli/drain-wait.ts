@@ -1,6 +1,7 @@
 /** Following the drain of a host with one live line: how many have moved, what is on its way, what waits, and which cannot and why. */
 import type { HostWire } from "../api/native/resources.ts";
 import type { HostId } from "../lib/ids.ts";
+import { nextStep } from "./advice.ts";
 import type { Context } from "./context.ts";
 import { outOfReach, ProgressLine } from "./progress-line.ts";
 import { printable } from "./table.ts";
@@ -67,7 +68,9 @@ export function drainText(drain: Drain): string {
 
 /** Which it is, and why it cannot. */
 export function stuckText({ instanceId, reason }: Left): string {
-  return `${instanceId} cannot move: ${reason === null ? "nobody has said why" : `${reason.message} (${reason.code})`}`;
+  if (reason === null) return `${instanceId} cannot move: nobody has said why`;
+  const next = nextStep(reason.code);
+  return `${instanceId} cannot move: ${reason.message} (${reason.code})${next === undefined ? "" : `; next: ${next}`}`;
 }
 
 export function of(drain: Drain, is: Left["is"]): Left[] {

@@ -1,6 +1,7 @@
 /** Following the move of a guest to its end with one live line: phase, per cent, what remains, how fast the guest changes its memory. */
 import type { MigrationWire } from "../api/native/migrations.ts";
 import type { MigrationId } from "../lib/ids.ts";
+import { nextStep } from "./advice.ts";
 import type { Context } from "./context.ts";
 import { outOfReach, ProgressLine } from "./progress-line.ts";
 import { printable } from "./table.ts";
@@ -45,9 +46,13 @@ export async function waitForMigration(
   }
   if (latest === undefined) throw new Error("a wait ended well without a look");
   const { instanceId, error, source } = latest;
-  if (error !== null) context.say(printable(`${instanceId}: it was not moved: ${errorText(latest)}`));
-  else
+  if (error !== null) {
+    context.say(printable(`${instanceId}: it was not moved: ${errorText(latest)}`));
+    const next = nextStep(error.code);
+    if (next !== undefined) context.say(`  next: ${next}`);
+  } else {
     context.say(`${instanceId}: it runs on ${latest.targetHostId ?? "?"}${pauseText(source)} after ${line.seconds} s`);
+  }
   return latest;
 }
 

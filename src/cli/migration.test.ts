@@ -205,7 +205,10 @@ it("says why it came to nothing, with its exit code", async () => {
   becomes({ phase: "ended", state: "FAILED", error, endedAt: new Date(0) });
   const { code, err } = await waiting;
   expect(code).toBe(1);
-  expect(err).toContain("ins-00000001: it was not moved: no hugepages are left (MigrationTargetRefused)\n");
+  expect(err).toContain(
+    "ins-00000001: it was not moved: no hugepages are left (MigrationTargetRefused)\n  next: another target",
+  );
+  expect((await cli("migration show web")).out).toMatch(/^next +another target/mu);
 });
 
 it("calls a move off, and says so when the guest arrived all the same", async () => {

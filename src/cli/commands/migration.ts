@@ -12,6 +12,7 @@ import {
   type MigrationPolicy,
 } from "../../core/migration/policy.ts";
 import { parseId, type MigrationId } from "../../lib/ids.ts";
+import { nextStep } from "../advice.ts";
 import { Exit, exitCodes, usageError } from "../exit.ts";
 import type { Io } from "../io.ts";
 import { planText } from "../migration-plan.ts";
@@ -189,6 +190,7 @@ function migrationTable(io: Io, migrations: readonly MigrationWire[]): string {
 
 function migrationText(one: MigrationWire): string {
   const { source, target, error, request } = one;
+  const next = error === null || one.moved ? undefined : nextStep(error.code);
   return facts([
     ["id", one.id],
     ["instance", one.instanceId],
@@ -197,6 +199,7 @@ function migrationText(one: MigrationWire): string {
     ["phase", progressText(one)],
     ["state", one.state],
     ["error", error === null ? null : `${error.message} (${error.code})`],
+    ...(next === undefined ? [] : ([["next", next]] as const)),
     ["policy", one.ceilingMs === null ? one.policy : `${one.policy}, paused for ${one.ceilingMs} ms at most`],
     ["try", request === null ? null : `${request.attempt} of ${request.tries}, asked by ${askers[request.askedBy]}`],
     ["not before", request?.notBefore ?? null],
