@@ -71,7 +71,7 @@ async function run({ field, of, rounds, rows, options }: Run): Promise<void> {
     return options.quick ? left.filter((kind) => kind !== "control") : left;
   };
   if (Array.from({ length: rounds }, (_, round) => todo(round)).flat().length === 0) return;
-  const guests = await field.guests(of);
+  let guests = await field.guests(of);
   try {
     for (let round = 0; round < rounds; round++) {
       for (const kind of todo(round)) {
@@ -79,7 +79,10 @@ async function run({ field, of, rounds, rows, options }: Run): Promise<void> {
         const row = await turn({ field, of, rows, guests, kind, round, options });
         rows.add(row);
         options.say(said(row, rounds));
-        if (row.lost) throw new Error(`a guest was lost: ${row.why}`);
+        if (!row.lost) continue;
+        // It is in the report; the turns that are left are other guests'.
+        await guests.end();
+        guests = await field.guests(of);
       }
     }
   } finally {

@@ -3,12 +3,13 @@ import type { BenchOptions, Report, Row } from "../bench.ts";
 import type { Summary } from "../statistics.ts";
 import { linkMiBps, type MigrationClass } from "./classes.ts";
 import { movers, type Rows } from "./rows.ts";
-import { summarizeClass, type ClassSummary, type MoverSummary } from "./summary.ts";
+import { summarizeClass, together, type ClassSummary, type MoverSummary, type Together } from "./summary.ts";
 
 export function report(options: BenchOptions, rounds: number, wished: readonly MigrationClass[], rows: Rows): Report {
   const done = wished
     .filter(({ missing }) => missing === null)
     .map((of) => ({ of, summary: summarizeClass((kind) => rows.of(of.name, kind)) }));
+  const all = together(done.map(({ summary }) => summary.movers.ours));
   const ratios = done.flatMap(({ summary: { movers: by } }) =>
     by.ours.gap === undefined || by.tuned.gap === undefined ? [] : [by.ours.gap.p50 / by.tuned.gap.p50],
   );
@@ -21,7 +22,10 @@ export function report(options: BenchOptions, rounds: number, wished: readonly M
       beat_ms: 1,
       classes: Object.fromEntries(done.map(({ of }) => [of.name, { instanceType: of.instanceType, load: of.load }])),
     },
-    results: { classes: Object.fromEntries(done.map(({ of, summary }) => [of.name, figures(summary)])) },
+    results: {
+      classes: Object.fromEntries(done.map(({ of, summary }) => [of.name, figures(summary)])),
+      all: { n: all.n, succeeded: all.succeeded, vm_lost: all.lost, failure_bound: all.failureBound },
+    },
     baseline: Object.fromEntries(
       done.map(({ of, summary }) => [
         of.name,
@@ -38,6 +42,7 @@ export function report(options: BenchOptions, rounds: number, wished: readonly M
     rows: done.flatMap(({ of, summary }) => tableOf(of, summary)),
     remarks: [
       ...done.flatMap(({ of, summary }) => sentencesOf(of, summary)),
+      ...(all.n === 0 ? [] : [togetherSentence(all)]),
       ...wished.flatMap(({ name, missing }) => (missing === null ? [] : [`${name} was not run: ${missing}`])),
       `the link between the hosts carries ${linkMiBps} MiB/s (htb); the beats do not go over it`,
       "pause: STOP at the source to RESUME at the target, by QEMU's own stamps, on one clock; gap: the longest silence of the beat less its interval, heard on neither host",
@@ -66,7 +71,6 @@ function tableOf({ name }: MigrationClass, { movers: by, cold }: ClassSummary): 
 
 function sentencesOf({ name, about }: MigrationClass, summary: ClassSummary): string[] {
   const { ours } = summary.movers;
-  const percent = (share: number): string => `${(100 * share).toFixed(share < 0.01 ? 2 : 1)} %`;
   const tried = movers
     .filter((mover) => summary.movers[mover].n > 0)
     .map((mover) => `${mover} ${summary.movers[mover].succeeded} of ${summary.movers[mover].n}`)
@@ -83,6 +87,13 @@ function sentencesOf({ name, about }: MigrationClass, summary: ClassSummary): st
   });
   return [...pauses, `${name} (${about}${wrote}): succeeded ${tried}${bound}`, `${name}: ${brownout}`];
 }
+
+function togetherSentence({ n, succeeded, lost, failureBound }: Together): string {
+  const bound = `with 95 % confidence fewer than ${percent(failureBound)} fail`;
+  return `all classes together: ours succeeded ${succeeded} of ${n}, ${lost} guests were lost; ${bound}`;
+}
+
+const percent = (share: number): string => `${(100 * share).toFixed(share < 0.01 ? 2 : 1)} %`;
 
 const milliseconds = (summary: Summary | undefined): object | null =>
   summary === undefined

@@ -1,7 +1,7 @@
 /** What may be said about the rows of a class. */
 import { describe, expect, test } from "vitest";
 import type { Kind, MigrationRow } from "./rows.ts";
-import { failureBound, summarizeClass } from "./summary.ts";
+import { failureBound, summarizeClass, together } from "./summary.ts";
 
 function rowOf(kind: Kind, round: number, figures: Partial<MigrationRow> = {}): MigrationRow {
   const none = { pauseMs: null, gapMs: null, coldMs: null, totalMs: null, throughputP5: null, writtenMiBps: null };
@@ -69,4 +69,16 @@ test("the bound on failures is the one that the number supports", () => {
   expect(failureBound(1, 4_742)).toBeCloseTo(0.001, 5);
   expect(failureBound(0, 30)).toBeCloseTo(1 - 0.05 ** (1 / 30), 9);
   expect([failureBound(0, 0), failureBound(4, 4)]).toEqual([1, 1]);
+});
+
+test("all classes together support a bound that none supports alone", () => {
+  const of = (n: number, failures: number) =>
+    summaryOf(Array.from({ length: n }, (_, round) => rowOf("ours", round, { ok: round >= failures }))).movers.ours;
+  expect(together([of(200, 0), of(100, 1)])).toEqual({
+    n: 300,
+    succeeded: 299,
+    lost: 0,
+    failureBound: failureBound(1, 300),
+  });
+  expect(together([])).toMatchObject({ n: 0, failureBound: 1 });
 });

@@ -67,6 +67,15 @@ export function summarizeClass(of: (kind: Kind) => readonly MigrationRow[]): Cla
   };
 }
 
+export type Together = Pick<MoverSummary, "n" | "succeeded" | "lost" | "failureBound">;
+
+/** How a mover fared over several classes: what one class alone is too few for. */
+export function together(classes: readonly MoverSummary[]): Together {
+  const sum = (of: "n" | "succeeded" | "lost"): number => classes.reduce((total, one) => total + one[of], 0);
+  const [n, succeeded] = [sum("n"), sum("succeeded")];
+  return { n, succeeded, lost: sum("lost"), failureBound: failureBound(n - succeeded, n) };
+}
+
 function momentsOf(rows: readonly MigrationRow[]): (readonly [string, number])[] {
   const times = new Map<string, number[]>();
   for (const { said } of rows) {
