@@ -114,6 +114,7 @@ export class TargetHalf implements Half {
       released: this.#released && (this.#isMissedForLong(memory) || memory !== "missing"),
       guest: looked.guest,
       neverRan: looked.neverRan,
+      ran: this.#attempt?.ran ?? false,
       settled,
       memory,
       port: this.#attempt?.port ?? null,

@@ -174,7 +174,7 @@ describe("a migration", () => {
     expect([decide("unknown"), decide("broken")]).toEqual([{ do: "wait" }, { do: "destroy" }]);
     const there = {
       ...({ wish: "go", attempt: null, ours: false, asked: true, released: true, guest: "held", port: 1 } as const),
-      ...({ neverRan: false, settled: true, memory: "whole" } as const),
+      ...({ neverRan: false, ran: false, settled: true, memory: "whole" } as const),
     };
     for (const stage of ["open", "finishing", "committed"] as const)
       expect(decideTarget({ ...there, record: { stage } }).step).toEqual({
@@ -184,7 +184,7 @@ describe("a migration", () => {
   });
 
   it("in two halves waits for ever, whatever is wished, but for a source that has nothing left of it", () => {
-    const since = { neverRan: false, settled: true } as const;
+    const since = { neverRan: false, ran: false, settled: true } as const;
     const target = {
       record: { stage: "fetching" },
       attempt: null,
@@ -216,6 +216,10 @@ describe("a migration", () => {
     } as const;
     expect(decideTarget({ ...committed, released: false }).step).toEqual({ do: "wait" });
     expect(decideTarget({ ...committed, released: true }).step).toEqual({ do: "destroy" });
+    // It ended in its first moment at the target: what the source has of it is older than its disks.
+    const off = { ...committed, guest: "off", released: true } as const;
+    expect(decideTarget(off).step).toMatchObject({ record: { stage: "dropped" } });
+    expect(decideTarget({ ...off, ran: true }).step).toEqual({ do: "record", record: { stage: "arrived" } });
     const halved = { ...new World(5).vstation, target: { is: "fetching", port: 1 } } as const;
     for (const wish of ["go", "cancel"] as const) {
       expect(reconcileMigration({ ...halved, wish }, 100)).toMatchObject({
@@ -236,13 +240,29 @@ describe("a migration", () => {
     expect(reconcileMigration({ ...facts, source: { is: "handing" } }, 6)).toMatchObject({ cancel: false });
   });
 
+  it("does not wait for ever for a source that is lost, once the target has nothing of it", () => {
+    const dropped = { is: "dropped", reason: "link_lost", message: "the source was lost" } as const;
+    const gone = { sourceLink: "unreachable", sourceSeenAt: 1_000 } as const;
+    const facts: Migration = { ...new World(60_000).vstation, ...gone, source: { is: "copying", progress: null } };
+    expect(reconcileMigration(facts, 40_000)).toMatchObject({ end: null, targetFree: false });
+    const given = { ...facts, target: dropped };
+    expect(reconcileMigration(given, 30_999)).toMatchObject({ end: null, targetFree: true, dueAt: 31_000 });
+    const over = reconcileMigration(given, 31_000);
+    expect(over).toMatchObject({ end: { as: "FAILED", code: "MigrationLinkLost" }, move: false, over: false });
+    // It is back, and is heard as ever.
+    expect(reconcileMigration({ ...given, sourceLink: "connected" }, 40_000)).toMatchObject({ end: null });
+    const stayed = { is: "stayed", reason: "link_lost", message: "" } as const;
+    const ended = reconcileMigration({ ...given, ended: true, sourceLink: "connected", source: stayed }, 40_000);
+    expect(ended).toMatchObject({ end: null, over: true });
+  });
+
   it("does nothing at the target while a finish may still take effect, whoever asks for an end, and says nothing new", () => {
     for (const guest of ["unknown", "off", "running", "paused"] as const) {
       for (const wish of ["go", "cancel"] as const) {
         const facts = {
           wish,
           record: { stage: "finishing" },
-          ...{ neverRan: true, settled: true },
+          ...{ neverRan: true, ran: false, settled: true },
           attempt: { is: "finishing" },
           ours: true,
           asked: true,
@@ -263,7 +283,7 @@ describe("a migration", () => {
       ...({ asked: true, released: false, memory: "unknown", port: null, settled: false } as const),
     } as const;
     const step = (guest: Whereabouts, neverRan: boolean, settled = false): unknown =>
-      decideTarget({ ...anew, guest, neverRan, settled }).step;
+      decideTarget({ ...anew, guest, neverRan, ran: false, settled }).step;
     expect(step("off", true)).toMatchObject({ record: { stage: "dropped", reason: "restarted" } });
     for (const guest of ["off", "paused", "running"] as const)
       expect(step(guest, false)).toEqual({ do: "record", record: { stage: "arrived" } });

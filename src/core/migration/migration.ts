@@ -25,6 +25,8 @@ export interface Migration {
   readonly source: SourceState | null;
   readonly target: TargetState | null;
   readonly sourceLink: HostLink;
+  /** When the source's host was last heard. */
+  readonly sourceSeenAt: number;
   readonly targetLink: HostLink;
 }
 
@@ -38,6 +40,8 @@ export interface MigrationDecision {
     | { readonly as: "SUCCEEDED" }
     | { readonly as: "FAILED"; readonly code: string; readonly message: string }
     | null;
+  /** Nothing of it is at the target, and nothing will be: its room there is free. */
+  readonly targetFree: boolean;
   /** Nothing of it is open any more: room that is not used is free, and the halves forget it. */
   readonly over: boolean;
   /** For who watches: what it waits for. */
@@ -45,10 +49,14 @@ export interface MigrationDecision {
   readonly dueAt: number | null;
 }
 
+/** How long a source that is out of reach is waited for when all that it can say yet is why its guest stayed; as a source waits for a target that was never asked to let it run. */
+const lostSourceMs = 30_000;
+
 /** The next step. Total: every input has a decision. */
 export function reconcileMigration(m: Migration, now: number): MigrationDecision {
   const step = stepOf(m);
-  const nothing = { move: false, cancel: false, end: null, over: false, step, dueAt: null };
+  const targetFree = !m.moved && m.target?.is === "dropped";
+  const nothing = { move: false, cancel: false, end: null, targetFree, over: false, step, dueAt: null };
   if (m.moved) return { ...nothing, over: m.source?.is === "left" };
   if (m.target?.is === "arrived" || m.source?.is === "left") {
     return { ...nothing, move: true, end: m.ended ? null : { as: "SUCCEEDED" } };
@@ -68,8 +76,13 @@ export function reconcileMigration(m: Migration, now: number): MigrationDecision
       ...nothing,
       cancel: m.wish === "go",
       end: m.ended ? null : late ? tooLate : { as: "FAILED", code, message: text },
-      over: m.target?.is === "dropped",
+      over: targetFree,
     };
+  }
+  // The target never runs it any more, so the instance is where it was; its host may be lost for good.
+  if (targetFree && !m.ended && m.sourceLink === "unreachable") {
+    const patientUntil = m.sourceSeenAt + lostSourceMs;
+    return now < patientUntil ? { ...nothing, dueAt: patientUntil } : { ...nothing, end: lostSource };
   }
   // The guest is in two halves: whatever is wanted, it becomes whole first.
   if (m.wish === "cancel" || isHalved(m)) return nothing;
@@ -87,6 +100,12 @@ const tooLate = {
   as: "FAILED",
   code: "MigrationNotInTime" satisfies OperationFailureCode,
   message: "it had not come to its end by its deadline",
+} as const;
+
+const lostSource = {
+  as: "FAILED",
+  code: "MigrationLinkLost" satisfies OperationFailureCode,
+  message: "its host is out of reach; the target has nothing of it",
 } as const;
 
 /** The code with which the operation ends. */

@@ -64,6 +64,8 @@ export interface TargetSituation {
   readonly guest: Whereabouts;
   /** libvirt vouches that the guest has not run here by this migration. */
   readonly neverRan: boolean;
+  /** This program has heard that it began to run here. */
+  readonly ran: boolean;
   /** `guest` was seen long enough after this process began for what libvirt was told before to have come to its end. */
   readonly settled: boolean;
   /** What of its memory is here; `missing`: not all of it, and none comes at present. */
@@ -175,6 +177,8 @@ function committed(s: TargetSituation): TargetDecision {
   }
   // libvirt's answer is waited for by who has asked it.
   if (guest === "off" && attempt?.is !== "finishing") {
+    // It ended in its first moment here: what the source has of it is older than its disks.
+    if (s.ran) return { step: { do: "record", record: { stage: "arrived" } }, say };
     const { reason, message } = attempt?.is === "failed" ? attempt : begunAnew;
     return drop(reason, message, say);
   }

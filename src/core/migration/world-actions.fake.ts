@@ -38,6 +38,7 @@ export const trouble: Record<string, (world: World) => unknown> = {
   "finish unheard": (w) => w.finish(true, false, false),
   "finish unheard by source": (w) => w.finish(true, true, false),
   "finish fails unheard": (w) => w.finish(false, false, false),
+  "source is missed": (w) => Object.assign(w.vstation, { sourceLink: "unreachable", sourceSeenAt: -Infinity }),
   cancel: (w) => Object.assign(w.vstation, { wish: "cancel" }),
   "switch breaks": (w) => w.breakSwitch(true),
   "switch breaks unseen": (w) => w.breakSwitch(false),

@@ -4,7 +4,8 @@ import { isOverFor, reconcileMigration, wishFor } from "./migration.ts";
 import type { World } from "./world.fake.ts";
 
 export function tellVstation(world: World, which: "source" | "target"): void {
-  if (which === "source" && !world.source.forgotten) Object.assign(world.vstation, { source: world.source.said });
+  if (which === "source" && !world.source.forgotten)
+    Object.assign(world.vstation, { source: world.source.said, sourceLink: "connected" });
   if (which === "target" && !world.target.forgotten) Object.assign(world.vstation, { target: world.target.said });
 }
 
@@ -12,6 +13,7 @@ export function stepVstation(world: World): void {
   const { vstation } = world;
   if (vstation.over) return;
   const { move, cancel, end, over } = reconcileMigration(vstation, world.now);
+  if (move && vstation.ended) throw new Error(`moved when it was said to stay: ${world.history.join(" ")}`);
   Object.assign(vstation, {
     moved: vstation.moved || move,
     wish: cancel ? "cancel" : vstation.wish,

@@ -70,7 +70,7 @@ export class World {
     ended: false,
     source: null,
     target: null,
-    sourceLink: "connected",
+    ...{ sourceLink: "connected", sourceSeenAt: 0 },
     targetLink: "connected",
     over: false,
   };
@@ -198,7 +198,8 @@ export class World {
     const { target } = this;
     if (target.forgotten) return;
     const memory = target.looked === "unknown" ? "unknown" : target.memory;
-    const guest = target.ran ? "running" : target.looked;
+    const isFetching = target.record?.stage === "committed" || target.record?.stage === "fetching";
+    const guest = target.ran && !isFetching ? "running" : target.looked;
     const looked = { guest, neverRan: target.lookedNeverRan };
     const { step, say } = decideTarget({ ...target, ...looked, wish: target.told.wish, memory });
     target.said = say;
@@ -285,6 +286,8 @@ export class World {
     const { source, target } = this;
     if (!this.early || target.guest !== "paused" || (this.copy !== "fed" && this.copy !== "performed")) return;
     target.guest = "running";
+    // Told by an event, which comes before any of its end.
+    target.ran = target.attempt?.is === "finishing";
     if (this.copy === "performed") return this.endEarly();
     if (source.attempt?.is === "running" && target.attempt !== null) source.attempt = { is: "feeding" };
   }

@@ -57,7 +57,7 @@ async function pass({ store, placer, zone, log }: MigrationReconcilerOptions): P
       // What follows in memory; it is read from SQL by whoever takes the lease after us.
       const { source_host: source, target_host: target } = done.row;
       if (done.moved) placer.moved(id, { source, target });
-      if (done.over) placer.endMove(id);
+      if (done.free) placer.endMove(id);
     });
   }
   return open.length > 0;
@@ -69,7 +69,7 @@ async function settle(
   id: MigrationId,
   instanceId: InstanceId,
   now: number,
-): Promise<{ row: MigrationRow; moved: boolean; over: boolean } | undefined> {
+): Promise<{ row: MigrationRow; moved: boolean; free: boolean } | undefined> {
   // An instance may have been ended at the target before the source has let go of it.
   const [instance] = await instanceLock(tx, [instanceId]);
   const locked = await migrationLock(tx, id);
@@ -93,9 +93,10 @@ async function settle(
   }
   // What follows from this step is decided by the next look.
   if (decision.move || decision.end !== null || decision.cancel) tx.wake.migrations = true;
-  if (decision.over) tx.wake.capacity = true;
+  const free = decision.over || decision.targetFree;
+  if (decision.over || (free && row.fate !== told.fate)) tx.wake.capacity = true;
   crashPoint("reconciler.migration.written");
-  return { row, moved: decision.move, over: decision.over };
+  return { row, moved: decision.move, free };
 }
 
 /** What becomes of the request that this was a try of. */
@@ -114,7 +115,7 @@ async function requestAfter(
   crashPoint("queue.try.failed");
 }
 
-function factsOf({ row, sourceConnected, targetConnected }: LockedMigration, ended: boolean): Migration {
+function factsOf({ row, sourceConnected, sourceSeenAt, targetConnected }: LockedMigration, ended: boolean): Migration {
   return {
     wish: row.wish,
     deadline: row.deadline.getTime(),
@@ -123,6 +124,7 @@ function factsOf({ row, sourceConnected, targetConnected }: LockedMigration, end
     source: row.seen_source,
     target: row.seen_target,
     sourceLink: sourceConnected ? "connected" : "unreachable",
+    sourceSeenAt,
     targetLink: targetConnected ? "connected" : "unreachable",
   };
 }

@@ -104,15 +104,17 @@ export async function migrationsOpen(db: Reader, zone: string): Promise<{ id: Mi
 
 /**
  * Where moving instances take room beside the host that they are placed on: at the target before they are the target's, and then at
- * the source until it has said that they left. One that was ended at the target since still counts at the source.
+ * the source until it has said that they left. A target that has said that it dropped one has nothing of it. One that was ended at the target since still counts at the source.
  */
 export const roomMeanwhile = sql`
   select id as migration_id, instance_id, case when moved then source_host else target_host end as host_id, zone
-  from migration where ended_at is null`;
+  from migration where ended_at is null and (moved or seen_target ->> 'is' is distinct from 'dropped')`;
 
 export interface LockedMigration {
   row: MigrationRow;
   sourceConnected: boolean;
+  /** Milliseconds since 1970; 0: never. */
+  sourceSeenAt: number;
   targetConnected: boolean;
 }
 
@@ -126,11 +128,17 @@ export async function migrationLock(tx: Tx, id: MigrationId): Promise<LockedMigr
     .forUpdate()
     .executeTakeFirst();
   if (row === undefined) return undefined;
-  const { rows } = await sql<{ id: HostId }>`
-    select id from host where id = any(${[row.source_host, row.target_host]})
-      and session is not null and seen_at > now() - make_interval(secs => ${hostSilenceSeconds})`.execute(tx.db);
-  const connected = new Set(rows.map((host) => host.id));
-  return { row, sourceConnected: connected.has(row.source_host), targetConnected: connected.has(row.target_host) };
+  const { rows } = await sql<{ id: HostId; seen_at: Date | null; connected: boolean }>`
+    select id, seen_at,
+      coalesce(session is not null and seen_at > now() - make_interval(secs => ${hostSilenceSeconds}), false) as connected
+    from host where id = any(${[row.source_host, row.target_host]})`.execute(tx.db);
+  const [source, target] = [row.source_host, row.target_host].map((id) => rows.find((host) => host.id === id));
+  return {
+    row,
+    sourceConnected: source?.connected ?? false,
+    sourceSeenAt: source?.seen_at?.getTime() ?? 0,
+    targetConnected: target?.connected ?? false,
+  };
 }
 
 export type NewMigration = Pick<

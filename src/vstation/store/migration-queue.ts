@@ -52,13 +52,14 @@ export async function requestsWaiting(db: Reader, zone: string): Promise<QueuedR
   }));
 }
 
-/** Copies that take of the budgets: all that are neither decided nor given up. */
+/** Copies that take of the budgets: all that are neither decided nor given up at either end. */
 export async function flightsOpen(db: Reader, zone: string): Promise<Flight[]> {
   const { rows } = await sql<Flight>`
     select m.source_host as source, m.target_host as target, i.memory_mib as "memoryMiB"
     from migration m join instance i on i.id = m.instance_id
     where m.zone = ${zone} and m.ended_at is null and not m.moved
-      and m.seen_source ->> 'is' is distinct from 'stayed'`.execute(db);
+      and m.seen_source ->> 'is' is distinct from 'stayed'
+      and m.seen_target ->> 'is' is distinct from 'dropped'`.execute(db);
   return rows;
 }
 

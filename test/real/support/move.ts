@@ -65,7 +65,7 @@ export class Move {
   step(): void {
     if (this.over) return;
     const { source, target, wish, moved } = this;
-    const links = { sourceLink: "connected", targetLink: "connected" } as const;
+    const links = { sourceLink: "connected", sourceSeenAt: Date.now(), targetLink: "connected" } as const;
     const facts = { wish, deadline: Infinity, moved, ended: this.end !== null, source, target, ...links };
     const decision = reconcileMigration(facts, Date.now());
     if (decision.cancel) this.wish = "cancel";
