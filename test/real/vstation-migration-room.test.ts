@@ -13,7 +13,7 @@ let source: SimHost;
 let target: SimHost;
 
 const moves = simulatedMoves((world) => ({ vstation, source, target } = world));
-const { subject, manual, begin, becomes, halves, half, copy, used, expectRoom } = moves;
+const { subject, manual, begin, becomes, halves, half, isForgotten, copy, used, expectRoom } = moves;
 
 describe("room", () => {
   it("is taken at both ends until the source has let go, and given back where it came to nothing", async () => {
@@ -43,6 +43,32 @@ describe("room", () => {
     await vstation.start();
     await expectRoom(false);
     await halves(again);
+  });
+
+  it("is free at a target that has nothing of it, and its owner's again, where its source is lost", async () => {
+    const id = await subject({ instanceType: "S5.2XLARGE16" });
+    manual();
+    const move = await begin(id);
+    await copy(move);
+    await source.disconnect();
+    target.halves.say(move, { ...dropped, reason: "link_lost", message: "the source was lost" });
+    await until("the target's word to be known", async () => {
+      const [row] = await vstation.sql("select seen_target ->> 'is' as is from migration");
+      return row?.["is"] === "dropped";
+    });
+    // For a while it is waited for why its guest stayed.
+    await becomes(move, { phase: "copying" });
+    expect(await used()).toEqual([16_384, 16_384]);
+    await vstation.sql("update host set seen_at = seen_at - interval '30 seconds' where id = $1", [source.id]);
+    const { error } = await becomes(move, { state: "FAILED" });
+    expect(error?.code).toBe("MigrationLinkLost");
+    await isForgotten(target, move);
+    expect(await used()).toEqual([16_384, 0]);
+    await expectRoom(true);
+    await source.connect();
+    source.halves.say(move, stayed);
+    await becomes(move, { phase: "ended", state: "FAILED", moved: false });
+    await inState(vstation, [id], "RUNNING");
   });
 
   it("takes disks of its host's own storage along, and room for them at both ends while it lasts", async () => {

@@ -6,7 +6,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { fateOf } from "./halves.ts";
-import { phaseOf, reconcileMigration, wishFor, type Migration } from "./migration.ts";
+import { isOverFor, phaseOf, reconcileMigration, wishFor, type Migration } from "./migration.ts";
 import { decideSource, isUp, type Feed, type Whereabouts } from "./source.ts";
 import { decideTarget } from "./target.ts";
 import { act, calm, trouble } from "./world-actions.fake.ts";
@@ -244,11 +244,13 @@ describe("a migration", () => {
     const dropped = { is: "dropped", reason: "link_lost", message: "the source was lost" } as const;
     const gone = { sourceLink: "unreachable", sourceSeenAt: 1_000 } as const;
     const facts: Migration = { ...new World(60_000).vstation, ...gone, source: { is: "copying", progress: null } };
-    expect(reconcileMigration(facts, 40_000)).toMatchObject({ end: null, targetFree: false });
+    expect(reconcileMigration(facts, 40_000)).toMatchObject({ end: null });
     const given = { ...facts, target: dropped };
-    expect(reconcileMigration(given, 30_999)).toMatchObject({ end: null, targetFree: true, dueAt: 31_000 });
+    expect(reconcileMigration(given, 30_999)).toMatchObject({ end: null, dueAt: 31_000 });
     const over = reconcileMigration(given, 31_000);
     expect(over).toMatchObject({ end: { as: "FAILED", code: "MigrationLinkLost" }, move: false, over: false });
+    expect(isOverFor({ ...given, over: false })).toEqual({ source: false, target: false });
+    expect(isOverFor({ ...given, ended: true, over: false })).toEqual({ source: false, target: true });
     // It is back, and is heard as ever.
     expect(reconcileMigration({ ...given, sourceLink: "connected" }, 40_000)).toMatchObject({ end: null });
     const stayed = { is: "stayed", reason: "link_lost", message: "" } as const;

@@ -40,8 +40,6 @@ export interface MigrationDecision {
     | { readonly as: "SUCCEEDED" }
     | { readonly as: "FAILED"; readonly code: string; readonly message: string }
     | null;
-  /** Nothing of it is at the target, and nothing will be: its room there is free. */
-  readonly targetFree: boolean;
   /** Nothing of it is open any more: room that is not used is free, and the halves forget it. */
   readonly over: boolean;
   /** For who watches: what it waits for. */
@@ -55,8 +53,7 @@ const lostSourceMs = 30_000;
 /** The next step. Total: every input has a decision. */
 export function reconcileMigration(m: Migration, now: number): MigrationDecision {
   const step = stepOf(m);
-  const targetFree = !m.moved && m.target?.is === "dropped";
-  const nothing = { move: false, cancel: false, end: null, targetFree, over: false, step, dueAt: null };
+  const nothing = { move: false, cancel: false, end: null, over: false, step, dueAt: null };
   if (m.moved) return { ...nothing, over: m.source?.is === "left" };
   if (m.target?.is === "arrived" || m.source?.is === "left") {
     return { ...nothing, move: true, end: m.ended ? null : { as: "SUCCEEDED" } };
@@ -76,11 +73,11 @@ export function reconcileMigration(m: Migration, now: number): MigrationDecision
       ...nothing,
       cancel: m.wish === "go",
       end: m.ended ? null : late ? tooLate : { as: "FAILED", code, message: text },
-      over: targetFree,
+      over: m.target?.is === "dropped",
     };
   }
   // The target never runs it any more, so the instance is where it was; its host may be lost for good.
-  if (targetFree && !m.ended && m.sourceLink === "unreachable") {
+  if (m.target?.is === "dropped" && !m.ended && m.sourceLink === "unreachable") {
     const patientUntil = m.sourceSeenAt + lostSourceMs;
     return now < patientUntil ? { ...nothing, dueAt: patientUntil } : { ...nothing, end: lostSource };
   }
@@ -146,13 +143,17 @@ export function wishFor(m: Pick<Migration, "wish" | "source" | "target">): {
 /**
  * Which half is told that it is over: each as soon as nothing that it does changes the end any more, so that a host which is out of
  * reach for long does not keep the other one's worker from the guest. The source that stayed hands nothing on, whatever becomes
- * of the target; the target that has the guest keeps it, and VStation tells its word to a source that still asks for it.
+ * of the target; the target that has the guest keeps it, the one that dropped it is not waited for by who waits for the source, and
+ * VStation tells its word to a source that still asks for it.
  */
-export function isOverFor(m: Pick<Migration, "moved" | "source"> & { readonly over: boolean }): {
+export function isOverFor(m: Pick<Migration, "moved" | "ended" | "source" | "target"> & { readonly over: boolean }): {
   readonly source: boolean;
   readonly target: boolean;
 } {
-  return { source: m.over || m.source?.is === "stayed", target: m.over || m.moved };
+  return {
+    source: m.over || m.source?.is === "stayed",
+    target: m.over || m.moved || (m.ended && m.target?.is === "dropped"),
+  };
 }
 
 export const migrationPhases = ["queued", "preparing", "copying", "handing", "fetching", "clearing", "ended"] as const;

@@ -80,7 +80,10 @@ async function settle(
   const decision = reconcileMigration(facts, now);
   if (decision.move) await migrationMove(tx, row);
   const wish = decision.cancel ? "cancel" : row.wish;
-  const after = { ...facts, wish, moved: facts.moved || decision.move };
+  const after = {
+    ...facts,
+    ...{ wish, moved: facts.moved || decision.move, ended: facts.ended || decision.end !== null },
+  };
   const over = isOverFor({ ...after, over: decision.over });
   const told = { ...wishFor(after), source_over: over.source, target_over: over.target };
   if (!isTold(row, told)) await migrationTell(tx, row, told);
@@ -93,8 +96,8 @@ async function settle(
   }
   // What follows from this step is decided by the next look.
   if (decision.move || decision.end !== null || decision.cancel) tx.wake.migrations = true;
-  const free = decision.over || decision.targetFree;
-  if (decision.over || (free && row.fate !== told.fate)) tx.wake.capacity = true;
+  const free = decision.over || (over.target && !after.moved);
+  if (decision.over || (free && !row.target_over)) tx.wake.capacity = true;
   crashPoint("reconciler.migration.written");
   return { row, moved: decision.move, free };
 }

@@ -104,11 +104,11 @@ export async function migrationsOpen(db: Reader, zone: string): Promise<{ id: Mi
 
 /**
  * Where moving instances take room beside the host that they are placed on: at the target before they are the target's, and then at
- * the source until it has said that they left. A target that has said that it dropped one has nothing of it. One that was ended at the target since still counts at the source.
+ * the source until it has said that they left. A target that is done with one that stays has nothing of it. One that was ended at the target since still counts at the source.
  */
 export const roomMeanwhile = sql`
   select id as migration_id, instance_id, case when moved then source_host else target_host end as host_id, zone
-  from migration where ended_at is null and (moved or seen_target ->> 'is' is distinct from 'dropped')`;
+  from migration where ended_at is null and (moved or not target_over)`;
 
 export interface LockedMigration {
   row: MigrationRow;

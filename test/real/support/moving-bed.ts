@@ -30,6 +30,9 @@ export interface MovingGuest {
   bootId: string;
 }
 
+/** Of each guest's memory, every page with its own pattern. */
+const filledMiB = 8;
+
 export class MovingBed {
   readonly here: Place;
   readonly there: Place;
@@ -104,7 +107,9 @@ export class MovingBed {
     const log = `${at.host.stateDir}/instances/${wanted.id}/console-1.log`;
     await until("the guest to have booted", () => readFileSync(log, "latin1").includes("tiny: ready"), patience);
     const guest = { wanted, at, bootId: "" };
-    guest.bootId = await this.readBootId(guest);
+    const shell = await this.shellOf(guest);
+    guest.bootId = await bootIdIn(shell);
+    await shell.run(`probe dirty start ${filledMiB} 1 && probe dirty stop`);
     this.#guests.push(guest);
     this.tellPeers();
     this.outside.knows(this.peers());
@@ -162,10 +167,6 @@ export class MovingBed {
     return GuestShell.open(at.session, wanted.id, `shell-${++this.#shells}`);
   }
 
-  async readBootId(guest: MovingGuest): Promise<string> {
-    return (await (await this.shellOf(guest)).run("cat /proc/sys/kernel/random/boot_id")).trim();
-  }
-
   peers(): Peer[] {
     const members = this.#guests.flatMap(({ wanted, at }) =>
       wanted.spec.nics.map(({ ip, mac }) => ({
@@ -195,7 +196,7 @@ export class MovingBed {
     return this.places.map(({ host }) => host.qemuPid(id));
   }
 
-  /** It runs in one place, the one that VStation knows, is the same as ever, and answers there. */
+  /** It runs in one place, the one that VStation knows, is the same as ever with its memory whole, and answers there. */
   async expectWhole(guest: MovingGuest): Promise<void> {
     const { id } = guest.wanted;
     await guest.at.session.untilPhase(id, "running", patience).catch((error: unknown) => {
@@ -211,7 +212,9 @@ export class MovingBed {
       runs,
       this.places.map((place) => place === guest.at),
     );
-    assert.equal(await this.readBootId(guest), guest.bootId);
+    const shell = await this.shellOf(guest);
+    assert.equal(await bootIdIn(shell), guest.bootId);
+    assert.match(await shell.run("probe checksum"), /"ok":true,"pages":[1-9]/);
     this.outside.knows(this.peers());
     assert.equal(await this.outside.pings(addressOf(guest), 5), 5);
   }
@@ -347,4 +350,8 @@ export function movingBedForAll(ready: (bed: MovingBed) => void, how?: Parameter
     await mendAfter(task, bed);
     await bed.removeGuests();
   }, 240_000);
+}
+
+async function bootIdIn(shell: GuestShell): Promise<string> {
+  return (await shell.run("cat /proc/sys/kernel/random/boot_id")).trim();
 }
