@@ -132,7 +132,7 @@ export async function migrationLock(tx: Tx, id: MigrationId): Promise<LockedMigr
     select id, seen_at,
       coalesce(session is not null and seen_at > now() - make_interval(secs => ${hostSilenceSeconds}), false) as connected
     from host where id = any(${[row.source_host, row.target_host]})`.execute(tx.db);
-  const [source, target] = [row.source_host, row.target_host].map((id) => rows.find((host) => host.id === id));
+  const [source, target] = [row.source_host, row.target_host].map((hostId) => rows.find((host) => host.id === hostId));
   return {
     row,
     sourceConnected: source?.connected ?? false,
