@@ -8,10 +8,11 @@ import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { ProbeClient } from "../../guest/probe-client.ts";
 import { asId, connectCloud } from "../../bench/cloud.ts";
 import { TestLab } from "../../lab/testing.ts";
+import { leftBehind, traces, type Traces } from "../../lab/traces.ts";
 import { NativeClient } from "../../src/api/native/client.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { sleep } from "../../src/lib/retry.ts";
-import { until } from "../until.ts";
+import { expectThat, until } from "../until.ts";
 
 const patience = ["--wait", "--timeout", "900"] as const;
 const machines = ["nested1", "nested2"] as const;
@@ -19,8 +20,10 @@ const lab = new TestLab();
 let native: NativeClient;
 let id: InstanceId;
 let probe: ProbeClient;
+let machineBefore: Traces;
 
 beforeAll(async () => {
+  machineBefore = await traces();
   await lab.start({ hosts: 0, nested: machines.length });
   const { nativeEndpoint, nativeToken } = lab.credentials;
   native = new NativeClient({ endpoint: nativeEndpoint, token: nativeToken });
@@ -40,7 +43,12 @@ afterEach(({ task }) => {
 });
 afterAll(async () => {
   probe?.close();
+  const n = lab.home.remembered()?.n;
   await lab.destroy();
+  // By the home only: the lab's number may be another lab's by now.
+  const left = n === undefined ? [] : leftBehind(machineBefore, await traces(), lab.home.path, n);
+  const ours = left.filter((line) => line.includes(lab.home.path));
+  expectThat(ours.length === 0, ours.join("\n"));
 }, 300_000);
 
 function lastLines(file: string): string {
