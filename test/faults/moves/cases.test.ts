@@ -1,5 +1,7 @@
 import { expect, it } from "vitest";
-import { familyOf } from "../cases.ts";
+import type { SourceRecord } from "../../../src/core/migration/source.ts";
+import type { TargetRecord } from "../../../src/core/migration/target.ts";
+import { elsewhere, familyOf } from "../cases.ts";
 import { crashPoints } from "../points.ts";
 import { cables, moveCases, moveFamilies, moveName, moveStates, moveVictims, notOnTheWay } from "./cases.ts";
 
@@ -13,6 +15,30 @@ it("has a run for every state of the engine", () => {
   const states = new Set(moveStates(points).map((state) => (state.is === "point" ? state.point.name : state.is)));
   expect(engine.filter(({ name }) => !states.has(name))).toEqual([]);
   expect(states.has("copying")).toBe(true);
+});
+
+it("knows a test of its own for every state that is not on the way", () => {
+  // Whether it names the points, ../cases.test.ts looks.
+  expect(notOnTheWay.filter((family) => elsewhere[family] === undefined)).toEqual([]);
+  expect(notOnTheWay.filter((family) => moveFamilies.includes(family))).toEqual([]);
+});
+
+/** What Compute writes down of a half on its way: the compiler asks for the point of a new one. */
+const written: Readonly<Record<SourceRecord["stage"] | TargetRecord["stage"], string>> = {
+  copying: "migration.source.copying-written",
+  stayed: "migration.source.stayed-written",
+  left: "migration.source.left-written",
+  open: "migration.target.open-written",
+  finishing: "migration.target.finishing-written",
+  committed: "migration.postcopy.committed-written",
+  fetching: "migration.postcopy.fetching-written",
+  arrived: "migration.target.arrived-written",
+  dropped: "migration.target.dropped-written",
+};
+
+it("has a point at every stage that is written down", () => {
+  const names = new Set(points.map(({ name }) => name));
+  expect(Object.values(written).filter((name) => !names.has(name))).toEqual([]);
 });
 
 it("speaks of no family that has gone", () => {
