@@ -75,7 +75,8 @@ function interval({ p50Interval }: Summary): string {
   return p50Interval === undefined ? "-" : `${figure(p50Interval[0])} .. ${figure(p50Interval[1])}`;
 }
 
-function aligned(rows: readonly (readonly string[])[]): string[] {
+/** Lines of a table: the first column to the left, figures to the right. */
+export function aligned(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
   return rows.map((row) =>
     row

@@ -16,7 +16,7 @@ const help = `npm start [-- --hosts N] [--home DIR] [--detach] [--yes]   a whole
 npm stop [-- --home DIR]                                   powers that off; instances come back at the next start
 npm test                                                   everything is tested, real guests included
 npm run check                                              types, lint, format, and the tests that need no host
-npm run test:faults                                        kills everything at every step and looks what is left
+npm run test:faults [-- --rounds N] [--only TEXT]          kills everything at every step and looks what is left
 npm run test:nested                                        an owner's day and a move, under KVM in emulated machines
 npm run bench -- NAME [--quick] [--json]                   measures, beside a rival, in one run
 npm run image -- debian-12 [--home DIR]                    builds that image (once) and gives it to the lab in that home

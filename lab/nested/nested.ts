@@ -33,7 +33,7 @@ const stalls = "sysctl.kernel.panic_on_rcu_stall=1 rcupdate.rcu_cpu_stall_timeou
 const kernelCommandLine = `console=ttyS0 loglevel=4 panic=-1 mitigations=off ${stalls}`;
 
 /** What it has; only what it touches is taken from the machine. */
-const memoryMiB = 6144;
+export const nestedMemoryMiB = 6144;
 const diskGiB = 400;
 
 export function nestedSpec(home: Home, plan: Plan, host: HostPlan, kernel: NestedKernel): ChildSpec {
@@ -66,7 +66,7 @@ export function nestedSpec(home: Home, plan: Plan, host: HostPlan, kernel: Neste
         "-cpu",
         "max,+svm,+npt,la57=off,pku=off",
       ],
-      ...["-smp", "1", "-m", `${memoryMiB}M`],
+      ...["-smp", "1", "-m", `${nestedMemoryMiB}M`],
       ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-qmp", "stdio"],
       ...[
         "-chardev",

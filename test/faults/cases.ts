@@ -7,6 +7,7 @@
  * random moment that its seed repeats.
  */
 import type { CrashPoint } from "./points.ts";
+import { roundOf, type Series } from "./tally.ts";
 
 /** Paths of an instance, of a program that comes back, of a new host, and of a disk with its snapshot. */
 export const scenarios = [
@@ -44,9 +45,21 @@ export type Request = (typeof requests)[number];
 export const victims = ["vstation", "compute", "libvirtd", "postgres", "qemu"] as const;
 export type Victim = (typeof victims)[number];
 
-export type FaultCase =
-  | { readonly kind: "crash"; readonly point: CrashPoint; readonly scenario: Scenario }
-  | { readonly kind: "kill" | "freeze"; readonly victim: Victim; readonly scenario: Request; readonly seed: number };
+export interface CrashCase {
+  readonly kind: "crash";
+  readonly point: CrashPoint;
+  readonly scenario: Scenario;
+}
+
+/** `seed`: its round. */
+export interface RandomCase {
+  readonly kind: "kill" | "freeze";
+  readonly victim: Victim;
+  readonly scenario: Request;
+  readonly seed: number;
+}
+
+export type FaultCase = CrashCase | RandomCase;
 
 /** Family of points -> paths that pass every point of it. */
 export const reach: Readonly<Record<string, readonly [Scenario, ...Scenario[]]>> = {
@@ -131,14 +144,14 @@ export function uncovered(points: readonly CrashPoint[]): CrashPoint[] {
   return points.filter((point) => reach[familyOf(point)] === undefined && elsewhere[familyOf(point)] === undefined);
 }
 
-export function crashCases(points: readonly CrashPoint[]): FaultCase[] {
+export function crashCases(points: readonly CrashPoint[]): CrashCase[] {
   return points.flatMap((point) =>
     (reach[familyOf(point)] ?? []).map((scenario) => ({ kind: "crash", point, scenario }) as const),
   );
 }
 
 /** One round of kills and freezes: every victim on every request, each with a seed of its own. */
-export function randomCases(round: number): FaultCase[] {
+export function randomCases(round: number): RandomCase[] {
   return (["kill", "freeze"] as const).flatMap((kind) =>
     victims.flatMap((victim) => requests.map((scenario) => ({ kind, victim, scenario, seed: round }) as const)),
   );
@@ -147,7 +160,11 @@ export function randomCases(round: number): FaultCase[] {
 /** How rows and `--only` name it. */
 export function caseName(it: FaultCase): string {
   if (it.kind === "crash") return `crash/${it.point.name}/${it.scenario}`;
-  return `${it.kind}/${it.victim}/${it.scenario}/${it.seed}`;
+  return roundOf(randomSeries(it), it.seed);
+}
+
+export function randomSeries({ kind, victim, scenario }: RandomCase): Series {
+  return { during: "a request", hurt: `${kind}/${victim}`, state: scenario, name: `${kind}/${victim}/${scenario}` };
 }
 
 /** A number that depends on the whole case: the same case draws the same moments each time. */

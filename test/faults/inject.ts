@@ -92,8 +92,7 @@ export function partsOf(lab: LabSession, what: Exclude<Victim, "qemu">): string[
 
 /** SIGKILL to a part, on all hosts that have it; a guest's QEMU may not be there, which is no failure. Returns how many it hit. */
 export async function strike(lab: LabSession, victim: Victim, subject: () => string | undefined): Promise<number> {
-  const pids = pidsOf(lab, victim, subject());
-  for (const pid of pids) signal(pid, "SIGKILL");
+  const pids = pidsOf(lab, victim, subject()).filter((pid) => signal(pid, "SIGKILL"));
   await gone(pids, 20_000);
   return pids.length;
 }
@@ -112,10 +111,9 @@ export async function freeze(
   subject: () => string | undefined,
   forMs: number,
 ): Promise<number> {
-  const pids = pidsOf(lab, victim, subject());
-  for (const pid of pids) signal(pid, "SIGSTOP");
+  const pids = pidsOf(lab, victim, subject()).filter((pid) => signal(pid, "SIGSTOP"));
   try {
-    await sleep(forMs);
+    if (pids.length > 0) await sleep(forMs);
   } finally {
     for (const pid of pids) signal(pid, "SIGCONT");
   }

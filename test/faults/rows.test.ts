@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { crashPoints, pointsIn } from "./points.ts";
-import { appendRow, readRows, sourceHash, type FaultRow } from "./rows.ts";
+import { appendRow, endingOf, readRows, sourceHash, type FaultRow } from "./rows.ts";
 import { pick, seeded } from "./seeded.ts";
 
 let dir = "";
@@ -30,6 +30,18 @@ it("remembers rows, and forgets one that was cut off", () => {
   appendRow({ ...row, case: "after" }, file);
   expect(readRows(file).map((each) => each.case)).toEqual(["a/b", "a/b", "after"]);
   expect(readRows(file)[1]).toEqual({ ...row, outcome: "failed", message: "why" });
+});
+
+it("tells what was not there from what was hurt, and reads rows from before that was counted", () => {
+  const file = join(dir, "rows.jsonl");
+  const { outcome: _, ...about } = row;
+  const rows: FaultRow[] = [0, 2].map((hits) => ({ ...about, ...endingOf(hits) }));
+  for (const each of [...rows, row]) appendRow(each, file);
+  expect(readRows(file)).toEqual([
+    { ...about, outcome: "nothing there" },
+    { ...about, outcome: "passed", hits: 2 },
+    { ...about, outcome: "passed" },
+  ]);
 });
 
 it("knows one source from another", () => {

@@ -14,7 +14,7 @@ import type { InstanceId } from "../../src/lib/ids.ts";
 import { sleep } from "../../src/lib/retry.ts";
 import { expectThat, until } from "../until.ts";
 import { identityOf, patienceMs, qemusOf, watchForTwins, type Bed } from "./bed.ts";
-import { seedOf, type FaultCase, type Request, type Scenario } from "./cases.ts";
+import { seedOf, type FaultCase, type RandomCase, type Request, type Scenario } from "./cases.ts";
 import { bootIdOf } from "./guest.ts";
 import { favouriteHost, withoutDisk } from "./hosts.ts";
 import { allBack, armCrash, freeze, restart, strike } from "./inject.ts";
@@ -32,24 +32,33 @@ const freezes = [
   { from: 32_000, to: 45_000 },
 ] as const;
 
-/** Runs one case on the bed; throws with what was broken. The bed is fit for the next case only if this returns. */
-export async function runCase(bed: Bed, it: FaultCase): Promise<void> {
+/**
+ * Runs one case on the bed and returns how many processes it hurt; throws with what was broken. The bed is fit for the next case
+ * only if this returns.
+ */
+export async function runCase(bed: Bed, it: FaultCase): Promise<number> {
   if (it.kind === "crash" && it.scenario === "join") return joinCase(it.point);
   const { lab } = bed;
   const before = await snapshot(lab);
   const stopWatching = watchForTwins(lab);
   try {
-    if (it.kind !== "crash") await randomCase(lab, it);
-    else await crashCase(lab, it.point, it.scenario);
+    const hits = it.kind === "crash" ? await crashCase(lab, it.point, it.scenario) : await randomCase(lab, it);
     await allBack(lab);
     await bed.checkWitnesses();
     await untilNothingIsLeft(lab, before);
+    return hits;
   } finally {
     stopWatching();
   }
 }
 
-async function crashCase(lab: LabSession, point: CrashPoint, scenario: Scenario): Promise<void> {
+/** The program that passes the point ends itself, once. */
+async function crashCase(lab: LabSession, point: CrashPoint, scenario: Scenario): Promise<1> {
+  await crashIn(lab, point, scenario);
+  return 1;
+}
+
+async function crashIn(lab: LabSession, point: CrashPoint, scenario: Scenario): Promise<void> {
   switch (scenario) {
     case "run":
     case "start":
@@ -156,7 +165,7 @@ async function relocateCrash(lab: LabSession, point: CrashPoint): Promise<void> 
 }
 
 /** A host's first contact: a lab of its own, in which the point is armed before anything starts. */
-async function joinCase(point: CrashPoint): Promise<void> {
+async function joinCase(point: CrashPoint): Promise<1> {
   const before = await traces();
   const testLab = new TestLab();
   const marker = `${testLab.home.path}/crash`;
@@ -173,16 +182,17 @@ async function joinCase(point: CrashPoint): Promise<void> {
   }
   const left = leftBehind(before, await traces(), testLab.home.path, n);
   expectThat(left.length === 0, left.join("\n"));
+  return 1;
 }
 
 /** A part is killed or frozen at a random moment of a request; which moment, the case's own seed says. */
-async function randomCase(lab: LabSession, it: Exclude<FaultCase, { kind: "crash" }>): Promise<void> {
+async function randomCase(lab: LabSession, it: RandomCase): Promise<number> {
   const random = seeded(seedOf(it));
   const subject = await prepareSubject(lab, it.scenario);
   const known = new Set(qemusOf(lab).map(({ guest }) => guest));
   // Of a request that makes an instance, its QEMU is the one that was not there before.
   const victim = (): string | undefined => subject?.id ?? qemusOf(lab).find(({ guest }) => !known.has(guest))?.guest;
-  const hurt = async (): Promise<void> => {
+  const hurt = async (): Promise<number> => {
     if (it.victim === "qemu") await until("the guest's QEMU is there", hasQemu, patienceMs);
     await sleep(random() * momentsMs);
     const hits =
@@ -191,9 +201,10 @@ async function randomCase(lab: LabSession, it: Exclude<FaultCase, { kind: "crash
         : await freeze(lab, it.victim, victim, freezeMs(random));
     // A guest that is on its way out may be faster than its killer; everything else is always there.
     expectThat(hits > 0 || it.victim === "qemu", `there was no ${it.victim} to hit`);
+    return hits;
   };
   const hasQemu = (): boolean => qemusOf(lab).some(({ guest }) => guest === victim());
-  const [id] = await Promise.all([
+  const [id, hits] = await Promise.all([
     sendRequest(lab, it.scenario, subject).then(async (sent): Promise<InstanceId> => {
       const mayFail = it.victim === "qemu" && it.scenario !== "reboot" && it.scenario !== "soft-reboot";
       await awaitOutcome(lab, it.scenario, sent, subject, mayFail);
@@ -203,6 +214,7 @@ async function randomCase(lab: LabSession, it: Exclude<FaultCase, { kind: "crash
   ]);
   await allBack(lab);
   await removeSubject(lab, id);
+  return hits;
 }
 
 function freezeMs(random: () => number): number {

@@ -38,7 +38,8 @@ describe("a request ends as it should, and nobody else notices, when", () => {
     async (_, each) => {
       const own = (bed ??= await Bed.begin());
       try {
-        await expect(runCase(own, each)).resolves.toBeUndefined();
+        // A guest's QEMU that is killed on its way out may be gone before; whatever else is to be hurt must be there.
+        await expect(runCase(own, each)).resolves.toBeGreaterThanOrEqual(0);
       } catch (error) {
         // It is not fit for the next case.
         bed = undefined;

@@ -7,6 +7,7 @@
  */
 import { familyOf } from "../cases.ts";
 import type { CrashPoint } from "../points.ts";
+import { roundOf, type Series } from "../tally.ts";
 
 /** Families of points that a move passes. */
 export const moveFamilies: readonly string[] = [
@@ -21,8 +22,8 @@ export const moveFamilies: readonly string[] = [
 
 /**
  * Of the engine, and not on the way of the guest that moves here: QEMU's certificate is made when Compute gets its own, only disks on a
- * host's own storage are copied (test/real/migration-local-disks.test.ts), its policy is not post-copy (test/real/migration-postcopy.test.ts), and it does not wait in the queue
- * (test/real/vstation-migration-edges.test.ts).
+ * host's own storage are copied, its policy is not post-copy, and it does not wait in the queue. At each of their points a test of their own
+ * kills the program that passes there (`elsewhere` in ../cases.ts); nothing else is killed, frozen or cut off at each.
  */
 export const notOnTheWay: readonly string[] = [
   "migration.certificate",
@@ -96,7 +97,16 @@ export function moveCases(points: readonly CrashPoint[], round: number): MoveCas
 }
 
 /** How rows and `--only` name it. */
-export function moveName({ state, hurt, round }: MoveCase): string {
-  const name = state.is === "copying" ? "copying" : state.point.name;
-  return `move/${name}/${hurt.how}/${hurt.victim}/${round}`;
+export function moveName(it: MoveCase): string {
+  return roundOf(moveSeries(it), it.round);
+}
+
+export function moveSeries(it: MoveCase): Series {
+  const state = stateName(it.state);
+  const hurt = `${it.hurt.how}/${it.hurt.victim}`;
+  return { during: "a move", hurt, state, name: `move/${state}/${hurt}` };
+}
+
+export function stateName(state: MoveState): string {
+  return state.is === "copying" ? state.is : state.point.name;
 }

@@ -29,8 +29,10 @@ const absences = [
 
 const movers = new WeakMap<Bed, Mover>();
 
-/** Throws with what was broken; the bed is fit for the next case only if this returns. */
-export async function runMove(bed: Bed, it: MoveCase): Promise<void> {
+/**
+ * Returns how many processes or cables it hurt; throws with what was broken. The bed is fit for the next case only if this returns.
+ */
+export async function runMove(bed: Bed, it: MoveCase): Promise<number> {
   const { lab } = bed;
   const random = seeded(hashOf(moveName(it)));
   const mover = movers.get(bed) ?? (await Mover.begin(lab));
@@ -45,6 +47,9 @@ export async function runMove(bed: Bed, it: MoveCase): Promise<void> {
     const { state } = it;
     moved = state.is === "copying" ? await during.theCopy() : await during.point(state.point, state.calledOff);
     hits = during.hits;
+    // A guest's QEMU may not be there yet, or no more; everything else always is.
+    const mayBeAway = it.hurt.victim === "source/qemu" || it.hurt.victim === "target/qemu";
+    expectThat(hits > 0 || mayBeAway, `there was no ${it.hurt.victim} to hurt`);
     await allBack(lab);
     await until(`${mover.id} runs`, async () => (await lab.cloud.instance(mover.id)).state === "RUNNING", patienceMs);
     writers.check();
@@ -61,6 +66,7 @@ export async function runMove(bed: Bed, it: MoveCase): Promise<void> {
     await mover.checkPlace();
   }
   await bed.checkWitnesses();
+  return hits;
 }
 
 function absence(random: () => number): number {
@@ -152,6 +158,7 @@ class During {
       },
       patienceMs,
     );
+    if (over.aborted) return;
     await this.#hurt(() => {
       for (const pid of stopped) signal(pid, "SIGCONT");
     });
@@ -178,19 +185,16 @@ class During {
     const { hurt, forMs } = this.#what;
     switch (hurt.how) {
       case "kill": {
-        const pids = this.#victims(hurt.victim);
-        this.hits = pids.length;
-        for (const pid of pids) signal(pid, "SIGKILL");
+        const pids = this.#hit(this.#victims(hurt.victim), "SIGKILL");
         await gone(pids, 20_000);
         goOn();
         return;
       }
       case "freeze": {
-        const pids = this.#victims(hurt.victim);
-        this.hits = pids.length;
+        const victims = this.#victims(hurt.victim);
         goOn();
-        for (const pid of pids) signal(pid, "SIGSTOP");
-        await sleep(forMs);
+        const pids = this.#hit(victims, "SIGSTOP");
+        if (pids.length > 0) await sleep(forMs);
         for (const pid of pids) signal(pid, "SIGCONT");
         return;
       }
@@ -210,6 +214,13 @@ class During {
 
   #end(which: string): LabHost {
     return which.startsWith("source") ? this.#from : this.#to;
+  }
+
+  /** Those that were still there. */
+  #hit(victims: readonly number[], by: "SIGKILL" | "SIGSTOP"): number[] {
+    const pids = victims.filter((pid) => signal(pid, by));
+    this.hits = pids.length;
+    return pids;
   }
 
   #victims(victim: MoveVictim): number[] {
