@@ -4,8 +4,8 @@
  */
 import { spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync } from "node:fs";
-import { dirname, join } from "node:path";
 import { freemem } from "node:os";
+import { dirname, join } from "node:path";
 import { nestedKernel } from "../../lab/nested/kernel.ts";
 import { nestedMemoryMiB } from "../../lab/nested/nested.ts";
 import { cache } from "../../setup/root.mjs";

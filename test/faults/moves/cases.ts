@@ -107,6 +107,6 @@ export function moveSeries(it: MoveCase): Series {
   return { during: "a move", hurt, state, name: `move/${state}/${hurt}` };
 }
 
-export function stateName(state: MoveState): string {
+function stateName(state: MoveState): string {
   return state.is === "copying" ? state.is : state.point.name;
 }
