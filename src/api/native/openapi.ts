@@ -3,7 +3,7 @@ import * as z from "zod";
 import type { ErrorKind } from "../../lib/errors.ts";
 import { problemMediaType, problemSchema, statusOf } from "./problem.ts";
 import { changeEventSchema } from "./resources.ts";
-import { commonErrors, nothing, type Route } from "./route.ts";
+import { commonErrors, mayLackBody, nothing, type Route } from "./route.ts";
 import { rawRoutes, routeNames, routes } from "./routes.ts";
 
 type Json = Record<string, unknown>;
@@ -76,7 +76,7 @@ function operation(schemas: Schemas, name: string, route: Route): Json {
     ...(hasBody
       ? {
           requestBody: {
-            required: true,
+            required: !mayLackBody(route),
             content: { "application/json": { schema: schemas.jsonSchema(route.request) } },
           },
         }

@@ -62,6 +62,11 @@ export function route<
   };
 }
 
+/** Nothing need be said in its body: none at all is as good as an empty object. */
+export function mayLackBody({ request }: Pick<Route, "request">): boolean {
+  return request.safeParse({}).success;
+}
+
 /** True for a query field that may be given several times (`?state=RUNNING&state=STOPPED`). */
 export function takesMany(schema: z.core.$ZodType): boolean {
   if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault) return takesMany(schema.unwrap());

@@ -2,7 +2,7 @@
 import type { Context } from "hono";
 import type * as z from "zod";
 import { invalidRequest } from "../../api/native/problem.ts";
-import { nothing, takesMany, type Route } from "../../api/native/route.ts";
+import { mayLackBody, takesMany, type Route } from "../../api/native/route.ts";
 import { Failure } from "../../lib/errors.ts";
 
 /** The largest body that any schema can need (user data, tags) with room to spare. */
@@ -31,7 +31,7 @@ export async function readRequest(
 ): Promise<{ params: unknown; query: unknown; request: unknown }> {
   const params = readPart(route.params, context.req.param(), "path");
   const query = readPart(route.query, queryValues(route.query, new URL(context.req.url).searchParams), "query");
-  const request = readPart(route.request, await readJson(context.req.raw, route.request === nothing), "body");
+  const request = readPart(route.request, await readJson(context.req.raw, mayLackBody(route)), "body");
   return { params, query, request };
 }
 
