@@ -2,6 +2,9 @@
  * What to do next, by the code of a refusal or of how an operation ended: for the codes for which there is something better to say than the
  * message alone.
  */
+const policies =
+  ": `./vstation instance migrate --help` says what each does; in a drain it is that of `./vstation host drain HOST --policy POLICY`";
+
 export const advice: Readonly<Record<string, string>> = {
   EndpointUnreachable:
     "if it was just killed it is back within seconds: try again. Else `npm start` starts it, and `./vstation doctor` looks for what is wrong",
@@ -16,7 +19,7 @@ export const advice: Readonly<Record<string, string>> = {
   MigrationSameHost: "leave --to out to get the host where it fits best",
   MigrationUnfinished: "`./vstation migration list --open` shows it",
   MigrationQueued: "`./vstation migration cancel INSTANCE` calls that one off",
-  MigrationPolicyUnavailable: "another --policy: `./vstation instance migrate --help` says what each does",
+  MigrationPolicyUnavailable: `another --policy${policies}`,
   MigrationCopyFailed:
     "`./vstation host show HOST --check` looks anew at its host and at the target; another target (`--to`)",
   MigrationCpuDiffers:
@@ -30,8 +33,7 @@ export const advice: Readonly<Record<string, string>> = {
   MigrationMachineDiffers:
     "another target (`--to`); or bring both hosts to one release, and stop and start the instance",
   MigrationMemoryMissing: "another target (`--to`); `./vstation host show HOST` tells what the target has",
-  MigrationNotInTime:
-    "another --policy, or when it has less to do: `./vstation instance migrate --help` says what each does",
+  MigrationNotInTime: `when it has less to do, or another --policy${policies}`,
   MigrationNotTrusted:
     "`./vstation host show HOST` tells of its certificate; `./vstation host add NAME --again` gives a lost one anew",
   MigrationStateLocal: "stop it to take it elsewhere: what is named lies on its host",

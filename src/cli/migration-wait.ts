@@ -116,6 +116,11 @@ function pauseText(source: MigrationWire["source"]): string {
   return source?.is === "left" && source.pauseMs !== null ? `, paused for ${Math.round(source.pauseMs)} ms,` : "";
 }
 
+/** By which policy guests go, and to what a pause may grow where it may. */
+export function policyText({ policy, ceilingMs }: Pick<MigrationWire, "policy" | "ceilingMs">): string {
+  return ceilingMs === null ? policy : `${policy}, paused for ${ceilingMs} ms at most`;
+}
+
 /** Of a pause. */
 export function duration(ms: number): string {
   return ms < 10_000 ? `${Math.ceil(ms)} ms` : `${Math.round(ms / 1_000)} s`;

@@ -10,6 +10,7 @@ import type { Accounts, AuditTrail } from "./cloud-tenancy.ts";
 import type { DiskType } from "../core/disk.ts";
 import type { DiskLimitsView, Disks, Snapshots } from "./cloud-storage.ts";
 import type { InstanceState, OperationKind, OperationState, RestartPolicy, StopMode } from "../core/instance.ts";
+import type { MigrationPolicy } from "../core/migration/policy.ts";
 import type { Amounts, Limits } from "../core/quotas.ts";
 import type { InstanceType } from "../core/instance-types.ts";
 import type {
@@ -315,6 +316,10 @@ export interface HostView {
 /** How far a drain is: what went, and what is left of it. */
 export interface DrainView {
   since: Date;
+  /** By which the moves go that have not begun. */
+  policy: MigrationPolicy;
+  /** null: the pause may not grow. */
+  ceilingMs: number | null;
   /** Guests that this drain has moved. */
   moved: number;
   /** What is on the host, by instance. */
@@ -328,6 +333,12 @@ export interface DrainView {
   }[];
 }
 
+export interface DrainRequest {
+  policy: MigrationPolicy | null;
+  /** Milliseconds that a pause may grow to by `finish`; null: as much as it takes without being told. */
+  ceilingMs: number | null;
+}
+
 export interface Hosts {
   list(page: Page): Promise<Listed<HostView>>;
   get(id: HostId): Promise<HostView>;
@@ -336,8 +347,11 @@ export interface Hosts {
   invite(name: string, again: boolean): Promise<HostInvitation>;
   /** One that takes new instances again is not drained any more. */
   cordon(id: HostId, cordoned: boolean): Promise<void>;
-  /** Cordons it, and moves what runs there elsewhere. Asked again, what was given up is tried again. */
-  drain(id: HostId): Promise<void>;
+  /**
+   * Cordons it, and moves what runs there elsewhere. Asked again, what was given up is tried again, and another policy is that of the
+   * moves that have not begun. `policy` null: as it is drained already, else by `gentle`.
+   */
+  drain(id: HostId, how: DrainRequest): Promise<void>;
   /** Ends that; `cancel`: calls off what is on its way, too. */
   undrain(id: HostId, cancel: boolean): Promise<void>;
   /** Refused while instances, disks or snapshots are on it, and, unless `dead`, while it cannot be told. */

@@ -2,10 +2,12 @@
 import * as z from "zod";
 import { bootModes, diskFormats } from "../../core/image.ts";
 import { instanceStates, operationStates, restartPolicies, userDataBytes } from "../../core/instance.ts";
+import { defaultCeilingMs } from "../../core/migration/policy.ts";
 import { hostNameSchema } from "../../core/names.ts";
 import { networkLimits } from "../../core/network-limits.ts";
 import { diskTypes } from "../../core/disk.ts";
 import { idSchema, type IdKind } from "../../lib/ids.ts";
+import { ceilingSchema, migrationPolicySchema } from "../agent-migration.ts";
 
 /** No call takes longer than this to answer; a long poll may wait less. */
 export const maxWaitSeconds = 60;
@@ -276,6 +278,20 @@ export const hostInviteRequest = z
 export const hostChangeRequest = z
   .strictObject({ cordoned: z.boolean().describe("A cordoned host takes no new instances.") })
   .meta({ id: "HostChangeRequest" });
+export const hostDrainRequest = z
+  .strictObject({
+    policy: migrationPolicySchema
+      .nullable()
+      .default(null)
+      .describe(
+        "As of a single move; each that has not begun goes by it. `null`: as the host is drained already, else `gentle`.",
+      ),
+    ceilingMs: ceilingSchema
+      .nullable()
+      .default(null)
+      .describe(`The longest pause that \`finish\` may plan with, in milliseconds; null: ${defaultCeilingMs}.`),
+  })
+  .meta({ id: "HostDrainRequest" });
 export const hostUndrainRequest = z
   .strictObject({ cancel: z.boolean().default(false).describe("Calls off what is on its way, too.") })
   .meta({ id: "HostUndrainRequest" });

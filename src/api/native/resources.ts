@@ -4,6 +4,7 @@ import { imageSources, imageStates, importSteps } from "../../core/image.ts";
 import { instanceStates, operationKinds, operationStates, restartPolicies } from "../../core/instance.ts";
 import { diskTypes } from "../../core/disk.ts";
 import { idSchema } from "../../lib/ids.ts";
+import { ceilingSchema, migrationPolicySchema } from "../agent-migration.ts";
 import { inventorySchema, readinessCheckSchema, readinessSchema } from "../agent.ts";
 import { changeSubjects } from "./requests.ts";
 
@@ -94,6 +95,10 @@ export const hostSchema = z
     drain: z
       .object({
         since: time,
+        policy: migrationPolicySchema.describe("By which the moves go that have not begun."),
+        ceilingMs: ceilingSchema
+          .nullable()
+          .describe("The longest pause that may be planned with, where that may grow."),
         moved: counter.describe("Guests that it has moved."),
         left: z
           .array(

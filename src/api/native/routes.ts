@@ -176,6 +176,7 @@ const infrastructure = {
     tag: "hosts",
     summary: "Cordons a host and moves its running guests elsewhere; asked again, also those that were given up",
     params: ask.hostParams,
+    request: ask.hostDrainRequest,
     response: answer.hostSchema,
     status: 202,
     errors: ["not_found"],

@@ -6,6 +6,7 @@ import { paint } from "../io.ts";
 import { idOf, listAll } from "../resolve.ts";
 import { age, facts, pad, printable, table } from "../table.ts";
 import { drainText, isDrained } from "../drain-wait.ts";
+import { policyText } from "../migration-wait.ts";
 import { addHostDrain } from "./host-drain.ts";
 import { addHostMembership } from "./host-membership.ts";
 import { contextOf, paintState } from "./shared.ts";
@@ -95,7 +96,7 @@ function hostText(io: Io, host: HostWire): string {
     ["memory", `${used.memoryMiB} of ${offer.memoryMiB} MiB (${inventory.memoryMiB} MiB x ${overcommit.memory})`],
     ["disk", `${used.diskGiB} of ${inventory.diskGiB} GiB`],
     ["instances", used.instances],
-    ["drain", drain === null ? null : drainText(drain)],
+    ["drain", drain === null ? null : `${drainText(drain)}; by the policy ${policyText(drain)}`],
     ["numa nodes", inventory.numa.length],
     ["compute", versions.compute],
     ["libvirt", versions.libvirt],

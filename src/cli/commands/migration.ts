@@ -5,25 +5,18 @@ import type { MigrationWire, StoryLineWire } from "../../api/native/migrations.t
 import type { NativeClient } from "../../api/native/client.ts";
 import { allowedStates } from "../../core/instance.ts";
 import { drawMigration } from "../../core/migration/picture.ts";
-import {
-  ceilingBoundsMs,
-  defaultCeilingMs,
-  migrationPolicies,
-  type MigrationPolicy,
-} from "../../core/migration/policy.ts";
+import { migrationPolicies, type MigrationPolicy } from "../../core/migration/policy.ts";
 import { parseId, type MigrationId } from "../../lib/ids.ts";
 import { nextStep } from "../advice.ts";
 import { Exit, exitCodes, usageError } from "../exit.ts";
 import type { Io } from "../io.ts";
 import { planText } from "../migration-plan.ts";
-import { duration, progressText, stepText, waitForMigration } from "../migration-wait.ts";
+import { duration, policyText, progressText, stepText, waitForMigration } from "../migration-wait.ts";
 import { openNew } from "../new-file.ts";
 import { idOf, idsOf } from "../resolve.ts";
 import { foretoldText, storyText } from "../migration-story.ts";
 import { age, facts, table } from "../table.ts";
-import { collect, contextOf, paintState, waitOptions, wholeNumber, type WaitFlags } from "./shared.ts";
-
-const { least, most } = ceilingBoundsMs;
+import { ceilingOption, collect, contextOf, paintState, waitOptions, wholeNumber, type WaitFlags } from "./shared.ts";
 
 /** Longer than VStation's own patience with two hosts that are slow to answer. */
 const planning = { timeoutMs: 75_000 };
@@ -42,11 +35,7 @@ export function addMigrate(instance: Command, io: Io): void {
         .choices(migrationPolicies)
         .default("gentle" satisfies MigrationPolicy),
     )
-    .option(
-      "--ceiling <ms>",
-      `the longest pause that --policy finish may plan with, ${least} to ${most} (${defaultCeilingMs} when left out)`,
-      wholeNumber(least, most),
-    )
+    .addOption(ceilingOption())
     .option(
       "--dry-run",
       "change nothing: print what it would come to, and every reason against it (takes some seconds)",
@@ -200,7 +189,7 @@ function migrationText(one: MigrationWire): string {
     ["state", one.state],
     ["error", error === null ? null : `${error.message} (${error.code})`],
     ...(next === undefined ? [] : ([["next", next]] as const)),
-    ["policy", one.ceilingMs === null ? one.policy : `${one.policy}, paused for ${one.ceilingMs} ms at most`],
+    ["policy", policyText(one)],
     ["try", request === null ? null : `${request.attempt} of ${request.tries}, asked by ${askers[request.askedBy]}`],
     ["not before", request?.notBefore ?? null],
     ["tried again as", request?.next ?? null],

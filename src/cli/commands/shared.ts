@@ -1,6 +1,7 @@
 /** What several commands have in common: option parsers, the wait, and the look of states. */
-import { InvalidArgumentError, type Command } from "commander";
+import { InvalidArgumentError, Option, type Command } from "commander";
 import type { InstanceWire, OperationWire } from "../../api/native/resources.ts";
+import { ceilingBoundsMs, defaultCeilingMs } from "../../core/migration/policy.ts";
 import { Failure } from "../../lib/errors.ts";
 import type { OperationId } from "../../lib/ids.ts";
 import { Context, type GlobalOptions } from "../context.ts";
@@ -34,6 +35,15 @@ export function oneOf<T extends string>(words: readonly T[]): (text: string) => 
     if (found !== undefined) return found;
     throw new InvalidArgumentError(`it is one of ${words.join(", ")}`);
   };
+}
+
+/** Of what moves running guests. */
+export function ceilingOption(): Option {
+  const { least, most } = ceilingBoundsMs;
+  return new Option(
+    "--ceiling <ms>",
+    `the longest pause that --policy finish may plan with, ${least} to ${most} (${defaultCeilingMs} when left out)`,
+  ).argParser(wholeNumber(least, most));
 }
 
 export interface WaitFlags {

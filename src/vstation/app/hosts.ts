@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { Inventory, Readiness } from "../../api/agent.ts";
 import { failure } from "../../core/failure-codes.ts";
 import { mayRun } from "../../core/instance-state.ts";
+import { pauseGrows } from "../../core/migration/policy.ts";
 import { isNotRunning, isStuck } from "../../core/migration/retry.ts";
 import { memoryOf } from "../../core/placement.ts";
 import { isFailure, unreachable, type Failure } from "../../lib/errors.ts";
@@ -14,6 +15,7 @@ import { drainFlights, drainRead, hostDrain, hostUndrain, type DrainRead } from 
 import { hostCordon, hostNamed, hostRead, hostRemove, type HostRead } from "../store/hosts.ts";
 import { joinTokenEnsure } from "../store/join-tokens.ts";
 import type { AppContext } from "./context.ts";
+import { planOf } from "./instance-migrate.ts";
 import { migrationCallOff } from "./migrations.ts";
 
 const askMs = 30_000;
@@ -56,8 +58,10 @@ export function hosts({ store, agents, config, caPem }: AppContext): Hosts {
       if (!(await store.transaction((tx) => hostCordon(tx, id, cordoned)))) throw notFound(id);
     },
 
-    async drain(id) {
-      if (!(await store.transaction((tx) => hostDrain(tx, id)))) throw notFound(id);
+    async drain(id, { policy, ceilingMs }) {
+      if (policy === null && ceilingMs !== null) throw ceilingAlone();
+      const how = policy === null ? null : planOf(policy, ceilingMs);
+      if (!(await store.transaction((tx) => hostDrain(tx, id, how)))) throw notFound(id);
     },
 
     async undrain(id, cancel) {
@@ -102,6 +106,11 @@ function notFound(id: HostId): Failure {
   return failure("HostNotFound", `there is no host ${id}`);
 }
 
+function ceilingAlone(): Failure {
+  const message = "a ceiling is for the policy finish alone: name that, too";
+  return failure("InvalidParameter", message, { detail: { parameter: "ceilingMs" } });
+}
+
 /** Of a host that joined and never said hello. */
 const nothingYet: Inventory = {
   hostname: "",
@@ -119,7 +128,7 @@ function hostView({ row, connected, use }: HostRead, drain: DrainRead | undefine
     id: row.id,
     name: row.name,
     cordoned: row.cordoned,
-    drain: row.drain_began === null || drain === undefined ? null : drainView(row.drain_began, drain),
+    drain: row.drain_began === null || drain === undefined ? null : drainView(row, row.drain_began, drain),
     overcommit: { cpu: row.overcommit_cpu ?? 1, memory: row.overcommit_memory ?? 1 },
     used: {
       vcpus: use.vcpus + use.dedicated,
@@ -152,7 +161,11 @@ function hostView({ row, connected, use }: HostRead, drain: DrainRead | undefine
   };
 }
 
-function drainView(since: Date, { moved, rows }: DrainRead): DrainView {
+function drainView(
+  { drain_policy: policy, drain_ceiling_ms: ceilingMs }: HostRead["row"],
+  since: Date,
+  { moved, rows }: DrainRead,
+): DrainView {
   const left = rows.map((row): DrainView["left"][number] => {
     const reason = row.code === null ? null : { code: row.code, message: row.message ?? "" };
     const common = { instanceId: row.instance_id, migrationId: row.migration_id };
@@ -166,5 +179,5 @@ function drainView(since: Date, { moved, rows }: DrainRead): DrainView {
     if (row.request_ended === true && !isAskedAgain) return { ...common, is: "stuck", reason };
     return { ...common, is: reason !== null && isStuck(reason.code) ? "stuck" : "queued", reason };
   });
-  return { since, moved, left };
+  return { since, policy, ceilingMs: pauseGrows(policy) ? ceilingMs : null, moved, left };
 }

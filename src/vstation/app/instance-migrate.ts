@@ -23,7 +23,7 @@ import {
   type OpenRequest,
   type QueuedRequest,
 } from "../store/migration-queue.ts";
-import { isDrained } from "../store/host-drain.ts";
+import { isAsDrained } from "../store/host-drain.ts";
 import { networkHoldOf } from "../store/network-hosts.ts";
 import type { AppContext } from "./context.ts";
 import { lookAgain, lookFirst, orderMigration, policyObjections } from "./migration-begin.ts";
@@ -87,7 +87,11 @@ export function migrationTry({ store, placer, config }: Pick<AppContext, "store"
   return async ({ row: request, move }: QueuedRequest, avoid: readonly HostId[]): Promise<boolean> => {
     const { instance_id: instanceId, migration_id: id, to_host: to } = request;
     const caller = { accountId: "any" as const, requestId: request.caller_request };
-    const { row, dataDiskGiB } = await store.transaction((tx) => lookFirst(tx, caller, config.zone, instanceId, to));
+    const { row, dataDiskGiB } = await store.transaction(async (tx) => {
+      const looked = await lookFirst(tx, caller, config.zone, instanceId, to);
+      for (const found of await policyObjections(tx.db, instanceId, request.policy)) throw found;
+      return looked;
+    });
     const turn = (db: Reader) => turnOf(db, config.zone, config.migration.limits, move);
     const about = { id, instanceId, groupId: row.group_id, to, avoid, dataDiskGiB };
     return placer.migrate(about, turn, async (tx, fence, target) => {
@@ -96,8 +100,8 @@ export function migrationTry({ store, placer, config }: Pick<AppContext, "store"
       if (one.row.group_id !== row.group_id) throw askAgain(instanceId);
       const locked = await requestLock(tx, instanceId);
       if (locked?.migration_id !== id || locked.begun) throw askAgain(instanceId);
-      // Called off since the queue was read.
-      if (locked.asked_by === "drain" && !(await isDrained(tx.db, locked.source_host))) throw askAgain(instanceId);
+      // Called off, or wished in another way, since the queue was read.
+      if (locked.asked_by === "drain" && !(await isAsDrained(tx.db, locked))) throw askAgain(instanceId);
       await networkHoldOf(tx, [instanceId]);
       await fence();
       crashPoint("queue.try.fenced");

@@ -302,7 +302,7 @@ export class FakeCloud implements use.Cloud {
         ca: "-----BEGIN CERTIFICATE-----",
       })),
     cordon: (id, cordoned) => this.#act("hosts.cordon", [id, cordoned], () => undefined),
-    drain: (id) => this.#act("hosts.drain", [id], () => undefined),
+    drain: (id, how) => this.#act("hosts.drain", [id, how], () => undefined),
     undrain: (id, cancel) => this.#act("hosts.undrain", [id, cancel], () => undefined),
     remove: (id, dead) => this.#act("hosts.remove", [id, dead], () => ({ told: true })),
   };

@@ -11,6 +11,7 @@ import { fakeAccount, fakeHost, fakeToken } from "./cloud.fake.ts";
 import { fakeImage } from "./images.fake.ts";
 import { maxBody } from "./request.ts";
 import {
+  aMigration,
   aNatGateway,
   anInstance,
   aRouteTable,
@@ -122,16 +123,21 @@ describe("the edge", () => {
     expect(problemSchema.parse(await streamed.json())).toMatchObject({ status: 422, code: "BodyTooLarge" });
   });
 
-  it("takes no body, or an empty object, where nothing is asked for beside the path, and refuses all else", async () => {
-    const path = `/v1/hosts/${fakeHost}/drain`;
-    for (const body of [undefined, "", "{}"]) {
-      const response = await api.raw("POST", path, body === undefined ? {} : { body });
-      expect(response.status).toBe(202);
+  it("takes no body, or an empty object, where nothing need be said beside the path, and refuses all else", async () => {
+    const { id } = await aMigration(api.client);
+    // The first takes nothing, the second has a default for all that it takes.
+    for (const path of [`/v1/migrations/${id}/cancel`, `/v1/hosts/${fakeHost}/drain`]) {
+      for (const body of [undefined, "", "{}"]) {
+        const response = await api.raw("POST", path, body === undefined ? {} : { body });
+        expect(response.status).toBe(202);
+      }
+      for (const body of ['{"force":true}', "[]", "null", "drain"]) {
+        const response = await api.raw("POST", path, { body });
+        expect(problemSchema.parse(await response.json()).kind).toBe("invalid");
+      }
     }
-    for (const body of ['{"force":true}', "[]", "null", "drain"]) {
-      const response = await api.raw("POST", path, { body });
-      expect(problemSchema.parse(await response.json()).kind).toBe("invalid");
-    }
+    const lacking = await api.raw("POST", "/v1/groups");
+    expect(problemSchema.parse(await lacking.json()).code).toBe("BodyNotJson");
   });
 
   it("names the place of each mistake", async () => {

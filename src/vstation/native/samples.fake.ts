@@ -154,7 +154,7 @@ export function sampleRequests(client: NativeClient): Record<RouteName, () => Pr
     hostGet: async () => ({ params: { id: fakeHost } }),
     hostReadiness: async () => ({ params: { id: fakeHost } }),
     hostInvite: async () => ({ request: { name: "machine-1" } }),
-    hostDrain: async () => ({ params: { id: fakeHost } }),
+    hostDrain: async () => ({ params: { id: fakeHost }, request: { policy: "finish", ceilingMs: 5_000 } }),
     hostUndrain: async () => ({ params: { id: fakeHost }, request: { cancel: true } }),
     hostModify: async () => ({ params: { id: fakeHost }, request: { cordoned: true } }),
     hostRemove: async () => ({ params: { id: fakeHost }, query: "?dead=true" }),

@@ -36,7 +36,10 @@ export interface MigrationQueueOptions {
 /** What passes by itself is looked at again after so long; what somebody has to change, less often. */
 const passingMs = 2_000;
 const blockedMs = 20_000;
-/** For so long an operator's own request waits for what refuses it; a drain waits for as long as it is wished. */
+/**
+ * For so long an operator's own request waits for what refuses it. A drain waits for as long as it is wished; but what its policy does not
+ * allow nothing changes but another policy, with which it is asked for anew.
+ */
 const patienceMs = 15 * 60_000;
 /** One that has waited for its turn since it was refused last is refused anew. */
 const breakMs = 60_000;
@@ -88,7 +91,8 @@ async function refused(
     // Asked for anew at once it would be refused anew at once: see host-drain.ts for the guest that does not run any more.
     const passes = refusalOf(code) !== "blocked" || (isDrain && isNotRunning(code));
     const since = refusedSince(locked, Date.now());
-    const waits = isDrain || (passes && Date.now() < since.getTime() + patienceMs);
+    const isPatient = isDrain && code !== "MigrationPolicyUnavailable";
+    const waits = isPatient || (passes && Date.now() < since.getTime() + patienceMs);
     if (waits) await requestHold(tx, locked, { code, message, since, afterMs: passes ? passingMs : blockedMs });
     else await requestEnd(tx, locked, { code, message });
   });

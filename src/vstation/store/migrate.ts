@@ -22,6 +22,7 @@ import * as migrationPolicy from "./migrations/0012-migration-policy.ts";
 import * as migrationRequest from "./migrations/0013-migration-request.ts";
 import * as migrationFetching from "./migrations/0014-migration-fetching.ts";
 import * as migrationRefused from "./migrations/0015-migration-refused.ts";
+import * as drainPolicy from "./migrations/0016-drain-policy.ts";
 
 /**
  * By their names; a released one is never edited. Kysely takes the advisory lock and keeps the list of those that ran. One may come
@@ -44,6 +45,7 @@ export const migrations: Record<string, Migration> = {
   "0013-migration-request": migrationRequest,
   "0014-migration-fetching": migrationFetching,
   "0015-migration-refused": migrationRefused,
+  "0016-drain-policy": drainPolicy,
 };
 
 export async function migrate(store: Store, log: Log): Promise<void> {

@@ -5,6 +5,7 @@ import type { BootMode, DiskFormat, GuestMachine, ImageSource, ImageState, Impor
 import type { ImageManifest } from "../../core/image-manifest.ts";
 import type { OperationKind, OperationState, RestartPolicy, StopMode } from "../../core/instance.ts";
 import type { Promised } from "../../core/machine.ts";
+import type { MigrationPolicy } from "../../core/migration/policy.ts";
 import type { JobSpec, JobState, SeenDisk, StorageDriver } from "../../api/agent-storage.ts";
 import type { DiskType, DiskUsage, DiskWork } from "../../core/disk.ts";
 import type { Amounts } from "../../core/quotas.ts";
@@ -92,6 +93,9 @@ export interface HostTable {
   cordoned: Generated<boolean>;
   /** Its guests are to go elsewhere, since then. */
   drain_began: MaybeTime;
+  /** By which policy they go, and how far `finish` lets a pause grow; those of the last drain where there is none. */
+  drain_policy: Generated<MigrationPolicy>;
+  drain_ceiling_ms: Generated<number>;
   /** Taken out of the zone; its certificate is good for nothing but to be told so. */
   removed_at: MaybeTime;
 }

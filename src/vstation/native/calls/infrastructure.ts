@@ -40,8 +40,8 @@ export const infrastructureCalls: Calls<
     return hostAnswer(await cloud.hosts.get(params.id));
   },
 
-  async hostDrain({ cloud }, { params }) {
-    await cloud.hosts.drain(params.id);
+  async hostDrain({ cloud }, { params, request }) {
+    await cloud.hosts.drain(params.id, request);
     return hostAnswer(await cloud.hosts.get(params.id));
   },
 
