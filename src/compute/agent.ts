@@ -39,6 +39,7 @@ import { subjectAt } from "./metadata/document.ts";
 import { Metadata } from "./metadata/metadata.ts";
 import { Preflight } from "./migration/preflight.ts";
 import { QemuCertificate } from "./migration/qemu-certificate.ts";
+import { Pauses } from "./migration/pauses.ts";
 import { MigrationRunner } from "./migration/runner.ts";
 import { Network } from "./network/network.ts";
 import { jobDiskFile, pathsOf } from "./paths.ts";
@@ -198,6 +199,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     },
     underlayAddress: config.network.underlayAddress,
     silenceMs: config.migration.silenceSeconds * 1_000,
+    pauses: new Pauses(paths.pauses, log),
     wanted: () => store.migrations(),
     forgetWanted: (id, epoch) => store.forget(id, epoch),
     publish: (id, seen) => outbox.setMigration(id, seen),

@@ -12,6 +12,8 @@ export interface Paths {
   readonly snapshots: string;
   readonly jobs: string;
   readonly migrations: string;
+  /** What guests' pauses took that have left this host (migration/pauses.ts). */
+  readonly pauses: string;
   readonly reserve: string;
   readonly network: string;
   readonly consoles: string;
@@ -29,6 +31,7 @@ export function pathsOf(config: { stateDir: string; runDir: string }): Paths {
     snapshots: join(stateDir, "snapshots"),
     jobs: join(stateDir, "jobs"),
     migrations: join(stateDir, "migrations"),
+    pauses: join(stateDir, "pauses.json"),
     reserve: join(stateDir, "reserve"),
     network: join(runDir, "network"),
     consoles: join(runDir, "consoles"),

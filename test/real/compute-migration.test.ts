@@ -44,6 +44,10 @@ test("a running guest moves and is the same one, reachable all the time from eve
   }
   await move.untilOver();
   expect(move.end).toEqual({ as: "SUCCEEDED" });
+  // For the aim of the next one, whatever becomes of this Compute.
+  expect(JSON.parse(here().host.sh(`cat ${here().host.stateDir}/pauses.json`))).toMatchObject({
+    pauses: [{ pauseMs }],
+  });
   await bed.expectWhole(guest);
   await bed.expectNotAt(here(), guest);
   for (const neighbour of neighbours) {

@@ -6,12 +6,12 @@ import { rm } from "node:fs/promises";
 import type { SeenMigration } from "../../api/agent-migration.ts";
 import type { WantedMigration } from "../../api/agent.ts";
 import type { MigrationTransport } from "../../core/migration/halves.ts";
-import type { Pause } from "../../core/migration/aim.ts";
 import type { InstanceId, MigrationId } from "../../lib/ids.ts";
 import { backoff } from "../../lib/retry.ts";
 import type { Identity } from "../link/identity.ts";
 import { migrationFile } from "../paths.ts";
 import { monitorSocket } from "./monitor.ts";
+import type { Pauses } from "./pauses.ts";
 import type { Context } from "../vm/context.ts";
 import type { Fleet } from "../vm/fleet.ts";
 import type { Worker } from "../vm/worker.ts";
@@ -25,8 +25,8 @@ export interface MigrationContext {
   readonly underlayAddress: string;
   /** After so much of it the other host is lost. */
   readonly silenceMs: number;
-  /** Of the guests that have left this host since Compute began. */
-  readonly pauses: Pause[];
+  /** Of guests that have left this host. */
+  readonly pauses: Pauses;
   /** VStation says nothing more here of an instance that has left, up to this epoch: `WantedStore.forget`. */
   readonly forgetWanted: (id: InstanceId, epoch: number) => Promise<void>;
   /** null: this host has forgotten its half. */

@@ -15,7 +15,7 @@ import { isSourceRecord, readKept, type Kept } from "./records.ts";
 import { SourceHalf } from "./source.ts";
 import { TargetHalf } from "./target.ts";
 
-export interface MigrationRunnerOptions extends Omit<MigrationContext, "over" | "pauses"> {
+export interface MigrationRunnerOptions extends Omit<MigrationContext, "over"> {
   readonly wanted: () => readonly WantedMigration[];
 }
 
@@ -30,7 +30,6 @@ export class MigrationRunner {
     this.#options = options;
     this.#context = {
       ...options,
-      pauses: [],
       over: (id) => {
         this.#halves.delete(id);
         this.changed();
@@ -41,6 +40,7 @@ export class MigrationRunner {
   /** Reads what lies here, and begins what is wanted. */
   async load(): Promise<void> {
     const { paths, log, libvirt } = this.#options.context;
+    await this.#options.pauses.load();
     await makeDurableDirectory(paths.migrations, 0o700);
     for (const name of await removeTemporaries(paths.migrations)) {
       const id = parseId("migration", name.replace(/\.json$/, ""));
@@ -83,6 +83,7 @@ export class MigrationRunner {
     this.#stopped = true;
     await Promise.all(this.#subscriptions.map((one) => one.close()));
     await Promise.all([...this.#halves.values()].map((half) => half.stop()));
+    await this.#options.pauses.written();
   }
 
   #make(wanted: WantedMigration, record: Kept["record"] | null, named: boolean): Half {

@@ -129,9 +129,9 @@ export class SourceAttempt {
     return this.#state;
   }
 
-  /** What QEMU was last allowed to take for the rest; null: no copy was begun. */
+  /** What QEMU was last allowed to take for the rest; null: no copy was begun, or it was to go over by post-copy, for which there is no limit. */
   get limitMs(): number | null {
-    return this.#watch?.limitMs ?? null;
+    return this.#committing ? null : (this.#watch?.limitMs ?? null);
   }
 
   /** Ends the copy, if it is not too late. */

@@ -8,7 +8,7 @@
 import { performance } from "node:perf_hooks";
 import type { LinkFacts } from "../../api/agent-preflight.ts";
 import type { WantedMigration } from "../../api/agent.ts";
-import { aimAfter, remember, usualBeyond } from "../../core/migration/aim.ts";
+import { aimAfter, usualBeyond, type GuestClass } from "../../core/migration/aim.ts";
 import type { Fate, SourceState } from "../../core/migration/halves.ts";
 import { mayFetch } from "../../core/migration/policy.ts";
 import { switchover } from "../../core/migration/prediction.ts";
@@ -34,6 +34,7 @@ import { removeLeft, targetsOf } from "./local-disks.ts";
 import { lookAt, unseen, type Looked } from "./look.ts";
 import { Leftover } from "./leftover.ts";
 import { isReleased } from "./memory.ts";
+import { classOfGuest } from "./pauses.ts";
 import { keep } from "./records.ts";
 import { probeLink } from "./probe.ts";
 import { RestOfMemory } from "./rest-of-memory.ts";
@@ -59,6 +60,8 @@ export class SourceHalf implements Half {
   #record: SourceRecord | null;
   #ours = false;
   #attempt: SourceAttempt | null = null;
+  /** Of the attempt. */
+  #aim: { readonly of: GuestClass; readonly aimMs: number } | null = null;
   readonly #rest: RestOfMemory;
   readonly #leftover: Leftover;
   /** The addresses of a guest that runs there already lead there. */
@@ -285,14 +288,22 @@ export class SourceHalf implements Half {
 
   #remember(pauseMs: number | null): void {
     const limitMs = this.#attempt?.limitMs ?? null;
-    if (pauseMs !== null && limitMs !== null) remember(this.#m.pauses, { pauseMs, limitMs });
+    if (pauseMs === null || limitMs === null || this.#aim === null) return;
+    const { of, aimMs } = this.#aim;
+    this.#m.pauses.remember({ of, pauseMs, limitMs }, aimMs);
   }
 
   #begin(domain: DomainRef | null): void {
     const { context } = this.#m;
     const { id, instanceId } = this.#wanted;
     const { policy, ceilingMs } = this.#wanted.half;
-    const plan = { policy, ceilingMs, aimMs: Math.min(aimAfter(this.#m.pauses), ceilingMs) };
+    const { known } = this.#m.pauses;
+    const spec = context.wanted(instanceId)?.doc.spec;
+    // Of one that is not known here any more the attempt fails.
+    const of = spec === undefined ? null : classOfGuest(spec, this.#wanted.half.disks);
+    const aimMs = Math.min(aimAfter(known, of), ceilingMs);
+    const plan = { policy, ceilingMs, aimMs };
+    this.#aim = of === null ? null : { of, aimMs };
     this.#story.begin(plan);
     this.#attempt = new SourceAttempt({
       libvirt: context.libvirt,
@@ -303,7 +314,7 @@ export class SourceHalf implements Half {
       transport: this.#m.transport,
       domain,
       probe: (port, signal) => this.#probe(port, signal),
-      fixedMs: usualBeyond(this.#m.pauses) ?? switchover.fixedMs,
+      fixedMs: usualBeyond(known, of) ?? switchover.fixedMs,
       facts: () => sourceFacts(context, instanceId),
       disks: targetsOf(this.#wanted.half.disks),
       readyToLeave: () => this.#network.readySwitch(instanceId, this.#gone),
