@@ -150,7 +150,8 @@ export class TestVstation {
         await this.#exited;
         if (this.#closing) return;
         await this.start(options).catch((error: unknown) => {
-          if (!this.#closing) throw error;
+          // Killed before it was ready: one more death, by whoever kills at any moment.
+          if (!this.#closing && this.#process?.signalCode === null) throw error;
         });
       }
     };
