@@ -107,16 +107,24 @@ export function initOf(unsharePid: number): number | undefined {
   return childrenOf(unsharePid).find((pid) => pidNamespaceOf(pid) !== outside);
 }
 
+export interface Inside {
+  readonly pid: number;
+  readonly ppid: number;
+  readonly command: readonly string[];
+}
+
 /** Processes in the same pid namespace as `init`, with their command lines. */
-export function processesInside(init: number): { pid: number; command: string[] }[] {
+export function processesInside(init: number): Inside[] {
   const namespace = pidNamespaceOf(init);
   if (namespace === undefined) return [];
   return pids()
     .filter((pid) => pidNamespaceOf(pid) === namespace)
-    .map((pid) => ({
-      pid,
-      command: (orUndefined(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")) ?? "").split("\0").slice(0, -1),
-    }));
+    .flatMap((pid) => {
+      const stat = statOf(pid);
+      const command = orUndefined(() => readFileSync(`/proc/${pid}/cmdline`, "utf8"));
+      if (stat === undefined || command === undefined) return [];
+      return [{ pid, ppid: stat.ppid, command: command.split("\0").slice(0, -1) }];
+    });
 }
 
 /** Sends a signal; false when the process is no more. */

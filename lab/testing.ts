@@ -114,7 +114,10 @@ export class TestLab {
     if (handle === undefined || part === "vstation") return handle;
     const init = initOf(handle);
     if (service === undefined || init === undefined) return init;
-    return processesInside(init).find(({ command }) => isService(service, command))?.pid;
+    const all = processesInside(init);
+    // What a service has forked looks like it until it becomes another program, and may have lost its parent by then.
+    const keepers = new Set(all.filter(({ command }) => isKeeper(command)).map(({ pid }) => pid));
+    return all.find(({ ppid, command }) => keepers.has(ppid) && isService(service, command))?.pid;
   }
 
   /** The host on which an instance's QEMU runs; undefined when none does. */
@@ -190,6 +193,11 @@ export class TestLab {
     const states = (await hostStates(this.credentials)) ?? [];
     return new Map([...states].map(([name, { state }]) => [name, state]));
   }
+}
+
+/** The shell that starts a service, again and again. */
+function isKeeper(command: readonly string[]): boolean {
+  return command[1]?.endsWith("host/services.sh") === true;
 }
 
 function isService(service: string, command: readonly string[]): boolean {
