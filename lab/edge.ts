@@ -11,7 +11,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import * as z from "zod";
 import { closeFirewall, openFirewall } from "./firewall.ts";
 import { withMachineLock } from "./lock.ts";
-import { firstChoice, guestMtu, overlaps, planCount, planOf, underlayMtu, type Plan } from "./plan.ts";
+import { firstChoice, guestMtu, isPort, overlaps, planCount, planOf, underlayMtu, type Plan } from "./plan.ts";
 import { run, succeeds } from "./run.ts";
 
 const aliasSchema = z.strictObject({ vstationLab: z.string(), forwarding: z.array(z.string()) });
@@ -180,7 +180,7 @@ async function forward(home: string, plan: Plan): Promise<void> {
 
 /**
  * Removes everything that edgeUp made for this home, and the unfinished bridge of anybody who was killed in the middle: under
- * the lock, nobody is still at work on one. Hosts' cables go with their hosts.
+ * the lock, nobody is still at work on one. Called when no host of the lab runs.
  */
 export function edgeDown(home: string): Promise<void> {
   return withMachineLock(async () => {
@@ -208,6 +208,9 @@ async function remove(plan: Plan): Promise<void> {
   if (present.some((link) => link.ifname === plan.guests.edge.device)) {
     await run("ip", ["link", "delete", plan.guests.edge.device]);
   }
+  // Cables go with their hosts, but the kernel clears a namespace away some time after the last process in it has ended,
+  // perhaps just now.
+  for (const { ifname } of present) if (isPort(plan, ifname)) await succeeds("ip", ["link", "delete", ifname]);
   // Last: while the bridge is there, so is the register.
   await run("ip", ["link", "delete", plan.underlay.bridge]);
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { firstChoice, hostPlanOf, maxHosts, overlaps, planCount, planOf } from "./plan.ts";
+import { firstChoice, hostPlanOf, isPort, maxHosts, nestedPlanOf, overlaps, planCount, planOf } from "./plan.ts";
 
 const plans = Array.from({ length: planCount }, (_, n) => planOf(n));
 
@@ -25,6 +25,13 @@ describe("plans", () => {
       expect(overlaps(plan.underlay.cidr, last.address)).toBe(true);
       expect(last.address).toBe(`10.96.${plan.n}.74`);
     }
+  });
+
+  it("know the cables of their own hosts", () => {
+    const plan = planOf(4);
+    const own = [hostPlanOf(plan, 1), hostPlanOf(plan, maxHosts), nestedPlanOf(plan, 2)].map(({ port }) => port);
+    const links = [...own, plan.underlay.bridge, plan.guests.edge.device, hostPlanOf(planOf(44), 1).port, "eth0"];
+    expect(links.filter((link) => isPort(plan, link))).toEqual(own);
   });
 
   it("start their search at the same place for the same home, and within range", () => {

@@ -98,6 +98,11 @@ export function nestedPlanOf(plan: Plan, index: number): HostPlan {
   };
 }
 
+/** Is this link the outer end of the cable of one of the lab's hosts? */
+export function isPort({ n }: Plan, link: string): boolean {
+  return /^vs(\d+)[hn]\d+$/.exec(link)?.[1] === String(n);
+}
+
 /** Is this part of a lab a host, and of which kind? */
 export function hostKindOf(part: string): HostPlan["kind"] | undefined {
   const word = /^(host|nested)\d+$/.exec(part)?.[1];

@@ -57,6 +57,9 @@ describe("the machine's side of a lab", () => {
       const flood = (await run("bridge", ["fdb", "show", "dev", again.guests.edge.device])).split("00:00:00:00:00:00").length - 1;
       const rules = await run("nft", ["list", "table", "ip", again.nftTable]);
       const up = forwarding("up0");
+      // A host that the kernel has not cleared away yet.
+      await run("ip", ["link", "add", "vs" + n + "h1", "type", "veth", "peer", "name", "eth0"]);
+      await run("ip", ["link", "set", "vs" + n + "h1", "master", again.underlay.bridge, "up"]);
       await edgeDown("/one");
       const left = leftBehind(before, await traces(), "/one", n);
       tell({ n, same: first === second && again.n === n, flood, masked: rules.split("masquerade").length - 1, up, down: forwarding("up0"), left });
