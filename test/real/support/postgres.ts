@@ -2,8 +2,8 @@
  * A private PostgreSQL for one test file: its own cluster in a temporary directory, on a unix socket only, that may be killed and
  * started again, with a fresh database per test. fsync stays on: what a test claims about a crash must be true of one.
  */
-import { execFileSync, spawn, type ChildProcess } from "node:child_process";
-import { chownSync, closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { execFileSync, spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { chownSync, closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
@@ -120,6 +120,17 @@ export class TestPostgres {
 
   async close(): Promise<void> {
     await this.kill();
+    this.#freeSharedMemory();
     rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  /** A killed postmaster leaves its lock file and a System V segment, which only a successor in the same folder would free. */
+  #freeSharedMemory(): void {
+    const file = join(this.#data, "postmaster.pid");
+    if (!existsSync(file)) return;
+    // Key and id, in the seventh line; not there yet if it was killed in its first moments.
+    const id = /^ *\d+ +(\d+) *$/.exec(readFileSync(file, "utf8").split("\n")[6] ?? "")?.[1];
+    // That fails where it was killed between two, after a crash of its own: there is none then.
+    if (id !== undefined) spawnSync("ipcrm", ["-m", id]);
   }
 }
