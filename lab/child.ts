@@ -151,9 +151,12 @@ export class Child {
     if (spec.namespaced) await this.#findInit();
   }
 
-  /** Remembers PID 1 while its parent can still tell which it is. It is born within milliseconds; the kernel tells nobody. */
+  /**
+   * Remembers PID 1 while its parent can still tell which it is; whoever waits for the child's end has to know it. It is born within
+   * milliseconds if the machine is not busy; the kernel tells nobody. Looks until it is found or the child has ended.
+   */
   async #findInit(): Promise<void> {
-    for (let i = 0; i < 100 && this.#pid !== null && this.#init === undefined; i++) {
+    while (this.#pid !== null && this.#init === undefined) {
       this.#init = initOf(this.#pid);
       if (this.#init === undefined) await sleep(10);
     }
