@@ -69,7 +69,9 @@ describe("a child", () => {
     const deaf = child("trap '' TERM; echo ready; while :; do sleep 0.05; done");
     await deaf.start();
     const pid = await handle(deaf);
-    await vi.waitFor(() => expect(readFileSync(join(home, "thing.log"), "utf8")).toBe("ready\n"));
+    await vi.waitFor(() => expect(readFileSync(join(home, "thing.log"), "utf8")).toBe("ready\n"), {
+      timeout: 20_000,
+    });
     await deaf.stop();
     expect(isAlive(pid)).toBe(false);
     expect(deaf.status()).toMatchObject({ state: "stopped", lastEnd: "killed by SIGKILL", restarts: 0 });
@@ -112,11 +114,14 @@ describe("a child", () => {
     await boxed.start();
     const pid = await handle(boxed);
     const outside = pidNamespaceOf("self");
-    const inside = await vi.waitFor(() => {
-      const found = processesOf(home).filter((each) => each.pidNamespace !== outside);
-      expect(found).toHaveLength(3);
-      return found.map((each) => each.pid);
-    });
+    const inside = await vi.waitFor(
+      () => {
+        const found = processesOf(home).filter((each) => each.pidNamespace !== outside);
+        expect(found).toHaveLength(3);
+        return found.map((each) => each.pid);
+      },
+      { timeout: 20_000 },
+    );
     signal(pid, "SIGKILL");
     await handle(boxed, pid);
     expect(await gone(inside, 0)).toBe(true);
