@@ -141,7 +141,8 @@ export class NetworkHost {
   /** Takes address, route and name server by DHCP. */
   async lease(name: string): Promise<void> {
     const script = join(root, "test/real/support/lease.sh");
-    const said = await this.inGuest(name, `busybox udhcpc -i eth0 -n -q -f -t 8 -T 1 -O mtu -s ${script}`);
+    // Asked each second for as long as a busy machine may take to answer, and no longer than inGuest waits.
+    const said = await this.inGuest(name, `busybox udhcpc -i eth0 -n -q -f -t 50 -T 1 -O mtu -s ${script}`);
     if (!said.includes("bound-")) throw new Error(`no lease for ${name}: ${said}`);
   }
 
