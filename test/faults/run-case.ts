@@ -125,7 +125,9 @@ async function crashBesideGuest(
     crash.disarm();
   }
   expectThat(identityOf(lab, subject.id) === qemu, `${subject.id} does not run in the process it ran in`);
-  expectThat((await bootIdOf(subject.ip)) === subject.bootId, `${subject.id} was started again`);
+  // The network may be on its way back after a kill.
+  const bootId = await until(`${subject.id} answers`, () => bootIdOf(subject.ip));
+  expectThat(bootId === subject.bootId, `${subject.id} was started again`);
   await removeSubject(lab, subject.id);
 }
 
