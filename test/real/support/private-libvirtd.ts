@@ -39,6 +39,7 @@ export class PrivateLibvirtd {
   /** As seen from the test's pid namespace. */
   #initPid = 0;
   #nsenter: ChildProcess | undefined;
+  /** 0 until nsenter has its child. */
   #daemonPid = 0;
 
   private constructor(dir: string, hostname: string, init: ChildProcess) {
@@ -94,6 +95,7 @@ export class PrivateLibvirtd {
     const enter = ["-t", String(this.#initPid), "-m", "-p", "-u"];
     const nsenter = spawn("nsenter", [...enter, "libvirtd"], { stdio: ["ignore", "ignore", "inherit"] });
     this.#nsenter = nsenter;
+    this.#daemonPid = 0;
     this.#daemonPid = await childOf(nsenter.pid ?? 0);
     const deadline = Date.now() + 60_000;
     while (!(await answers(this.socketPath))) {
@@ -109,7 +111,7 @@ export class PrivateLibvirtd {
     const nsenter = this.#nsenter;
     if (!nsenter || nsenter.exitCode !== null || nsenter.signalCode !== null) return;
     const gone = once(nsenter, "exit");
-    process.kill(this.#daemonPid, signal);
+    this.signal(signal);
     // nsenter stops itself when its child is stopped, and must go on to see it end.
     nsenter.kill("SIGCONT");
     await gone;
@@ -117,6 +119,11 @@ export class PrivateLibvirtd {
 
   /** Sends a signal such as SIGSTOP or SIGCONT; one that has died meanwhile does not hear it. */
   signal(signal: NodeJS.Signals): void {
+    // To the kernel 0 is the sender's whole process group.
+    if (this.#daemonPid === 0) {
+      this.#nsenter?.kill(signal);
+      return;
+    }
     try {
       process.kill(this.#daemonPid, signal);
     } catch (error) {
