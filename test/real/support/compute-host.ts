@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
+import { signal as send } from "../../../lab/processes.ts";
 import { imageCache } from "../../../setup/root.mjs";
 import type { ComputeConfig } from "../../../src/compute/config.ts";
 import { until } from "../../until.ts";
@@ -142,7 +143,7 @@ export class ComputeHost {
     });
     const host = new ComputeHost(dir, options, init);
     if (init.stdout) await once(init.stdout, "data");
-    host.#initPid = await childOf(init.pid ?? 0);
+    host.#initPid = await childOf(init);
     const outer = `${underlay.bridge}h${number}`;
     ip(`link add ${outer} mtu 1550 type veth peer name eth0 mtu 1550 netns ${host.#initPid}`);
     ip(`link set ${outer} master ${underlay.bridge} up`);
@@ -197,7 +198,7 @@ export class ComputeHost {
     const child = this.#libvirtd;
     if (child?.pid === undefined) throw new Error("libvirtd does not run");
     const gone = signal === "SIGKILL" ? once(child, "exit") : null;
-    process.kill(await childOf(child.pid), signal);
+    process.kill(await childOf(child), signal);
     // nsenter stops itself when its child is stopped; it must not stay so and leave the child's end unseen.
     if (signal !== "SIGSTOP") child.kill("SIGCONT");
     await gone;
@@ -242,12 +243,14 @@ export class ComputeHost {
   /** Ends Compute by a signal and resolves when it is gone. */
   async killCompute(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
     const child = this.#compute;
-    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
+    if (child?.pid === undefined || hasEnded(child)) return;
+    const { pid } = child;
     const gone = once(child, "exit");
-    const inner = await childOf(child.pid ?? 0).catch(() => child.pid ?? 0);
-    process.kill(inner, signal);
+    // It may end by itself just now; then there is nobody left to be told.
+    const inner = await childOf(child).catch(() => pid);
+    send(inner, signal);
     // One that has stopped itself would not hear of the end, and nsenter has stopped with it.
-    if (signal !== "SIGKILL") goOnIfThere(inner);
+    if (signal !== "SIGKILL") send(inner, "SIGCONT");
     child.kill("SIGCONT");
     await gone;
   }
@@ -256,7 +259,7 @@ export class ComputeHost {
   async continueCompute(): Promise<void> {
     const child = this.#compute;
     if (child?.pid === undefined) throw new Error("Compute does not run");
-    process.kill(await childOf(child.pid), "SIGCONT");
+    process.kill(await childOf(child), "SIGCONT");
     child.kill("SIGCONT");
   }
 
@@ -264,7 +267,6 @@ export class ComputeHost {
   async mend(): Promise<void> {
     const cuts = "nft delete table inet cut; ip route flush type blackhole; tc qdisc del dev eth0 root";
     this.sh(`(${cuts}) 2>/dev/null || true`);
-    const hasEnded = (child: ChildProcess | null): boolean => child?.exitCode !== null || child.signalCode !== null;
     if (hasEnded(this.#libvirtd)) await this.startLibvirtd();
     else await this.signalLibvirtd("SIGCONT");
     if (hasEnded(this.#compute)) this.startCompute();
@@ -309,16 +311,15 @@ function ip(line: string): void {
   execFileSync("ip", line.split(" "));
 }
 
-function goOnIfThere(pid: number): void {
-  try {
-    process.kill(pid, "SIGCONT");
-  } catch {
-    // It has ended by now.
-  }
+/** One that has never begun counts as well. */
+function hasEnded(child: ChildProcess | null): boolean {
+  return child?.exitCode !== null || child.signalCode !== null;
 }
 
-async function childOf(pid: number): Promise<number> {
-  for (const deadline = Date.now() + 10_000; Date.now() < deadline;) {
+/** The one child of a process, as soon as it has one; throws when it ends without. */
+async function childOf(parent: ChildProcess): Promise<number> {
+  const pid = parent.pid ?? 0;
+  for (const deadline = Date.now() + 10_000; Date.now() < deadline && !hasEnded(parent);) {
     const children = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8").catch(() => "");
     const child = Number(children.trim().split(" ")[0]);
     if (child > 0) return child;
