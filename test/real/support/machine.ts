@@ -1,10 +1,11 @@
 /** A machine of its own for tests of installing (machine.sh), plugged into an underlay: a lab's, or one by itself. Nothing in it is a lab's. */
 import { execFile, spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { edgeFlood } from "../../../lab/edge.ts";
 import { hostPlanOf, type Plan } from "../../../lab/plan.ts";
-import { initOf } from "../../../lab/processes.ts";
+import { initOf, signal } from "../../../lab/processes.ts";
 import { until } from "../../until.ts";
 
 const root = join(import.meta.dirname, "../../..");
@@ -114,13 +115,25 @@ export class Machine {
 
   /** Pulls the plug and throws it away. */
   async destroy(): Promise<void> {
-    const gone = new Promise((resolve) => this.#handle.once("exit", resolve));
-    if (this.#handle.exitCode === null && this.#handle.kill("SIGKILL")) await gone;
-    rmSync(this.#dir, { recursive: true, force: true });
+    const handle = this.#handle;
+    if (handle.exitCode === null && handle.signalCode === null) {
+      const gone = once(handle, "exit");
+      const init = this.#init;
+      // unshare waits for PID 1, and the kernel lets that go last: after it nothing of the machine writes into its folder any more.
+      if (init === undefined) handle.kill("SIGKILL");
+      else signal(init, "SIGKILL");
+      await gone;
+    }
+    rmSync(this.#dir, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  /** PID 1 by its number out here; undefined when it is off. */
+  get #init(): number | undefined {
+    return this.#handle.pid === undefined ? undefined : initOf(this.#handle.pid);
   }
 
   #enter(command: string): string[] {
-    const init = this.#handle.pid === undefined ? undefined : initOf(this.#handle.pid);
+    const init = this.#init;
     if (init === undefined) throw new Error(`${this.name} is off`);
     return ["-t", String(init), "-n", "-u", "-m", "-p", "-C", "-i", "-r", "-w", "sh", "-c", `cd /; ${command}`];
   }
