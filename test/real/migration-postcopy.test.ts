@@ -3,7 +3,7 @@
  * follows. In the time between it is in two halves, and whatever dies or is cut then, it is the same guest afterwards, with every page
  * as it was last written.
  */
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { defaultCeilingMs } from "../../src/core/migration/policy.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { sleep } from "../../src/lib/retry.ts";
@@ -23,6 +23,9 @@ import {
 } from "./support/moving-bed.ts";
 
 const byPostcopy = { policy: "postcopy", ceilingMs: defaultCeilingMs } as const;
+
+// One that is timed out would run on beside the next; up to five moves are begun until one is of use, and the last one is slow.
+vi.setConfig({ testTimeout: 480_000 });
 
 let bed: MovingBed;
 let guest: MovingGuest;
@@ -47,13 +50,23 @@ const fetches = (move: Move): boolean => move.target?.is === "fetching";
 const isSwitched = ({ target, end }: Move): boolean =>
   end !== null || target?.is === "fetching" || target?.is === "arrived" || target?.is === "dropped";
 
-/** By post-copy. What the guest lacks may be there before anybody has looked: then it goes on, and nothing has been shown. */
+/** With less than 16 MiB a source gives no way up (compute/migration/rest-of-memory.ts); a test breaks the way twice, and some flows each time. */
+const enoughBytes = 24 * 2 ** 20;
+
+/**
+ * By post-copy, and so slow from there on that what the guest lacks lasts for what a test does. Too little of it may be left before anybody
+ * has looked: then the guest goes on, and nothing has been shown.
+ */
 async function halved(tries = 5): Promise<{ move: Move; from: Place; to: Place; shaped: { end(): void } }> {
   const [from, to] = [guest.at, other()];
   const shaped = bed.slowly("100mbit");
   const move = bed.move(guest, to, byPostcopy);
   await move.until("the guest to run at the target", () => isSwitched(move), patience);
-  if (fetches(move)) return { move, from, to, shaped };
+  if (fetches(move)) {
+    bed.slowly("8mbit");
+    if (toSend(from) > enoughBytes) return { move, from, to, shaped };
+    bed.slowly("400mbit");
+  }
   await move.untilOver();
   shaped.end();
   expect(move.end).toEqual({ as: "SUCCEEDED" });
@@ -61,11 +74,10 @@ async function halved(tries = 5): Promise<{ move: Move; from: Place; to: Place; 
   return await halved(tries - 1);
 }
 
-/** Moves it by post-copy; `meanwhile` while it is in two halves, on a cable that leaves time for that. */
+/** Moves it by post-copy; `meanwhile` while it is in two halves. */
 async function moved(meanwhile: (move: Move, from: Place, to: Place) => Promise<void>): Promise<Move> {
   const { move, from, to, shaped } = await halved();
   try {
-    bed.slowly("16mbit");
     await meanwhile(move, from, to);
     bed.slowly("400mbit");
     await move.untilOver();
@@ -118,15 +130,23 @@ test("a way between the two that is cut meanwhile, twice, only takes longer", as
   expect(end).toEqual({ as: "SUCCEEDED" });
 });
 
-/** What the source's QEMU has still to send; what is in the cable's and the two systems' buffers is not in it. */
+/** What the source's QEMU has still to send; what is in the cable's and the two systems' buffers is not in it. NaN: that QEMU is gone. */
 function toSend({ host }: Place): number {
-  const told = host.sh(`virsh qemu-monitor-command ${guest.wanted.id} '{"execute":"query-migrate"}'`);
+  const told = host.sh(`virsh qemu-monitor-command ${guest.wanted.id} '{"execute":"query-migrate"}' || true`);
   return Number(/"remaining":(\d+)/.exec(told)?.[1]);
+}
+
+/** QEMU has nothing left to send, and the system has: on a cable so slow that what is buffered takes it some sixteen seconds. */
+async function untilOnItsWay(from: Place): Promise<void> {
+  bed.slowly("16mbit");
+  await until("QEMU to have little left", () => toSend(from) < 4_000_000, patience);
+  bed.slowly("1mbit");
+  await until("QEMU to have sent the last of it", () => toSend(from) === 0, patience);
 }
 
 test("a way that is cut with the last of it only takes longer, and the source's QEMU lets nothing run again", async () => {
   const { end } = await moved(async (move, from, to) => {
-    await until("QEMU to have sent the last of it", () => toSend(from) === 0, patience);
+    await untilOnItsWay(from);
     from.host.sh(`ip route add blackhole ${to.host.address}`);
     // Longer than the two Computes wait for each other, and a way that stands still is left.
     await sleep(15_000);
@@ -248,13 +268,12 @@ test.each([
 test("a guest that QEMU lets go on at the source after the switch is ended there at once", async () => {
   const { move, from, to, shaped } = await halved();
   try {
-    bed.slowly("16mbit");
-    await until("QEMU to have sent the last of it", () => toSend(from) === 0, patience);
+    await untilOnItsWay(from);
     from.host.sh(`ip route add blackhole ${to.host.address}`);
     // To QEMU it is as when TCP gives the way up.
     from.host.sh(`virsh qemu-monitor-command ${guest.wanted.id} '{"execute":"migrate-pause"}'`);
     const state = (): string => from.host.sh(`virsh domstate ${guest.wanted.id} 2>&1 || true`).trim();
-    await until("it to be ended", () => !["paused", "running"].includes(state()), 10_000);
+    await until("it to be ended", () => !["paused", "running"].includes(state()));
     from.host.sh(`ip route del blackhole ${to.host.address}`);
     bed.slowly("400mbit");
     await move.untilOver();
