@@ -209,7 +209,8 @@ function qemuArguments(
   forwarded: ReadonlyMap<string, number>,
 ): string[] {
   const { image, manifest, seed } = options;
-  const accelerator = options.accelerator ?? "tcg";
+  // Several emulated processors, each by a thread of its own, now and then lose a timer and hang.
+  const [accelerator, cpu] = options.accelerator === "kvm" ? ["kvm", "host"] : ["tcg,thread=single", "max"];
   const forwards = [...forwarded].map(([key, to]) => {
     const [kind, port] = key.split(":");
     return `,hostfwd=${kind}:127.0.0.1:${to}-:${port}`;
@@ -225,7 +226,7 @@ function qemuArguments(
     ...["-drive", `if=none,id=${id},file=${file},${more}`, "-device", `virtio-blk-pci,drive=${id}`],
   ];
   return [
-    ...["-machine", `q35,accel=${accelerator}`, "-cpu", accelerator === "kvm" ? "host" : "max", "-nodefaults"],
+    ...["-machine", "q35", "-accel", accelerator, "-cpu", cpu, "-nodefaults"],
     ...["-display", "none", "-serial", "stdio", "-qmp", `unix:${monitorFile},server=on,wait=off`],
     ...["-m", String(options.memoryMiB ?? 256), "-smp", String(options.cpus ?? 1), ...boot],
     ...drive("system", disk, "format=qcow2"),
