@@ -13,7 +13,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { signal as send } from "../../../lab/processes.ts";
+import { childrenOf, signal as send, statOf } from "../../../lab/processes.ts";
 import { imageCache } from "../../../setup/root.mjs";
 import type { ComputeConfig } from "../../../src/compute/config.ts";
 import { until } from "../../until.ts";
@@ -253,6 +253,12 @@ export class ComputeHost {
     if (signal !== "SIGKILL") send(inner, "SIGCONT");
     child.kill("SIGCONT");
     await gone;
+  }
+
+  /** Compute has stopped itself (SIGSTOP), and does nothing until it is told to go on. */
+  get isComputeStopped(): boolean {
+    const pid = this.#compute?.pid;
+    return pid !== undefined && childrenOf(pid).some((child) => statOf(child)?.state === "T");
   }
 
   /** Lets a Compute go on that has stopped itself, and nsenter, which stops with its child. */

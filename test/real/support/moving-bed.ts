@@ -291,7 +291,8 @@ export async function stoppingAt(place: Place, name: string): Promise<{ isThere(
   session.hello = null;
   host.startCompute({ VSTATION_CRASH_AT: name, VSTATION_CRASH_ONCE: marker, VSTATION_CRASH_BY: "SIGSTOP" });
   await back(place);
-  return { isThere: () => existsSync(marker), goOn: () => host.continueCompute() };
+  // The marker comes first: told to go on before it has stopped, it would stop for good.
+  return { isThere: () => existsSync(marker) && host.isComputeStopped, goOn: () => host.continueCompute() };
 }
 
 /** Compute of that host is kept running, and dies once at that point while `work` is done. */
