@@ -303,18 +303,24 @@ export async function dyingAt<T>(place: Place, name: string, work: () => Promise
   rmSync(marker, { force: true });
   session.hello = null;
   const supervised = host.superviseCompute({ VSTATION_CRASH_AT: name, VSTATION_CRASH_ONCE: marker });
+  let result: T;
   try {
     await back(place);
-    const result = await work();
+    result = await work();
     await until(`${name} to be passed by what came to ${JSON.stringify(result)}`, () => existsSync(marker));
     await until("Compute to be back", () => session.socket !== null, patience);
-    return result;
   } finally {
     await supervised.stop();
+    // Nothing of what that one has said is taken for the next one's word.
+    await until("its connection to have ended", () => session.socket === null);
     session.hello = null;
+    session.fulls = 0;
     host.startCompute();
     await back(place);
   }
+  // It says how all of its guests are once it knows them, and opens no console before.
+  await until("Compute to know its guests", () => session.fulls > 0, patience);
+  return result;
 }
 
 /** Kills it, and brings it back as its supervisor would. */
