@@ -4,10 +4,13 @@
  */
 import { execFile, spawn } from "node:child_process";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { TestLab } from "../../lab/testing.ts";
 import { bootIdOf } from "../faults/guest.ts";
 import { until } from "../until.ts";
+
+// Longer than all that a test waits for, one after the other: what does not come is then named.
+vi.setConfig({ testTimeout: 480_000 });
 
 const program = join(import.meta.dirname, "../../vstation");
 const lab = new TestLab();
