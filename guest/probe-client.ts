@@ -194,8 +194,8 @@ export class ProbeClient {
     return await this.ask("disk stop", records, deadline);
   }
 
-  async recordsStatus(): Promise<RecordStatus> {
-    return await this.ask("disk status", records);
+  async recordsStatus(deadline?: number): Promise<RecordStatus> {
+    return await this.ask("disk status", records, deadline);
   }
 
   /** The highest record that is whole on the disk: below an acknowledged number, a write was lost. */

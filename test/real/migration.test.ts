@@ -14,6 +14,9 @@ import { TestLab } from "../../lab/testing.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
 import { until } from "../until.ts";
 
+/** A guest under TCG that has just moved, and writes all the time, has much to do before it answers; a deadline missed ends the connection. */
+const answerMs = 120_000;
+
 const lab = new TestLab();
 let cloud: CloudClient;
 let beats: BeatListener;
@@ -46,11 +49,11 @@ afterAll(async () => {
 });
 
 it("moves to the other host and back, and is not felt", async () => {
-  const { bootId } = await probe.info();
+  const { bootId } = await probe.info(answerMs);
   for (let turn = 0; turn < 2; turn++) {
     const from = await hostOfIt();
     const to = from === "host1" ? "host2" : "host1";
-    const before = await probe.recordsStatus();
+    const before = await probe.recordsStatus(answerMs);
     await lab.cli("instance", "migrate", id, "--to", to, "--wait");
     expect(await hostOfIt()).toBe(to);
     // The move is over for its owner when the guest runs there; what is left of it here, paused, is cleared up after that.
@@ -61,9 +64,9 @@ it("moves to the other host and back, and is not felt", async () => {
         .join(" and ");
     await until(`its one machine to be at ${to}`, () => places() === to);
     // The very connection that was open before goes on.
-    expect((await probe.info()).bootId).toBe(bootId);
+    expect((await probe.info(answerMs)).bootId).toBe(bootId);
     expect(await probe.checksum()).toMatchObject({ pages: 8192 });
-    expect((await probe.recordsStatus()).acked).toBeGreaterThan(before.acked);
+    expect((await probe.recordsStatus(answerMs)).acked).toBeGreaterThan(before.acked);
     const left = join(lab.home.hostDir(from), "state/instances", id);
     await until("its former host has nothing of it", () => !existsSync(left), 30_000);
     expect((await cloud.instance(id)).state).toBe("RUNNING");
@@ -78,12 +81,12 @@ it("moves to the other host and back, and is not felt", async () => {
 });
 
 it("is like any other instance afterwards: stops, starts, and its records are there", async () => {
-  const { acked } = await probe.recordsStop();
+  const { acked } = await probe.recordsStop(answerMs);
   expect(acked).toBeGreaterThan(0);
   await lab.cli("instance", "reboot", id, "--wait");
   const { ip } = await cloud.instance(id);
   const again = await until("the guest answers", () => ProbeClient.connect(ip), 120_000);
-  const { boots } = await again.info();
+  const { boots } = await again.info(answerMs);
   expect(boots).toBe(2);
   again.close();
   await lab.cli("instance", "terminate", id, "--yes", "--wait");
