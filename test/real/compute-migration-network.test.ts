@@ -108,6 +108,8 @@ test.each([
 
 test("a link that keeps a tenth of its speed in the middle of the copy makes the move longer, and nothing is done to the guest", async () => {
   const guest = await bed.boot(bed.here);
+  // Without it all of its memory would be over in two seconds.
+  await (await bed.shellOf(guest)).run("probe fill 64");
   const link = bed.slowly("240mbit");
   const move = bed.move(guest, bed.there, { policy: "throttle", ceilingMs: defaultCeilingMs });
   move.holdOver = true;
@@ -156,6 +158,24 @@ test("ports that other programs have are passed over", async () => {
   await bed.expectWhole(guest);
 });
 
+/**
+ * No thread of its QEMU's has worked for a while, or waits for its turn to: of a guest that is asked all the time, that it is paused.
+ * A machine with too much to do would be silent as well.
+ */
+async function untilAtRest({ wanted }: MovingGuest): Promise<void> {
+  const { host } = bed.here;
+  // State, and time as a user and in the kernel; the name before them may be of several words.
+  const threads = () => host.sh(`sed 's/^.*) //' /proc/${host.qemuPid(wanted.id)}/task/*/stat | cut -d' ' -f1,12,13`);
+  await until("its QEMU to be at rest", async () => {
+    const before = threads();
+    await delay(500);
+    return /^(S .*\n)+$/.test(before) && threads() === before;
+  });
+}
+
+/** More than half of what a guest has in its memory that was filled with nothing else. */
+const mostBytes = 30_000_000;
+
 /** QEMU comes to the end of its memory by itself, and waits there for libvirt's word with the guest paused; `then` is done there. */
 async function inThePause(guest: MovingGuest, then: () => Promise<void> | void): Promise<Move> {
   const asker = bed.outside.asker(addressOf(guest), 10);
@@ -164,10 +184,13 @@ async function inThePause(guest: MovingGuest, then: () => Promise<void> | void):
   const move = bed.move(guest, bed.there);
   move.holdOver = true;
   try {
-    await inTheCopy(move);
+    // libvirtd is to be away for a short time only: Compute leaves one that is silent for fifteen seconds.
+    const sentBytes = () => (move.source?.is === "copying" ? (move.source.progress?.sentBytes ?? 0) : 0);
+    await move.until("most of it to be sent", () => sentBytes() > mostBytes);
     await bed.here.host.signalLibvirtd("SIGSTOP");
     slow.end();
     await asker.silence(1_000);
+    await untilAtRest(guest);
     await then();
   } finally {
     await bed.here.host.signalLibvirtd("SIGCONT");
