@@ -108,6 +108,16 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
+/** The one that places, and the other: for a lease's length none may, when a machine was too busy to renew it. */
+async function roles(): Promise<readonly [placing: Replica, other: Replica]> {
+  const look = async () => {
+    const [first, second] = await Promise.all([one.places(), two.places()]);
+    if (first === true && second === false) return [one, two] as const;
+    return first === false && second === true && ([two, one] as const);
+  };
+  return until("one of them to place", look, patienceMs);
+}
+
 async function vstation(replica: Replica, ...args: string[]): Promise<string> {
   const file = join(dir, "ca.crt");
   writeFileSync(file, authority.certificate);
@@ -225,8 +235,7 @@ describe("a replica", () => {
     await two.machine.must("systemctl start vstation");
     await two.ready();
     expect(await vstation(two, "image", "list")).toContain(imageId);
-    const [first, second] = await Promise.all([one.places(), two.places()]);
-    expect([first, second]).toEqual([true, false]);
+    await roles();
     const links = await db.must(
       `su postgres -c "psql -Atc \\"select distinct client_addr, ssl, client_dn from pg_stat_activity join pg_stat_ssl using (pid) where usename = 'vstation' order by 1\\""`,
     );
@@ -288,49 +297,37 @@ describe("a host of them", () => {
   });
 
   it("outlives the replica that places: it is killed, the other takes over, systemd starts it again", async () => {
-    const before = await one.pid();
-    expect(await one.places()).toBe(true);
-    await one.machine.must(`kill -KILL ${before}`);
-    await until("the other to place", async () => (await two.places()) === true, patienceMs);
-    await until("the host to be there", () => isReadyAt(two), patienceMs);
-    await works(two, two);
-    await one.ready();
-    expect(await one.pid()).not.toBe(before);
-    await works(one, two);
+    const [killed, other] = await roles();
+    const before = await killed.pid();
+    await killed.machine.must(`kill -KILL ${before}`);
+    await until("the other to place", async () => (await other.places()) === true, patienceMs);
+    await until("the host to be there", () => isReadyAt(other), patienceMs);
+    await works(other, other);
+    await killed.ready();
+    expect(await killed.pid()).not.toBe(before);
+    await works(killed, other);
     expect(await pidOfGuest()).toBe(guest);
   });
 
   it("outlives one that hangs: its lease ends, then its watchdog ends it", async () => {
-    const before = await two.pid();
-    expect(await two.places()).toBe(true);
-    await two.machine.must(`kill -STOP ${before}`);
-    await until("the other to place", async () => (await one.places()) === true, patienceMs);
-    await until("the host to be there", () => isReadyAt(one), patienceMs);
-    await works(one, one);
-    await until("systemd to start it anew", async () => !["0", before].includes(await two.pid()), patienceMs);
-    await two.ready();
-    expect(await two.machine.must("journalctl -u vstation")).toContain("Watchdog timeout");
-    await works(two, one);
+    const [hung, other] = await roles();
+    const before = await hung.pid();
+    await hung.machine.must(`kill -STOP ${before}`);
+    await until("the other to place", async () => (await other.places()) === true, patienceMs);
+    await until("the host to be there", () => isReadyAt(other), patienceMs);
+    await works(other, other);
+    await until("systemd to start it anew", async () => !["0", before].includes(await hung.pid()), patienceMs);
+    await hung.ready();
+    expect(await hung.machine.must("journalctl -u vstation")).toContain("Watchdog timeout");
+    await works(hung, other);
     expect(await pidOfGuest()).toBe(guest);
   });
 
   it("outlives the database", async () => {
     const pids = [await one.pid(), await two.pid()];
     await db.must(`systemctl restart ${postgresql.unit}`);
-    let placing: Replica[] = [];
-    await until(
-      "one of them to place",
-      async () => {
-        const placed = await Promise.all(
-          [one, two].map(async (each) => ((await each.places()) === true ? [each] : [])),
-        );
-        placing = placed.flat();
-        return placing.length === 1;
-      },
-      patienceMs,
-    );
-    const [by = one] = placing;
-    await until("the host to be there", () => isReadyAt(by), patienceMs);
+    const [placing] = await roles();
+    await until("the host to be there", () => isReadyAt(placing), patienceMs);
     await works(one, two);
     await works(two, one);
     // Nobody had to be started again for it.
