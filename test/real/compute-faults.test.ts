@@ -44,6 +44,12 @@ async function endGuest(wanted: Wanted): Promise<void> {
   await session.untilPhase(wanted.id, "gone");
 }
 
+/** What Compute writes to its log from now on. */
+function logFromNow(): () => string {
+  const from = host.computeLog().length;
+  return () => host.computeLog().slice(from);
+}
+
 const launches = (wanted: Wanted): number =>
   Number(host.sh(`grep -c 'starting up' /var/log/libvirt/qemu/${wanted.id}.log`));
 
@@ -137,9 +143,10 @@ test("without VStation a Compute that starts anew looks after its guests by what
   const pid = host.qemuPid(wanted.id);
   bed.vstation.accepting = false;
   await host.killCompute();
+  const log = logFromNow();
   host.startCompute();
   host.sh(`kill -9 ${host.qemuPid(ending.id)}`);
-  await until("Compute to look for VStation", () => host.computeLog().includes("VStation is not reachable"));
+  await until("Compute to look for VStation", () => log().includes("VStation is not reachable"));
   session.seen.clear();
   bed.vstation.accepting = true;
   await session.untilPhase(wanted.id, "running");
@@ -159,9 +166,10 @@ test("a report whose answer is lost is made again; VStation's silence ends the c
   session.acknowledge = true;
   await session.untilPhase(wanted.id, "running");
   const { hellos } = session;
+  const log = logFromNow();
   // The cable is cut: no packet says that the connection is over.
   host.sh("ip link set eth0 down");
-  await until("the silence to be noticed", () => /nothing heard for/.test(host.computeLog()), 60_000);
+  await until("the silence to be noticed", () => log().includes("nothing heard for"), 60_000);
   host.sh(`ip link set eth0 up; ip route replace default via ${bed.underlay.address}`);
   await until("a new connection", () => session.hellos > hellos, 60_000);
   expect(launches(wanted)).toBe(1);
