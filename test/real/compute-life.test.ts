@@ -56,7 +56,7 @@ test("says hello with what it is, and reports what it is ready for", async () =>
   expect(session.hello?.inventory).toMatchObject({ hostname: "h1", cores: 8, memoryMiB: 8192, diskGiB: 100 });
   expect(session.check("images")).toBe("ok");
   // A libvirtd that has just been started asks QEMU what it can do before it answers.
-  await until("libvirt to answer", () => session.check("libvirt") === "ok");
+  await until("libvirt to answer", () => session.check("libvirt") === "ok", 90_000);
   await until("a whole report", () => session.fulls > 0);
 });
 
