@@ -58,10 +58,11 @@ test("stops, ends and begins instances on a full disk as far as that needs no ro
   const third = tinyInstance();
   session.want(third);
   // Whether its files still fit hangs on some blocks; either way it says what it lacks.
-  await until("the new one to say that there is no room", () => {
+  const lacksRoom = (): boolean => {
     const phase = session.phase(third.id);
     return (phase?.is === "failed" || phase?.is === "paused") && phase.reason === "out_of_space";
-  });
+  };
+  await until("the new one to say that there is no room", lacksRoom, 120_000);
   session.want({ ...victim, power: { state: "gone" } });
   await session.untilPhase(victim.id, "gone");
   expect(host.qemuPid(neighbour.id)).toBe(pid);
@@ -73,4 +74,4 @@ test("stops, ends and begins instances on a full disk as far as that needs no ro
     await session.untilPhase(one.id, "gone");
   }
   expect(host.sh(`ls ${disk}/instances`).trim()).toBe("");
-});
+}, 400_000);
