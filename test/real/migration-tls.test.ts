@@ -77,7 +77,8 @@ test("a certificate that ends while VStation gives no other: refused, untouched;
   // Of another key, as one that begins anew would have.
   host.sh("rm /etc/libvirt/tls/*");
   await host.killCompute();
-  bed.vstation.certificateMs = 15_000;
+  // Long enough for all of its files to be written, and told of.
+  bed.vstation.certificateMs = 30_000;
   session.hello = null;
   host.startCompute();
   try {
