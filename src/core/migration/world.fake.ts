@@ -22,7 +22,6 @@ type Copy = "none" | "copying" | "performed" | "fed";
 
 export class World {
   now = 0;
-  readonly deadline: number;
   readonly postcopy: boolean;
   readonly source = {
     record: null as SourceRecord | null,
@@ -101,7 +100,6 @@ export class World {
 
   constructor(deadline: number, postcopy = false) {
     this.postcopy = postcopy;
-    this.deadline = deadline;
     Object.assign(this.vstation, { deadline });
   }
 
