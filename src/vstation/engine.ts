@@ -105,7 +105,9 @@ export async function startEngine(config: VStationConfig, log: Log, metrics: Eng
     log,
     onAccepted: (deadline) => reconciler?.at(deadline),
   });
-  const refreshHosts = coalesced(() => placer.refreshHosts(), log);
+  const refreshHosts = (): void => {
+    placer.refreshHosts().catch((error: unknown) => logRetry(log, error, "reading hosts again failed"));
+  };
 
   const wake = (announced: Wake): void => {
     agents.wake(announced);
@@ -281,22 +283,4 @@ function every(ms: number, log: Log, work: () => Promise<void>): NodeJS.Timeout 
       .catch((error: unknown) => logRetry(log, error, "housekeeping failed; it is done again"))
       .finally(() => (busy = false));
   }, ms);
-}
-
-/** Runs the work again after it if it was asked for meanwhile; many requests in one go are one. */
-function coalesced(work: () => Promise<void>, log: Log): () => void {
-  let running = false;
-  let again = false;
-  const run = async (): Promise<void> => {
-    running = true;
-    do {
-      again = false;
-      await work().catch((error: unknown) => logRetry(log, error, "reading hosts again failed"));
-    } while (again);
-    running = false;
-  };
-  return () => {
-    again = true;
-    if (!running) void run();
-  };
 }

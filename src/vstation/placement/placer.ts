@@ -54,7 +54,11 @@ export class Placer {
 
   constructor(options: PlacerOptions) {
     this.#options = options;
-    this.#keeper = new ProjectionKeeper(options);
+    const onHosts = (joined: boolean): void => {
+      if (joined) this.#patience.renew();
+      this.#patience.hostsChanged();
+    };
+    this.#keeper = new ProjectionKeeper({ ...options, onHosts });
     this.#requests = new GroupCommit({ ...options, keeper: this.#keeper });
   }
 
@@ -294,10 +298,9 @@ export class Placer {
     return this.#keeper.current().projection.room(this.#options.zone, diskGiB);
   }
 
-  /** Hosts changed: reads what they offer again. */
-  async refreshHosts(): Promise<void> {
-    if (await this.#keeper.refreshHosts()) this.#patience.renew();
-    this.#patience.hostsChanged();
+  /** Hosts changed: reads what they offer again. Whoever asks for room from now on waits for it. */
+  refreshHosts(): Promise<void> {
+    return this.#keeper.refreshHosts();
   }
 
   /** Compares what is believed to be taken with SQL, which is read anew when they differ; true if they agreed. */

@@ -16,6 +16,7 @@ import { hostRead } from "../store/hosts.ts";
 import { addressesInUse, meanwhileLoad, placedLoad } from "../store/placement-load.ts";
 import { isFenced } from "../store/zone.ts";
 import { AddressBook } from "./addresses.ts";
+import { Coalesced } from "./coalesced.ts";
 import type { Lease } from "./lease.ts";
 import { digestOf, Projection } from "./projection.ts";
 import { Serial } from "./serial.ts";
@@ -24,6 +25,8 @@ export interface ProjectionKeeperOptions {
   store: Store;
   zone: string;
   log: Log;
+  /** What hosts offer was read again; `joined`: one has joined since the last time. */
+  onHosts: (joined: boolean) => void;
 }
 
 /** How long a request waits for a placement that is just starting or changing hands. */
@@ -32,6 +35,7 @@ const readyMs = 5_000;
 export class ProjectionKeeper {
   readonly #options: ProjectionKeeperOptions;
   readonly #turns = new Serial();
+  readonly #hostReads = new Coalesced(() => this.#readHosts());
   #lease: Lease | undefined;
   #projection: Projection | undefined;
   /** What has changed while the projection was being rebuilt; applied to the new one too. */
@@ -53,12 +57,16 @@ export class ProjectionKeeper {
     this.#setProjection(undefined);
   }
 
+  /** There is a projection, and hosts have been read for it since they last changed. */
   async whenReady(): Promise<void> {
-    if (this.#projection !== undefined) return;
-    const late = sleep(readyMs).then(() => {
-      throw failure("PlacementUnavailable", "no VStation is ready to place in this zone; ask again shortly");
-    });
-    await Promise.race([this.#ready.promise, late]);
+    if (this.#projection === undefined) {
+      const late = sleep(readyMs).then(() => {
+        throw failure("PlacementUnavailable", "no VStation is ready to place in this zone; ask again shortly");
+      });
+      await Promise.race([this.#ready.promise, late]);
+    }
+    // Where hosts could not be read, what was known of them before must do.
+    await this.#hostReads.last?.catch(() => undefined);
   }
 
   /** Does it when nobody else is between a claim and its commit, and no projection is being read. */
@@ -89,13 +97,17 @@ export class ProjectionKeeper {
     });
   }
 
-  /** Reads what hosts offer; true if one has joined since the last time. */
-  async refreshHosts(): Promise<boolean> {
+  /** Reads what hosts offer, after they have changed. Who waits from now on for this to be ready waits for that too. */
+  refreshHosts(): Promise<void> {
+    return this.#hostReads.run();
+  }
+
+  async #readHosts(): Promise<void> {
     const hosts = await this.#options.store.read((db) => hostRead(db, { zone: this.#options.zone }));
     let joined = false;
     // What is being read meanwhile may have been read before them.
     this.letGo((projection) => (joined = projection.updateHosts(hosts) || joined));
-    return joined;
+    this.#options.onHosts(joined);
   }
 
   /** Compares the projection with SQL and rebuilds it when they differ; true if they agreed. */

@@ -98,7 +98,7 @@ export const exempt: readonly (readonly [prefix: string, why: string])[] = [
   ],
   [
     "vstation/placement/projection-keeper.ts#ProjectionKeeper.whenReady",
-    "the wait for a placement that is just starting",
+    "the wait for a placement that is just starting, or for hosts that are being read",
   ],
   ["vstation/reconciler/reconciler.ts#Reconciler.#inBackground", "the wait before background work is done again"],
   ["vstation/reconciler/reconciler.ts#Reconciler.#loop", "the wait before a batch is decided again"],
