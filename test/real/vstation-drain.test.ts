@@ -106,6 +106,19 @@ async function fail(
   }
 }
 
+/** From now on a next try waits until somebody asks for it; by itself it would begin some seconds after the one before it. */
+async function holdNextTries(): Promise<void> {
+  await vstation.sql(`
+    create function held() returns trigger language plpgsql as $$
+    begin
+      new.not_before := now() + interval '1 hour';
+      return new;
+    end $$`);
+  await vstation.sql(
+    "create trigger held before update of attempt on migration_request for each row execute function held()",
+  );
+}
+
 describe("a drain", () => {
   it("empties a host within the budgets, and lets nothing new come", async () => {
     const ids = await guests(10);
@@ -254,6 +267,7 @@ describe("a drain", () => {
     const flying = (await migrations()).filter(({ phase }) => phase !== "queued");
     expect(flying).toHaveLength(2);
     const [last] = (await migrations()).filter(({ phase }) => phase === "queued");
+    await until("the source knows of both", () => flying.every(({ id }) => source.halves.wanted.has(id)));
     for (const { id } of flying)
       source.halves.say(id, { is: "stayed", reason: "guest_ended", message: "for the test" });
     await until("it says why", async () => {
@@ -331,7 +345,11 @@ describe("the queue", () => {
         }
       }
     }, 5);
-    const moves = await Promise.all(ids.map((id) => begin(id)));
+    // Accepted one after the other, each in its time, which more of them at once would use up by waiting for each other.
+    const moves: MigrationId[] = [];
+    for (let at = 0; at < ids.length; at += 20) {
+      moves.push(...(await Promise.all(ids.slice(at, at + 20).map((id) => begin(id)))));
+    }
     await until(
       "all have moved, and their former hosts have let go",
       async () =>
@@ -353,6 +371,7 @@ describe("a try that came to nothing", () => {
     if (id === undefined) throw new Error("no id");
     await targets(2);
     manual();
+    await holdNextTries();
     let move = await begin(id);
     const tried: (HostId | null)[] = [];
     for (const attempt of [1, 2]) {
@@ -404,6 +423,7 @@ describe("a try that came to nothing", () => {
     if (id === undefined) throw new Error("no id");
     await targets(1);
     manual();
+    await holdNextTries();
     await drain();
     const move = await until("the move", async () => (await migrations({ instanceId: [id] }))[0]);
     await becomes(move.id, { phase: "preparing" });
@@ -420,6 +440,7 @@ describe("a try that came to nothing", () => {
     if (id === undefined) throw new Error("no id");
     await targets(1);
     manual();
+    await holdNextTries();
     const first = await begin(id);
     await becomes(first, { phase: "preparing" });
     await fail(first, "link_lost");
