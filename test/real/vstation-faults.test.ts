@@ -14,6 +14,9 @@ import { CvmCaller } from "./support/cvm.ts";
 import { vstationForEach } from "./support/vstation-for.ts";
 import { persistently, type TestVstation } from "./support/vstation.ts";
 
+/** PostgreSQL that was killed recovers first, which takes many seconds of a busy disk. */
+const recoveryMs = 120_000;
+
 /** The walk waits for no turn and drains no host: vstation-migration-edges.test.ts kills at these. */
 const ofTheQueue = ["queue.drain", "queue.refused", "queue.try"];
 
@@ -174,13 +177,13 @@ describe("PostgreSQL killed", () => {
     const workers = [0, 1, 2].map(load);
     for (let round = 0; round < 3; round++) {
       const before = made.length;
-      await until("some more instances", () => made.length > before + 3);
+      await until("some more instances", () => made.length > before + 3, recoveryMs);
       await postgres.kill();
       await expect(list(vstation.native)).rejects.toMatchObject({ code: "DatabaseUnavailable" });
       await postgres.start();
     }
     const before = made.length;
-    await until("instances made after the last kill", () => made.length > before + 3);
+    await until("instances made after the last kill", () => made.length > before + 3, recoveryMs);
     enough.abort();
     await Promise.all(workers);
     expect(new Set(made).size).toBe(made.length);
@@ -202,5 +205,5 @@ describe("PostgreSQL killed", () => {
       "it needs no attention",
       async () => (await show(vstation.native, ids[0] as InstanceId)).attention === null,
     );
-  });
+  }, 600_000);
 });
