@@ -8,6 +8,9 @@ import { inState, run, show } from "./support/cloud.ts";
 import { vstationForEach } from "./support/vstation-for.ts";
 import { persistently, type TestVstation } from "./support/vstation.ts";
 
+/** VStation dies and begins anew on the way, its hosts dial in again, and a try waits for its time. */
+const patienceMs = 120_000;
+
 let vstation: TestVstation;
 
 vstationForEach((made) => {
@@ -112,7 +115,7 @@ describe("VStation dies once while a host is drained", () => {
           const drain = await drainOf();
           return drain?.moved === 1 && drain.left.length === 0;
         },
-        120_000,
+        patienceMs,
       );
       expect(vstation.crashed).toBe(true);
       expect(await show(vstation.native, id)).toMatchObject({ hostId: target.id, epoch: 2, incarnation: 1 });
@@ -133,10 +136,14 @@ describe("VStation dies once while a host is drained", () => {
       host.halves.say(move, { is, reason: "link_lost", message: "for the test" });
       host.halves.auto = true;
     }
-    await until("the second try has moved it", async () => {
-      const { migrations } = await persistently(() => vstation.native.call("migrationList", {}));
-      return migrations.length === 2 && migrations[0]?.state === "SUCCEEDED" && migrations[0].request?.attempt === 2;
-    });
+    await until(
+      "the second try has moved it",
+      async () => {
+        const { migrations } = await persistently(() => vstation.native.call("migrationList", {}));
+        return migrations.length === 2 && migrations[0]?.state === "SUCCEEDED" && migrations[0].request?.attempt === 2;
+      },
+      patienceMs,
+    );
     expect(vstation.crashed).toBe(true);
     expect(await show(vstation.native, id)).toMatchObject({ epoch: 2, incarnation: 1 });
   });
