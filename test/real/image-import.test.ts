@@ -111,6 +111,8 @@ async function ended(id: ImageId, ms = 120_000): Promise<ImageWire> {
 
 const imageFolder = (id: string): string => join(vstation.directory, "images", id);
 const remains = (): string[] => readdirSync(join(vstation.directory, "images", ".import"));
+/** What an import worked with goes after its end has been told. */
+const nothingRemains = () => until("nothing is left", () => remains().length === 0);
 
 function clientOf(secretId: string, secretKey: string) {
   return new cvm.v20170312.Client(sdkConfig({ ...vstation.credentials, secretId, secretKey }));
@@ -132,13 +134,14 @@ describe("an image from outside", () => {
     });
     execFileSync("qemu-img", ["compare", "-f", "raw", "-F", "qcow2", file, join(imageFolder(out), "disk.qcow2")]);
     expect(statSync(join(imageFolder(out), "disk.qcow2"))).toMatchObject({ uid: 0, gid: 0 });
-    expect(remains()).toEqual([]);
+    await nothingRemains();
     expect((await cli("image", "list")).out).toMatch(/first +NORMAL/);
     expect((await cli("image", "show", "first")).out).toContain("EXTERNAL_IMPORT");
   });
 
   it("goes on where it was when its command was killed and is given again, and only with the same file", async () => {
-    const file = rawDisk(join(directory, "cut.raw"), 256, 100);
+    // So large that it is seen on its way.
+    const file = rawDisk(join(directory, "cut.raw"), 512, 100);
     const words = ["image", "import", file, "--format", "raw"];
     const first = spawn(join(root, "vstation"), ["--home", vstation.directory, ...words], { stdio: "ignore" });
     const found = async (): Promise<ImageWire | undefined> =>
@@ -208,7 +211,7 @@ describe("an image from outside", () => {
       await expect(run(vstation.native, { imageId: image.id })).rejects.toMatchObject({ code: "ImageNotUsable" });
       await vstation.native.call("imageDelete", { params: { id: image.id } });
     }
-    expect(remains()).toEqual([]);
+    await nothingRemains();
   });
 
   it("that unpacks to far more than it is, is stopped on the way", async () => {
@@ -261,7 +264,8 @@ describe("an image from outside", () => {
 
 describe("an import that is killed", () => {
   it("while its file is sent, while it is fetched, while it is converted, ends as if it had not been", async () => {
-    const file = rawDisk(join(directory, "long.raw"), 400, 300);
+    // So large that both are seen on their way.
+    const file = rawDisk(join(directory, "long.raw"), 600, 300);
     await vstation.kill();
     await vstation.supervise({});
     webPace = 1 << 20;
@@ -272,11 +276,11 @@ describe("an import that is killed", () => {
     });
     const steps = async (): Promise<(string | null)[]> =>
       (await persistently(() => vstation.native.call("imageList", {}))).images.map(({ step }) => step);
-    await until("both are under way", async () => {
+    const under = await until("both are under way", async () => {
       const now = await steps();
-      return now.includes("receive") && now.includes("fetch") ? true : undefined;
+      return now.includes("receive") && now.includes("fetch") ? now : undefined;
     });
-    const seen = new Set<string | null>();
+    const seen = new Set(under);
     for (let kills = 0; kills < 8; kills++) {
       for (const step of await steps()) seen.add(step);
       await vstation.kill();
@@ -291,7 +295,7 @@ describe("an import that is killed", () => {
       execFileSync("qemu-img", ["compare", "-f", "raw", "-F", "qcow2", file, join(imageFolder(id), "disk.qcow2")]);
     }
     expect(vstation.pid).not.toBe(before);
-    await until("nothing is left", () => (remains().length === 0 ? true : undefined));
+    await nothingRemains();
     // Another test on this machine may convert a disk as the same user.
     const confined = () => spawnSync("pgrep", ["-u", String(confinedId)], { encoding: "utf8" }).stdout;
     await until("nothing that converts runs", () => confined() === "");
