@@ -52,7 +52,8 @@ describe("an unprivileged VStation", () => {
     const disk = (await machine.must("ls /var/lib/vstation/images/img-*/disk.qcow2")).trim();
     expect(await machine.must(`stat -c '%U %G %a' ${disk}`)).toBe("vstation vstation 644\n");
     expect(await machine.must(`qemu-img compare -f raw -F qcow2 /var/tmp/disk.raw ${disk}`)).toContain("identical");
-    expect((await machine.must(`ls -A ${imports}`)).trim()).toBe("");
+    // What it worked with goes after its end has been told.
+    await until("nothing is left", async () => (await machine.must(`ls -A ${imports}`)).trim() === "", patienceMs);
     expect((await machine.run("ls /var/tmp/disk.raw; pgrep -af 'convert[.]sh|qemu-im[g]'")).text).toBe(
       "/var/tmp/disk.raw\n",
     );
