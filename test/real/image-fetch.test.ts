@@ -14,6 +14,7 @@ import { createLog } from "../../src/lib/log.ts";
 import type { SimHost } from "../../src/sim/host.ts";
 import { until } from "../until.ts";
 import { run } from "./support/cloud.ts";
+import { readyHost } from "./support/network.ts";
 import { TestPostgres } from "./support/postgres.ts";
 import { TestVstation } from "./support/vstation.ts";
 
@@ -161,7 +162,7 @@ describe("what VStation serves", () => {
   });
 
   it("goes to a host to which an instance of it is on its way, for as long as it is", async () => {
-    const target = await vstation.addHost();
+    const target = await readyHost(vstation);
     target.halves.auto = false;
     const { instances } = await vstation.native.call("instanceList", { query: {} });
     const id = instances.find(({ imageId }) => imageId === first)?.id as InstanceId;
