@@ -308,7 +308,10 @@ describe("two VStations", () => {
         InstanceType: "S5.SMALL1",
         ClientToken: "once",
       };
-      const bySecond = new cvm.v20170312.Client(sdkConfig(second.credentials));
+      const patient = sdkConfig(second.credentials);
+      // The answer comes 55 s after the other one has said its last; the SDK's own 60 s begin before that.
+      patient.profile.httpProfile.reqTimeout = 120;
+      const bySecond = new cvm.v20170312.Client(patient);
       const byFirst = new cvm.v20170312.Client(sdkConfig(vstation.credentials));
       const asked = bySecond.RunInstances(wish).catch((error: unknown) => error);
       await until("the request waits for the zone", aCommitWaits);
