@@ -3,12 +3,14 @@ import { afterEach, expect, it } from "vitest";
 import { CloudClient, credentialsSchema } from "../../bench/cloud.ts";
 import type { InstanceSpec } from "../../src/api/agent.ts";
 import type { InstanceId } from "../../src/lib/ids.ts";
+import type { SimHost } from "../../src/sim/host.ts";
 import { endAll, inState, run, show, stop } from "./support/cloud.ts";
 import { vstationForAll } from "./support/vstation-for.ts";
 import type { TestVstation } from "./support/vstation.ts";
 
 let vstation: TestVstation;
 let sdk: CloudClient["sdk"];
+let host: SimHost;
 /** What the host was last told of each instance. */
 const specs = new Map<InstanceId, InstanceSpec>();
 
@@ -16,7 +18,7 @@ vstationForAll(async (made) => {
   vstation = made;
   await vstation.start();
   // One of the cores is the host's own.
-  const host = await vstation.addHost({ shape: { cores: 8, memoryMiB: 16_384, diskGiB: 100 } });
+  host = await vstation.addHost({ shape: { cores: 8, memoryMiB: 16_384, diskGiB: 100 } });
   host.onMessage = ({ message }) => {
     if (message.type === "wanted") for (const { id, spec } of message.instances) specs.set(id, spec);
   };
@@ -38,8 +40,8 @@ const reset = (id: InstanceId, InstanceType: string, ForceStop?: boolean) =>
   sdk.ResetInstancesType({ InstanceIds: [id], InstanceType, ...(ForceStop === undefined ? {} : { ForceStop }) });
 
 async function used() {
-  const [host] = (await vstation.native.call("hostList", { query: {} })).hosts;
-  return host?.used;
+  const { hosts } = await vstation.native.call("hostList", { query: {} });
+  return hosts[0]?.used;
 }
 
 it("stops what runs, and starts it as the new type, under one operation", async () => {
@@ -117,7 +119,10 @@ it("gives what became free to others, and what is taken to nobody", async () => 
 it("of many at once one is accepted, and the rest are told so", async () => {
   const id = await one();
   const types = ["T1.MEDIUM2", "S5.MEDIUM2", "S5.LARGE4", "T1.LARGE4"];
+  // The first one is not over before the last has come.
+  host.setFaults(id, { frozen: true });
   const answers = await Promise.allSettled(types.map((type) => reset(id, type, true)));
+  host.setFaults(id, { frozen: false });
   const accepted = answers.flatMap((answer, index) => (answer.status === "fulfilled" ? [types[index]] : []));
   expect(accepted).toHaveLength(1);
   const refusals = answers.flatMap((answer) =>
