@@ -196,12 +196,17 @@ it("ResetInstance gives a new system disk from the image, keeps the data disks, 
   const [host] = (await vstation.native.call("hostList", {})).hosts.filter(({ id }) => id === before.hostId);
   expect(host?.used.diskGiB).toBe(5);
 
+  const holder = vstation.hosts.find(({ id }) => id === before.hostId);
+  if (holder === undefined) throw new Error("no host");
   const tooSmall = { InstanceId: instance, SystemDisk: { DiskSize: 4 } };
   expect(await machines.ResetInstance(tooSmall).catch(code)).toBe("InvalidParameterValue.Range");
+  // The first one is not over before the second has come.
+  holder.setFaults(instance, { frozen: true });
   await machines.ResetInstance({ InstanceId: instance, SystemDisk: { DiskSize: 6 } });
   expect(await machines.ResetInstance({ InstanceId: instance }).catch(code)).toBe(
     "OperationDenied.InstanceOperationInProgress",
   );
+  holder.setFaults(instance, { frozen: false });
   const [after] = await inState(vstation, [instance], "RUNNING");
   expect(after).toMatchObject({
     ip: before.ip,
