@@ -159,6 +159,13 @@ describe("events", () => {
       tail.nudge();
       return seen.length > 0;
     });
+    const lastId = async (): Promise<number> => {
+      const { rows } = await store.read((db: Reader) =>
+        sql<{ last: number }>`select last_value::int as last from event_id_seq`.execute(db),
+      );
+      return rows[0]?.last ?? 0;
+    };
+    const before = await lastId();
     const later = (): string[] => seen.filter((id) => id !== "first");
     const slow = Promise.withResolvers<void>();
     const insert = (db: Reader, id: string) =>
@@ -174,12 +181,7 @@ describe("events", () => {
         throw new Error("rolled back");
       })
       .catch(() => undefined);
-    await until("both ids are taken", async () => {
-      const { rows } = await store.read((db: Reader) =>
-        sql<{ last: number }>`select last_value::int as last from event_id_seq`.execute(db),
-      );
-      return (rows[0]?.last ?? 0) >= 3;
-    });
+    await until("both ids are taken", async () => (await lastId()) >= before + 2);
     await store.transaction(async ({ db }) => insert(db, "quick"));
     // Time for the reader to see the higher id alone, which is what it must not hand out yet.
     for (let n = 0; n < 50; n++) {
@@ -201,7 +203,15 @@ describe("other replicas", () => {
   it("hear of a commit, not of their own, and are told to read anew after a lost connection", async () => {
     const heard: Wake[] = [];
     let fresh = 0;
-    const options = { database, log, onWake: (wake: Wake) => heard.push(wake), onFresh: () => void fresh++ };
+    // By this name their connections are told from all others, whatever they last asked.
+    const named = new URL(database);
+    named.searchParams.set("application_name", "listeners");
+    const options = {
+      database: named.href,
+      log,
+      onWake: (wake: Wake) => heard.push(wake),
+      onFresh: () => void fresh++,
+    };
     const listener = new Listener({ ...options, replica: "two" });
     await until("the connection", () => fresh === 1);
     const ids = Array.from({ length: 900 }, (_, n) => `ins-${String(n).padStart(8, "0")}` as InstanceId);
@@ -216,7 +226,8 @@ describe("other replicas", () => {
     heard.splice(0);
     await store.transaction(async ({ wake }) => wake.instance(ids[0] as InstanceId));
     await until("the other one hears it", () => heard.length === 1);
-    await postgres.query(database, "select pg_terminate_backend(pid) from pg_stat_activity where query like 'listen%'");
+    const terminate = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'listeners'";
+    expect(await postgres.query(database, terminate)).toHaveLength(2);
     await until("both are connected again", () => fresh === 4);
     await Promise.all([listener.close(), silent.close()]);
   });
