@@ -20,8 +20,9 @@ describe("one host, one instance", () => {
     expect(running).toMatchObject({ name: "web", hostId: host.id, incarnation: 1, stale: false, attention: null });
     expect(running?.latestOperation).toMatchObject({ kind: "instance.run", state: "SUCCEEDED", error: null });
     expect(await list(native)).toHaveLength(1);
-    expect(host.peers.get(running?.ip ?? "")?.vtep).toBe("10.9.0.10");
-    expect(host.peers.get("10.200.0.2")?.vtep).toBe("10.9.0.1");
+    // Peers are told beside what is wanted, in their own time.
+    await until("its host knows where it is", () => host.peers.get(running?.ip ?? "")?.vtep === "10.9.0.10");
+    await until("its host knows the fixed peer", () => host.peers.get("10.200.0.2")?.vtep === "10.9.0.1");
 
     await stop(native, [id], "soft");
     await inState(vstation, [id], "STOPPED");
