@@ -1,5 +1,5 @@
 /**
- * A host renews its certificate by itself: with certificates that last half a minute, by the real clock, a real Compute stays a host for
+ * A host renews its certificate by itself: with certificates that last a minute, by the real clock, a real Compute stays a host for
  * many of them; it dies at each step of a renewal, VStation is away when one is due, and a host that was taken out gets none.
  */
 import { X509Certificate } from "node:crypto";
@@ -16,7 +16,8 @@ import { TestPostgres } from "./support/postgres.ts";
 import { TestVstation } from "./support/vstation.ts";
 
 const patienceMs = 90_000;
-const seconds = 40;
+/** When one is due, a third of this is left for what may be slow on a busy machine. */
+const seconds = 60;
 const postgres = new TestPostgres();
 let underlay: TestUnderlay;
 let vstation: TestVstation;
@@ -138,8 +139,10 @@ test("VStation is away when it is due: it is renewed when VStation is back, befo
   try {
     await until("the host to be ready", isReady, patienceMs);
     const before = held()?.certificate ?? "";
+    const failures = (): number => countOf(/could not be renewed yet/g);
+    const failed = failures();
     await vstation.kill();
-    await until("a try that fails", () => host.computeLog().includes("could not be renewed yet"), patienceMs);
+    await until("a try that fails", () => failures() > failed, patienceMs);
     await vstation.start();
     await renewed(before);
     expect(Date.now()).toBeLessThan(endOf(before));
