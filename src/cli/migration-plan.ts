@@ -1,7 +1,7 @@
 /** What a move would come to, as people read it. */
 import type { MigrationPlanWire } from "../api/native/migrations.ts";
-import type { MigrationPolicy } from "../core/migration/policy.ts";
-import type { Verdict } from "../core/migration/prediction.ts";
+import { longestFetchMs, pauseGrows, slowsBy, type MigrationPolicy } from "../core/migration/policy.ts";
+import { caution } from "../core/migration/prediction.ts";
 import { unreachable } from "../lib/errors.ts";
 import { facts } from "./table.ts";
 
@@ -33,28 +33,47 @@ function curveText({ bytesPerSecond, workingSetBytes }: Foretold["curve"]): stri
   return `${mib(bytesPerSecond)}/s to ${mib(workingSetBytes)} of its memory`;
 }
 
-type Times = Pick<Foretold, "verdict" | "copyMs" | "rounds" | "pauseMs">;
+type Times = Pick<Foretold, "curve" | "verdict" | "copyMs" | "rounds" | "pauseMs">;
 
 /** What is expected, and on what it depends. */
-export function expectedText({ verdict, copyMs, rounds, pauseMs }: Times, policy: MigrationPolicy): string {
+export function expectedText({ curve, verdict, copyMs, rounds, pauseMs }: Times, policy: MigrationPolicy): string {
   const times = rounds === 1 ? "1 round" : `${rounds} rounds`;
-  const copied = `copied in ${seconds(copyMs)} by ${times}, then paused for about ${Math.round(pauseMs)} ms`;
-  return verdict.is === "converges" ? copied : `${brakeText(verdict, policy)}: ${copied}`;
+  // Where the pause may grow to that it does so last, when slowing the guest was not enough.
+  const about = verdict.is === "brake" && pauseGrows(policy) ? "at most" : "about";
+  const paused = `paused for ${about} ${Math.round(pauseMs)} ms`;
+  const copied = `copied in ${seconds(copyMs)} by ${times}`;
+  switch (verdict.is) {
+    case "converges":
+      return `${copied}, then ${paused}`;
+    case "brake":
+      return `${brakeText(verdict.bytesPerSecond, curve, policy)}: ${copied}, then ${paused}`;
+    case "pause":
+      return `${copied}, then ${paused}, which the ceiling allows; shorter where slowing it helps, which is tried first`;
+    case "fetch":
+      return `${copied}, then it goes on at the target, ${paused}, and the rest is fetched in ${seconds(verdict.fetchMs)}`;
+    case "fetch_too_long": {
+      const why = `the rest would take ${seconds(verdict.fetchMs)} to be fetched, and with more than ${longestFetchMs / 1_000} s it does not go on at the target`;
+      return `${quietText(verdict.bytesPerSecond)}: ${copied}, then ${paused}; else it stays: ${why}`;
+    }
+    default:
+      return unreachable(verdict);
+  }
 }
 
-function brakeText({ bytesPerSecond }: Verdict & { is: "brake" }, policy: MigrationPolicy): string {
-  const rate = `${mib(bytesPerSecond)}/s of writes`;
-  switch (policy) {
-    case "throttle":
-    case "finish":
-      return `when it is slowed to ${rate}`;
-    case "gentle":
-      return `only in a quiet time, with at most ${rate} (--policy throttle or finish slows it to that)`;
-    case "postcopy":
-      return `in a quiet time, with at most ${rate}, or it goes on at the target before all of its memory is there`;
-    default:
-      return unreachable(policy);
-  }
+function brakeText(bytesPerSecond: number, curve: Times["curve"], policy: MigrationPolicy): string {
+  const most = slowsBy(policy);
+  if (most === 0) return `${quietText(bytesPerSecond)} (--policy throttle or finish slows it to that)`;
+  const needed = Math.ceil(100 * (1 - bytesPerSecond / (caution * curve.bytesPerSecond)));
+  const held = `when it is slowed to ${rateText(bytesPerSecond)}`;
+  return needed <= most ? held : `${held}, by ${needed} %, which is more than the ${most} % of --policy ${policy}`;
+}
+
+function quietText(bytesPerSecond: number): string {
+  return `only in a quiet time, with at most ${rateText(bytesPerSecond)}`;
+}
+
+function rateText(bytesPerSecond: number): string {
+  return `${mib(bytesPerSecond)}/s of writes`;
 }
 
 export function mib(bytes: number): string {

@@ -1,6 +1,7 @@
 /** The story of a move as a person reads it: a line for each step and each lever, and one for all looks between two of them. */
 import type { StoryLineWire } from "../api/native/migrations.ts";
-import type { MigrationPolicy } from "../core/migration/policy.ts";
+import { forecast } from "../core/migration/forecast.ts";
+import { defaultCeilingMs, type Plan } from "../core/migration/policy.ts";
 import { leverWords } from "../core/migration/story.ts";
 import { unreachable } from "../lib/errors.ts";
 import { compareForetold, type Beside } from "../core/migration/foretold.ts";
@@ -15,7 +16,7 @@ type Line = Exclude<StoryLineWire, Look>;
 export function storyText(lines: readonly StoryLineWire[]): string {
   const [first] = lines;
   if (first === undefined) return "";
-  const policy = lines.find((line) => line.is === "began")?.policy ?? "gentle";
+  const how = lines.find((line) => line.is === "began") ?? unsaid;
   const told: string[] = [];
   let looks: Look[] = [];
   const tell = (at: number, words: string): void => {
@@ -32,7 +33,7 @@ export function storyText(lines: readonly StoryLineWire[]): string {
       continue;
     }
     summarize();
-    tell(line.at, lineText(line, policy));
+    tell(line.at, lineText(line, how));
   }
   summarize();
   return `\nstory from ${new Date(first.at).toISOString()} on\n${told.join("")}`;
@@ -67,7 +68,10 @@ function looksText(looks: readonly Look[], last: Look): string {
   return `pass ${last.pass}: ${mib(last.remainingBytes)} remain (${mib(least)} at least), ${rates}`;
 }
 
-function lineText(line: Line, by: MigrationPolicy): string {
+type How = Pick<Plan, "policy" | "ceilingMs">;
+const unsaid: How = { policy: "gentle", ceilingMs: defaultCeilingMs };
+
+function lineText(line: Line, how: How): string {
   switch (line.is) {
     case "began": {
       const { policy, aimMs, ceilingMs } = line;
@@ -75,7 +79,7 @@ function lineText(line: Line, by: MigrationPolicy): string {
       return `began by the policy ${policy}: a pause of ${aimMs} ms is aimed at${most}`;
     }
     case "foretold":
-      return `foretold: ${expectedText(line.prediction, by)}`;
+      return `foretold: ${expectedText(forecast(line.prediction, how) ?? line.prediction, how.policy)}`;
     case "lever":
       return `${leverWords(line.lever)}: ${line.why}`;
     case "step":

@@ -142,7 +142,7 @@ it("asks by a policy, and tells the story of what it did", async () => {
         0.000 s  began by the policy finish: a pause of 30 ms is aimed at, 500 ms at most
         0.020 s  the two hosts have each other
         0.080 s  a machine waits for it at the target
-        0.090 s  foretold: when it is slowed to 49 MiB/s of writes: copied in 19.1 s by 20 rounds, then paused for about 45 ms
+        0.090 s  foretold: when it is slowed to 51 MiB/s of writes: copied in 18.1 s by 8 rounds, then paused for at most 515 ms
        12.000 s  pass 6: 25 MiB remain (24 MiB at least), 90 MiB/s change, 60 MiB/s are sent
        12.003 s  slowed by 20 %: no pass came closer
        23.000 s  not slowed any more: slowing the guest did not help

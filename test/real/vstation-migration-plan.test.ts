@@ -49,6 +49,24 @@ it("names the target, what was measured and what that comes to, and changes noth
   expect(hosts.find((host) => host.id === target.id)?.used.instances).toBe(0);
 });
 
+it("foretells by the policy: with the ceiling as the longest pause, or with what is fetched at the target", async () => {
+  const id = await subject();
+  source.preflight.link = { bytesPerSecond: 100 * mib, roundTripMs: 0.5 };
+  // 100 MiB over and over.
+  source.preflight.dirty = [500, 1_000, 4_000].map((ms) => ({ ms, bytes: 100 * mib }));
+  const by = async (how: object) =>
+    (await vstation.native.call("instanceMigratePlan", { params: { id }, request: how })).prediction;
+  expect(await by({ policy: "gentle" })).toMatchObject({ verdict: { is: "brake" }, limitMs: 10 });
+  const fits = await by({ policy: "finish", ceilingMs: 5_000 });
+  expect(fits).toMatchObject({ verdict: { is: "pause" } });
+  expect(fits?.pauseMs).toBeGreaterThan(1_000);
+  expect(fits?.pauseMs).toBeLessThan(1_200);
+  expect(await by({ policy: "finish", ceilingMs: 900 })).toMatchObject({ verdict: { is: "brake" }, limitMs: 900 });
+  expect(await by({ policy: "postcopy" })).toMatchObject({ verdict: { is: "fetch" }, pauseMs: 20 });
+  source.preflight.link = { bytesPerSecond: 3 * mib, roundTripMs: 0.5 };
+  expect(await by({ policy: "postcopy" })).toMatchObject({ verdict: { is: "fetch_too_long" } });
+});
+
 it("says every reason against it, of VStation's own and of both hosts, and a real move would give the first", async () => {
   const id = await subject();
   await vstation.native.call("hostModify", { params: { id: target.id }, request: { cordoned: true } });

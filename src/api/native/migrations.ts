@@ -5,7 +5,7 @@ import { defaultTries, mostTries } from "../../core/migration/retry.ts";
 import { migrationPhases } from "../../core/migration/migration.ts";
 import { operationStates } from "../../core/instance.ts";
 import { idSchema } from "../../lib/ids.ts";
-import { defaultCeilingMs } from "../../core/migration/policy.ts";
+import { defaultCeilingMs, longestFetchMs } from "../../core/migration/policy.ts";
 import { ceilingSchema, migrationPolicySchema, progressSchema, storyLineSchema } from "../agent-migration.ts";
 import { instanceParams, pageFields, several } from "./requests.ts";
 import { counter, time, total } from "./resources.ts";
@@ -48,28 +48,44 @@ const bytes = z.number().describe("Bytes.");
 const ms = z.number().describe("Milliseconds.");
 const rate = z.number().describe("Bytes per second.");
 
-const prediction = z
-  .object({
-    memoryBytes: bytes,
-    curve: z
-      .object({ bytesPerSecond: rate, workingSetBytes: bytes })
-      .describe("How the guest writes: so fast, to so much of its memory."),
-    linkBytesPerSecond: rate,
-    limitMs: ms.describe("It is paused when what is left is expected to take no longer."),
-    fixedMs: ms.describe("What a pause takes beside that."),
+const converges = z.object({ is: z.literal("converges") });
+const brake = z.object({ is: z.literal("brake"), bytesPerSecond: rate });
+
+const predicted = z.object({
+  memoryBytes: bytes,
+  curve: z
+    .object({ bytesPerSecond: rate, workingSetBytes: bytes })
+    .describe("How the guest writes: so fast, to so much of its memory."),
+  linkBytesPerSecond: rate,
+  limitMs: ms.describe("It is paused when what is left is expected to take no longer."),
+  fixedMs: ms.describe("What a pause takes beside that."),
+  verdict: z
+    .discriminatedUnion("is", [converges, brake])
+    .describe("`brake`: what is left does not become small by itself; the guest must be held to this rate of writing."),
+  copyMs: ms.describe("From the first byte to the pause; with the brake on, where one is needed."),
+  rounds: counter,
+  pauseMs: ms,
+});
+const withCaution = "Made with twice the rate that was measured: while it is copied a guest dirties more.";
+const prediction = predicted.describe(withCaution);
+
+const forecast = predicted
+  .extend({
     verdict: z
       .discriminatedUnion("is", [
-        z.object({ is: z.literal("converges") }),
-        z.object({ is: z.literal("brake"), bytesPerSecond: rate }),
+        converges,
+        brake,
+        z.object({ is: z.literal("pause") }),
+        z.object({ is: z.literal("fetch"), fetchMs: ms }),
+        z.object({ is: z.literal("fetch_too_long"), fetchMs: ms, bytesPerSecond: rate }),
       ])
       .describe(
-        "`brake`: what is left does not become small by itself; the guest must be held to this rate of writing.",
+        "By the policy. But for `converges` what is left does not become small by itself. `brake`: the guest must be held to this rate of writing, or come " +
+          "down to it. `pause` (by `finish`): it fits into `limitMs`, to which the pause grows. `fetch` (by `postcopy`): it goes on at the target, and fetches the rest there in so long. " +
+          `\`fetch_too_long\`: that would take longer than the ${longestFetchMs} ms that are allowed, so it must come down to this rate by itself.`,
       ),
-    copyMs: ms.describe("From the first byte to the pause; with the brake on, where one is needed."),
-    rounds: counter,
-    pauseMs: ms,
   })
-  .describe("Made with twice the rate that was measured: while it is copied a guest dirties more.");
+  .describe(withCaution);
 
 export const migrationPlanSchema = z
   .object({
@@ -96,7 +112,7 @@ export const migrationPlanSchema = z
       .array(z.object({ ms, bytes }))
       .nullable()
       .describe("So many different bytes of its memory the guest wrote within so many milliseconds."),
-    prediction: prediction.nullable(),
+    prediction: forecast.nullable(),
   })
   .meta({
     id: "MigrationPlan",

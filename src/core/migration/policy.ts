@@ -79,7 +79,7 @@ const falteringShare = 0.2;
 /** What the usual rate is taken from: after half of it a link that became slow for good is taken for what it is. */
 const usualMs = 30_000;
 /** A guest in post-copy needs both hosts for so long: with more than that it is not begun. */
-const longestFetchMs = 30_000;
+export const longestFetchMs = 30_000;
 /** Beside three times the time that one copy of the memory took, and for as long as levers are left or passes come closer. */
 const patienceMs = 60_000;
 /** Passes come closer by a fifth each when the guest changes so much of what is sent. */
@@ -106,6 +106,16 @@ export function mayFetch(policy: MigrationPolicy): boolean {
 /** By this policy the pause may come to be longer than is aimed at. */
 export function pauseGrows(policy: MigrationPolicy): boolean {
   return policy === "finish";
+}
+
+/** What the pause grows to from so much, where the rest takes so long. */
+export function longerPauseMs(needMs: number, limitMs: number, { ceilingMs }: Pick<Plan, "ceilingMs">): number {
+  return Math.min(ceilingMs, Math.ceil(Math.max(needMs * 1.1, limitMs * 2)));
+}
+
+/** The share of the time, in percent, that a guest's processors may be made to rest. */
+export function slowsBy(policy: MigrationPolicy): number {
+  return steps[policy].at(-1) ?? 0;
 }
 
 /** What is to be pulled after this look, the last of `seen`. Total, and without memory: it is all in `seen`. */
@@ -145,8 +155,7 @@ export function decideLever(plan: Plan, seen: readonly Seen[]): Decision | null 
     }
   }
   if (pauseGrows(plan.policy) && limitMs < plan.ceilingMs) {
-    const enough = Math.ceil(Math.max(needMs * 1.1, limitMs * 2));
-    return { lever: { pull: "pause", limitMs: Math.min(plan.ceilingMs, enough) }, why: stalledText(sight) };
+    return { lever: { pull: "pause", limitMs: longerPauseMs(needMs, limitMs, plan) }, why: stalledText(sight) };
   }
   // Should it not have worked nothing is left to be done.
   if (mayFetch(plan.policy) && !switched && needMs <= longestFetchMs) {

@@ -104,24 +104,46 @@ export function largestRate(workingSetBytes: number, linkBytesPerSecond: number,
   return (-workingSetBytes / seconds) * Math.log1p(-rest / workingSetBytes);
 }
 
+/** How long R* takes: rounds become no shorter than this; 0: they shrink to nothing. S(d) = B d, solved for d. */
+export function shortestRoundMs(written: DirtyCurve, linkBytesPerSecond: number): number {
+  if (written.bytesPerSecond <= linkBytesPerSecond) return 0;
+  // S(d) / d goes down from D, and is below B where the whole working set has gone over.
+  let [from, to] = [0, written.workingSetBytes / linkBytesPerSecond];
+  for (let halved = 0; halved < 60; halved++) {
+    const middle = (from + to) / 2;
+    if (dirtied(written, middle) > linkBytesPerSecond * middle) from = middle;
+    else to = middle;
+  }
+  return 1000 * to;
+}
+
 /** Total but for a link of nothing, over which nothing can be foretold: null. */
 export function predict(input: PredictionInput): Prediction | null {
-  const { memoryBytes, curve, linkBytesPerSecond: link, limitMs, fixedMs } = input;
+  const { curve, linkBytesPerSecond: link, limitMs, fixedMs } = input;
   if (link <= 0) return null;
   const planned = { ...curve, bytesPerSecond: caution * curve.bytesPerSecond };
   const most = largestRate(curve.workingSetBytes, link, limitMs);
   const converges = planned.bytesPerSecond <= brakeMargin * most;
   const verdict: Verdict = converges ? { is: "converges" } : { is: "brake", bytesPerSecond: brakeMargin * most };
   const held = converges ? planned : { ...planned, bytesPerSecond: brakeMargin * most };
+  const { copyMs, rounds, leftBytes } = copied(held, input);
+  return { ...input, verdict, copyMs, rounds, pauseMs: fixedMs + (1000 * leftBytes) / link };
+}
+
+/** The rounds, one by one, to where the rest goes over within the limit, of a guest that writes just so. */
+export function copied(
+  written: DirtyCurve,
+  { memoryBytes, linkBytesPerSecond: link, limitMs }: Omit<PredictionInput, "curve" | "fixedMs">,
+): { copyMs: number; rounds: number; leftBytes: number } {
   let left = memoryBytes;
   let seconds = 0;
   let rounds = 0;
   do {
     seconds += left / link;
-    left = Math.min(left, dirtied(held, left / link));
+    left = Math.min(left, dirtied(written, left / link));
     rounds++;
   } while (left / link > limitMs / 1000 && rounds < mostRounds);
-  return { ...input, verdict, copyMs: 1000 * seconds, rounds, pauseMs: fixedMs + (1000 * left) / link };
+  return { copyMs: 1000 * seconds, rounds, leftBytes: left };
 }
 
 function sum(numbers: readonly number[]): number {

@@ -14,8 +14,9 @@ import {
 import type { Ask, InstanceSpec } from "../../api/agent.ts";
 import { failure } from "../../core/failure-codes.ts";
 import { operationCodeOf } from "../../core/migration/migration.ts";
+import { forecast } from "../../core/migration/forecast.ts";
 import { mayFetch, type MigrationPolicy } from "../../core/migration/policy.ts";
-import { fitCurve, predict, switchover, type DirtySample } from "../../core/migration/prediction.ts";
+import { fitCurve, switchover, type DirtySample } from "../../core/migration/prediction.ts";
 import { refusalsOf, type SourceFacts, type TargetFacts } from "../../core/migration/preflight.ts";
 import { isFailure, type Failure } from "../../lib/errors.ts";
 import { newId, type HostId, type InstanceId } from "../../lib/ids.ts";
@@ -44,7 +45,7 @@ export function migrationPlan(context: AppContext): Migrations["plan"] {
   const { placer } = context;
   return async (caller, instanceId, { to, policy, ceilingMs }) => {
     // Throws where the order would.
-    planOf(policy, ceilingMs);
+    const how = { policy, ceilingMs: planOf(policy, ceilingMs).ceiling_ms };
     const { one, found, spec, dataDiskGiB } = await look(context, caller, instanceId, { to, policy });
     const refusals: PlanRefusal[] = found.map((each) => refusalOf(each, "vstation"));
     const sourceHostId = one.row.host_id;
@@ -89,12 +90,16 @@ export function migrationPlan(context: AppContext): Migrations["plan"] {
       prediction:
         curve === null || link === null || source === null
           ? null
-          : predict({
-              memoryBytes: source.facts.residentBytes,
-              curve,
-              linkBytesPerSecond: link.bytesPerSecond,
-              ...switchover,
-            }),
+          : forecast(
+              {
+                memoryBytes: source.facts.residentBytes,
+                curve,
+                linkBytesPerSecond: link.bytesPerSecond,
+                limitMs: Math.min(switchover.limitMs, how.ceilingMs),
+                fixedMs: switchover.fixedMs,
+              },
+              how,
+            ),
     };
   };
 }

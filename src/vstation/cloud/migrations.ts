@@ -1,6 +1,7 @@
 /** The use cases of live migration: an operator's, never a tenant's. */
 import type { LinkFacts } from "../../api/agent-preflight.ts";
-import type { DirtySample, Prediction } from "../../core/migration/prediction.ts";
+import type { Forecast } from "../../core/migration/forecast.ts";
+import type { DirtySample } from "../../core/migration/prediction.ts";
 import type { MigrationPhase } from "../../core/migration/migration.ts";
 import type { SourceState, TargetState } from "../../core/migration/halves.ts";
 import type { MigrationPolicy } from "../../core/migration/policy.ts";
@@ -66,7 +67,7 @@ export interface MigrationPlan {
   postcopy: boolean | null;
   link: LinkFacts | null;
   samples: DirtySample[] | null;
-  prediction: Prediction | null;
+  prediction: Forecast | null;
 }
 
 export interface MigrationRequestView {

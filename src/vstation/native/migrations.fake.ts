@@ -1,6 +1,7 @@
 /** The migrations of cloud.fake.ts: in memory, for what the wire and the CLI show. */
 import { failure } from "../../core/failure-codes.ts";
-import { predict } from "../../core/migration/prediction.ts";
+import { forecast } from "../../core/migration/forecast.ts";
+import { defaultCeilingMs } from "../../core/migration/policy.ts";
 import type { StoryLine } from "../../core/migration/story.ts";
 import type { AccountId, HostId, InstanceId, MigrationId, OperationId } from "../../lib/ids.ts";
 import type * as use from "../cloud/migrations.ts";
@@ -72,7 +73,10 @@ export class FakeMigrations implements use.Migrations {
       postcopy: false,
       link,
       samples: [{ ms: 1_000, bytes: 7 * mib }],
-      prediction: predict({ ...foretold, limitMs: 30, fixedMs: 20 }),
+      prediction: forecast(
+        { ...foretold, limitMs: 30, fixedMs: 20 },
+        { ...how, ceilingMs: how.ceilingMs ?? defaultCeilingMs },
+      ),
     };
   };
 
