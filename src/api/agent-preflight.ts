@@ -2,13 +2,13 @@
  * The questions of the contract in agent.ts that come before a live migration. They change nothing but what they say: a probe of
  * the link opens a port for a moment, and measuring a guest's writes is a job of its QEMU that the guest does not feel.
  *
- *   migration.source-check    what the guest is, and whether it may go                     SourceFacts
- *   migration.target-check    what it would find there; opens the probe's port             {facts: TargetFacts, port}
+ *   migration.source-check    what the guest is, and whether it may go                     SourceCheck
+ *   migration.target-check    what it would find there; opens the probe's port             TargetCheck
  *   migration.link-probe      from the source to that port, by mutual TLS                  LinkFacts
  *   migration.dirty-samples   how many different bytes the guest writes in some times      DirtySample[]
  */
 import * as z from "zod";
-import type { DirtySample, Prediction } from "../core/migration/prediction.ts";
+import type { DirtySample, Prediction, Switchover } from "../core/migration/prediction.ts";
 import type { SourceFacts, TargetFacts } from "../core/migration/preflight.ts";
 import { idSchema } from "../lib/ids.ts";
 
@@ -83,7 +83,22 @@ export const predictionSchema = z.strictObject({
   pauseMs: amount,
 }) satisfies z.ZodType<Prediction>;
 
-export const targetCheckSchema = z.strictObject({ facts: targetFactsSchema, port });
+const trusted = {
+  /** Why its QEMU could not show the other host who it is; left out: it could. Hosts of a former release do not say. */
+  untrusted: text(1024).optional(),
+};
+
+export const sourceCheckSchema = sourceFactsSchema.extend({
+  ...trusted,
+  /** How this host would hand a guest over now; one of a former release does not say. */
+  switchover: z.strictObject({ limitMs: amount, fixedMs: amount }).optional() satisfies z.ZodType<
+    Switchover | undefined
+  >,
+});
+export type SourceCheck = z.infer<typeof sourceCheckSchema>;
+
+export const targetCheckSchema = z.strictObject({ facts: targetFactsSchema, port, ...trusted });
+export type TargetCheck = z.infer<typeof targetCheckSchema>;
 
 export const linkFactsSchema = z.strictObject({ bytesPerSecond: amount, roundTripMs: amount });
 export type LinkFacts = z.infer<typeof linkFactsSchema>;

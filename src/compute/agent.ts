@@ -254,7 +254,13 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     fleet,
     log,
     readiness: async () => (await describe()).readiness,
-    preflight: new Preflight({ context, identity, underlayAddress: config.network.underlayAddress }),
+    preflight: new Preflight({
+      context,
+      identity,
+      underlayAddress: config.network.underlayAddress,
+      untrusted: async () => (migrationTransport === "plain" ? null : qemuCertificate.trouble()),
+      switchover: () => migrations.switchover,
+    }),
   });
 
   // Where another host's guest lives is of use once it runs. Starts need the processor before that, and twenty make one pass.

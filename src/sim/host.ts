@@ -390,7 +390,7 @@ export class SimHost {
       case "migration.source-check":
         return this.preflight.source(ask.instanceId);
       case "migration.target-check":
-        return { facts: this.preflight.target(ask.spec), port: 1 };
+        return this.preflight.target(ask.spec);
       case "migration.link-probe":
         return this.preflight.link;
       case "migration.dirty-samples":

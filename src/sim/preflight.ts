@@ -1,8 +1,8 @@
 /** What a simulated host says before a move: that all is well, unless it is told otherwise. Its guests write nothing, its link is fast. */
-import type { LinkFacts } from "../api/agent-preflight.ts";
+import type { LinkFacts, SourceCheck, TargetCheck } from "../api/agent-preflight.ts";
 import type { InstanceSpec } from "../api/agent.ts";
 import type { DirtySample } from "../core/migration/prediction.ts";
-import type { DiskFacts, SourceFacts, TargetFacts } from "../core/migration/preflight.ts";
+import type { DiskFacts, TargetFacts } from "../core/migration/preflight.ts";
 import type { InstanceId } from "../lib/ids.ts";
 import type { SimHost } from "./host.ts";
 
@@ -10,8 +10,10 @@ const mib = 2 ** 20;
 
 export class SimPreflight {
   /** Said in place of what is true. */
-  asSource: Partial<SourceFacts> = {};
+  asSource: Partial<SourceCheck> = {};
   asTarget: Partial<TargetFacts> = {};
+  /** Of the target. */
+  untrusted: string | null = null;
   link: LinkFacts = { bytesPerSecond: 1024 * mib, roundTripMs: 0.1 };
   dirty: DirtySample[] = [{ ms: 1_000, bytes: 0 }];
   readonly #host: SimHost;
@@ -20,7 +22,7 @@ export class SimPreflight {
     this.#host = host;
   }
 
-  source(id: InstanceId): SourceFacts {
+  source(id: InstanceId): SourceCheck {
     const spec = this.#host.specs.get(id);
     const memoryBytes = (spec?.memoryMiB ?? 0) * mib;
     const guest = this.#host.machines.get(id)?.runs === true ? "running" : "off";
@@ -36,7 +38,11 @@ export class SimPreflight {
     return { ...said, disks, ...this.asSource };
   }
 
-  target(spec: InstanceSpec): TargetFacts {
+  target(spec: InstanceSpec): TargetCheck {
+    return { facts: this.#facts(spec), port: 1, ...(this.untrusted === null ? {} : { untrusted: this.untrusted }) };
+  }
+
+  #facts(spec: InstanceSpec): TargetFacts {
     const { memoryMiB } = this.#host.options.shape;
     const said = { ...common(), disks: disksOf(spec), local: null, freeBytes: memoryMiB * mib, hugepages: false };
     return { ...said, freePorts: 64, postcopy: false, imageHere: true, ...this.asTarget };

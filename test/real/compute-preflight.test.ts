@@ -6,7 +6,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { linkFactsSchema, sourceFactsSchema, targetCheckSchema } from "../../src/api/agent-preflight.ts";
+import { linkFactsSchema, sourceCheckSchema, targetCheckSchema } from "../../src/api/agent-preflight.ts";
 import { noLimits } from "../../src/api/agent-storage.ts";
 import type { WantedInstance } from "../../src/api/agent.ts";
 import { sharedMark } from "../../src/compute/storage/disk-files.ts";
@@ -89,7 +89,7 @@ async function flagsOf(at: Place, { id }: Wanted): Promise<string[]> {
 /** What the two say, as VStation asks it. */
 async function look(wanted: Wanted, from: Place, to: Place) {
   const { id: instanceId, spec } = wanted;
-  const source = sourceFactsSchema.parse(await from.session.ask({ kind: "migration.source-check", instanceId }));
+  const source = sourceCheckSchema.parse(await from.session.ask({ kind: "migration.source-check", instanceId }));
   const { hostId: sourceHostId } = from.session;
   const asked = { kind: "migration.target-check", instanceId, sourceHostId, spec } as const;
   const target = targetCheckSchema.parse(await to.session.ask(asked));
@@ -131,7 +131,10 @@ test("nothing speaks against two equal hosts, and the link between them is measu
     busy: null,
     blocked: [],
     memoryBytes: guest.spec.memoryMiB * 2 ** 20,
+    // It has handed none over yet.
+    switchover: { limitMs: 10, fixedMs: 20 },
   });
+  expect(source).not.toHaveProperty("untrusted");
   expect(source.residentBytes).toBeGreaterThan(2 ** 20);
   expect(source.cpuFeatures).toContain("avx2");
   expect(source.machineType).toMatch(/^pc-q35-/);

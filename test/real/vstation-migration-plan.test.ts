@@ -67,6 +67,23 @@ it("foretells by the policy: with the ceiling as the longest pause, or with what
   expect(await by({ policy: "postcopy" })).toMatchObject({ verdict: { is: "fetch_too_long" } });
 });
 
+it("plans with the pause that the source aims at now, and with what its pauses take beside", async () => {
+  const id = await subject();
+  source.preflight.dirty = [{ ms: 1_000, bytes: 0 }];
+  source.preflight.asSource = { switchover: { limitMs: 27, fixedMs: 23 } };
+  expect((await plan(id)).prediction).toMatchObject({ limitMs: 27, fixedMs: 23, pauseMs: 23 });
+});
+
+it("says of each host that its QEMU could not show who it is", async () => {
+  const id = await subject();
+  source.preflight.asSource = { untrusted: "QEMU has no certificate yet" };
+  target.preflight.untrusted = "QEMU's certificate has ended";
+  expect((await plan(id)).refusals).toEqual([
+    { code: "MigrationNotTrusted", message: "QEMU has no certificate yet (at the source)", by: "source" },
+    { code: "MigrationNotTrusted", message: "QEMU's certificate has ended (at the target)", by: "target" },
+  ]);
+});
+
 it("says every reason against it, of VStation's own and of both hosts, and a real move would give the first", async () => {
   const id = await subject();
   await vstation.native.call("hostModify", { params: { id: target.id }, request: { cordoned: true } });

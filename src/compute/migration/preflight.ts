@@ -1,8 +1,7 @@
 /** This host's answers to the questions that come before a move; src/api/agent-preflight.ts has them. Nothing is changed by any. */
-import type { LinkFacts } from "../../api/agent-preflight.ts";
+import type { LinkFacts, SourceCheck, TargetCheck } from "../../api/agent-preflight.ts";
 import type { InstanceSpec } from "../../api/agent.ts";
-import type { DirtySample } from "../../core/migration/prediction.ts";
-import type { SourceFacts, TargetFacts } from "../../core/migration/preflight.ts";
+import type { DirtySample, Switchover } from "../../core/migration/prediction.ts";
 import { Failure } from "../../lib/errors.ts";
 import type { HostId, InstanceId } from "../../lib/ids.ts";
 import type { Identity } from "../link/identity.ts";
@@ -19,6 +18,9 @@ export interface PreflightOptions {
   readonly context: Context;
   readonly identity: () => Identity | undefined;
   readonly underlayAddress: string;
+  /** Why this host's QEMU could not show another one who it is; null: it could, or need not. */
+  readonly untrusted: () => Promise<string | null>;
+  readonly switchover: () => Switchover;
 }
 
 export class Preflight {
@@ -28,14 +30,22 @@ export class Preflight {
     this.#options = options;
   }
 
-  source(id: InstanceId): Promise<SourceFacts> {
-    return sourceFacts(this.#options.context, id);
+  async source(id: InstanceId): Promise<SourceCheck> {
+    const { context, switchover } = this.#options;
+    const facts = await sourceFacts(context, id);
+    return { ...facts, ...(await this.#trust()), switchover: switchover() };
   }
 
-  async target(id: InstanceId, source: HostId, spec: InstanceSpec): Promise<{ facts: TargetFacts; port: number }> {
+  async target(id: InstanceId, source: HostId, spec: InstanceSpec): Promise<TargetCheck> {
     const { context, identity, underlayAddress: address } = this.#options;
     const facts = await targetFacts(context, id, spec);
-    return { facts, port: await listenForProbe({ address, source, identity, log: context.log }) };
+    const trust = await this.#trust();
+    return { facts, ...trust, port: await listenForProbe({ address, source, identity, log: context.log }) };
+  }
+
+  async #trust(): Promise<Pick<TargetCheck, "untrusted">> {
+    const why = await this.#options.untrusted();
+    return why === null ? {} : { untrusted: why.slice(0, 1024) };
   }
 
   async link(peer: Peer): Promise<LinkFacts> {

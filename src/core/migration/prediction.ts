@@ -25,15 +25,19 @@ export interface DirtyCurve {
   readonly workingSetBytes: number;
 }
 
-export interface PredictionInput {
-  /** What the first round sends. */
-  readonly memoryBytes: number;
-  readonly curve: DirtyCurve;
-  readonly linkBytesPerSecond: number;
+/** How a host hands guests over. */
+export interface Switchover {
   /** QEMU pauses the guest when it expects the rest to take no longer. */
   readonly limitMs: number;
   /** What a pause takes beside sending the rest. */
   readonly fixedMs: number;
+}
+
+export interface PredictionInput extends Switchover {
+  /** What the first round sends. */
+  readonly memoryBytes: number;
+  readonly curve: DirtyCurve;
+  readonly linkBytesPerSecond: number;
 }
 
 export type Verdict =
@@ -50,7 +54,7 @@ export interface Prediction extends PredictionInput {
 }
 
 /** How a guest is handed over by a host that has measured no pause yet: QEMU's limit, and what a pause takes beyond it. */
-export const switchover = { limitMs: aimAfter([]), fixedMs: 20 } as const;
+export const switchover: Switchover = { limitMs: aimAfter([]), fixedMs: 20 };
 
 export const caution = 2;
 /** A brake is planned below the most that would do: at that very rate the rounds shrink for ever. */

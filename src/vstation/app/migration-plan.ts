@@ -7,9 +7,10 @@
 import {
   dirtySamplesSchema,
   linkFactsSchema,
-  sourceFactsSchema,
+  sourceCheckSchema,
   targetCheckSchema,
   type LinkFacts,
+  type SourceCheck,
 } from "../../api/agent-preflight.ts";
 import type { Ask, InstanceSpec } from "../../api/agent.ts";
 import { failure } from "../../core/failure-codes.ts";
@@ -17,7 +18,7 @@ import { operationCodeOf } from "../../core/migration/migration.ts";
 import { forecast } from "../../core/migration/forecast.ts";
 import { mayFetch, type MigrationPolicy } from "../../core/migration/policy.ts";
 import { fitCurve, switchover, type DirtySample } from "../../core/migration/prediction.ts";
-import { refusalsOf, type SourceFacts, type TargetFacts } from "../../core/migration/preflight.ts";
+import { refusalsOf, type TargetFacts } from "../../core/migration/preflight.ts";
 import { isFailure, type Failure } from "../../lib/errors.ts";
 import { newId, type HostId, type InstanceId } from "../../lib/ids.ts";
 import type { AnyCaller } from "../cloud.ts";
@@ -75,6 +76,7 @@ export function migrationPlan(context: AppContext): Migrations["plan"] {
       sourceHostId !== null && target !== null && source !== null ? await host.link(sourceHostId, target.peer) : null;
     const samples =
       sourceHostId !== null && source?.facts.guest === "running" ? await host.samples(sourceHostId, instanceId) : null;
+    const usual = source?.facts.switchover ?? switchover;
     const curve = samples === null || source === null ? null : fitCurve(samples, source.facts.memoryBytes);
     return {
       instanceId,
@@ -95,8 +97,8 @@ export function migrationPlan(context: AppContext): Migrations["plan"] {
                 memoryBytes: source.facts.residentBytes,
                 curve,
                 linkBytesPerSecond: link.bytesPerSecond,
-                limitMs: Math.min(switchover.limitMs, how.ceilingMs),
-                fixedMs: switchover.fixedMs,
+                limitMs: Math.min(usual.limitMs, how.ceilingMs),
+                fixedMs: usual.fixedMs,
               },
               how,
             ),
@@ -140,10 +142,11 @@ class Questions {
     this.#refusals = refusals;
   }
 
-  source(hostId: HostId, instanceId: InstanceId): Promise<Told<SourceFacts> | null> {
+  source(hostId: HostId, instanceId: InstanceId): Promise<Told<SourceCheck> | null> {
     return this.#answered("source", async () => {
       const { answer, atMs } = await this.#ask(hostId, { kind: "migration.source-check", instanceId }, checkMs);
-      const facts = sourceFactsSchema.parse(answer);
+      const facts = sourceCheckSchema.parse(answer);
+      this.#distrust("source", facts.untrusted);
       return { facts, aheadMs: facts.nowMs - atMs };
     });
   }
@@ -155,7 +158,8 @@ class Questions {
     const { store, config } = this.#context;
     return this.#answered("target", async () => {
       const { answer, atMs } = await this.#ask(hostId, { kind: "migration.target-check", ...about }, checkMs);
-      const { facts, port } = targetCheckSchema.parse(answer);
+      const { facts, port, untrusted } = targetCheckSchema.parse(answer);
+      this.#distrust("target", untrusted);
       const [host] = await store.read((db) => hostRead(db, { id: hostId, zone: config.zone }));
       const address = host?.row.underlay_address;
       if (address === null || address === undefined) throw failure("HostUnreachable", `host ${hostId} has no address`);
@@ -175,6 +179,11 @@ class Questions {
       const { answer } = await this.#ask(hostId, { kind: "migration.dirty-samples", instanceId }, measureMs);
       return dirtySamplesSchema.parse(answer);
     });
+  }
+
+  #distrust(by: "source" | "target", why: string | undefined): void {
+    if (why !== undefined)
+      this.#refusals.push({ code: operationCodeOf.not_trusted, message: `${why} (at the ${by})`, by });
   }
 
   /** With the moment, by our clock, at which the host will have answered. */
