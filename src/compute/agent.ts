@@ -189,6 +189,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   });
   // Until VStation has said otherwise.
   let migrationTransport: MigrationTransport = "tls";
+  const pauses = new Pauses(paths.pauses, log);
   const migrations = new MigrationRunner({
     context,
     fleet,
@@ -199,7 +200,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     },
     underlayAddress: config.network.underlayAddress,
     silenceMs: config.migration.silenceSeconds * 1_000,
-    pauses: new Pauses(paths.pauses, log),
+    pauses,
     wanted: () => store.migrations(),
     forgetWanted: (id, epoch) => store.forget(id, epoch),
     publish: (id, seen) => outbox.setMigration(id, seen),
@@ -259,7 +260,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       identity,
       underlayAddress: config.network.underlayAddress,
       untrusted: async () => (migrationTransport === "plain" ? null : qemuCertificate.trouble()),
-      switchover: () => migrations.switchover,
+      pauses,
     }),
   });
 

@@ -4,9 +4,18 @@
  */
 import { basename, dirname } from "node:path";
 import * as z from "zod";
-import type { LocalDisks } from "../../api/agent-migration.ts";
+import { localDisksOf } from "../../api/agent-migration.ts";
 import type { InstanceSpec } from "../../api/agent.ts";
-import { classOf, mostPauses, remember, type GuestClass, type Pause } from "../../core/migration/aim.ts";
+import {
+  aimAfter,
+  classOf,
+  mostPauses,
+  remember,
+  usualBeyond,
+  type GuestClass,
+  type Pause,
+} from "../../core/migration/aim.ts";
+import { switchover, type Switchover } from "../../core/migration/prediction.ts";
 import { readDurable, removeTemporaries, writeDurably } from "../../lib/durable.ts";
 import type { Log } from "../../lib/log.ts";
 import { targetsOf } from "./local-disks.ts";
@@ -19,9 +28,10 @@ const pauseSchema = z.strictObject({
 }) satisfies z.ZodType<Pause>;
 const fileSchema = z.strictObject({ version: z.literal(1), pauses: z.array(pauseSchema).max(mostPauses) });
 
-export function classOfGuest({ vcpus, memoryMiB, nics, dataDisks }: InstanceSpec, disks: LocalDisks): GuestClass {
+export function classOfGuest(spec: InstanceSpec): GuestClass {
+  const { vcpus, memoryMiB, nics, dataDisks } = spec;
   const devices = nics.length + 1 + dataDisks.length;
-  return classOf({ vcpus, devices, memoryMiB, disks: targetsOf(disks).length > 0 });
+  return classOf({ vcpus, devices, memoryMiB, disks: targetsOf(localDisksOf(spec)).length > 0 });
 }
 
 export class Pauses {
@@ -37,6 +47,11 @@ export class Pauses {
 
   get known(): readonly Pause[] {
     return this.#known;
+  }
+
+  /** How a guest would be handed over now, as those like it were; null: of any class. */
+  switchover(of: GuestClass | null): Switchover {
+    return { limitMs: aimAfter(this.#known, of), fixedMs: usualBeyond(this.#known, of) ?? switchover.fixedMs };
   }
 
   async load(): Promise<void> {

@@ -1,7 +1,7 @@
 /** This host's answers to the questions that come before a move; src/api/agent-preflight.ts has them. Nothing is changed by any. */
 import type { LinkFacts, SourceCheck, TargetCheck } from "../../api/agent-preflight.ts";
 import type { InstanceSpec } from "../../api/agent.ts";
-import type { DirtySample, Switchover } from "../../core/migration/prediction.ts";
+import type { DirtySample } from "../../core/migration/prediction.ts";
 import { Failure } from "../../lib/errors.ts";
 import type { HostId, InstanceId } from "../../lib/ids.ts";
 import type { Identity } from "../link/identity.ts";
@@ -10,6 +10,7 @@ import type { Peer } from "./dial.ts";
 import { dirtySamples, dirtyTimes } from "./dirty.ts";
 import { sourceFacts, targetFacts } from "./facts.ts";
 import { lookAt } from "./look.ts";
+import { classOfGuest, type Pauses } from "./pauses.ts";
 import { listenForProbe, probeLink } from "./probe.ts";
 
 const probeMs = 1_000;
@@ -20,7 +21,7 @@ export interface PreflightOptions {
   readonly underlayAddress: string;
   /** Why this host's QEMU could not show another one who it is; null: it could, or need not. */
   readonly untrusted: () => Promise<string | null>;
-  readonly switchover: () => Switchover;
+  readonly pauses: Pauses;
 }
 
 export class Preflight {
@@ -31,9 +32,14 @@ export class Preflight {
   }
 
   async source(id: InstanceId): Promise<SourceCheck> {
-    const { context, switchover } = this.#options;
+    const { context, pauses } = this.#options;
+    const spec = context.wanted(id)?.doc.spec;
     const facts = await sourceFacts(context, id);
-    return { ...facts, ...(await this.#trust()), switchover: switchover() };
+    return {
+      ...facts,
+      ...(await this.#trust()),
+      switchover: pauses.switchover(spec === undefined ? null : classOfGuest(spec)),
+    };
   }
 
   async target(id: InstanceId, source: HostId, spec: InstanceSpec): Promise<TargetCheck> {

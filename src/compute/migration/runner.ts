@@ -6,8 +6,6 @@
  * migrations of one instance follow one another: the later one begins when the former has been forgotten.
  */
 import type { WantedMigration } from "../../api/agent.ts";
-import { aimAfter, usualBeyond } from "../../core/migration/aim.ts";
-import { switchover, type Switchover } from "../../core/migration/prediction.ts";
 import { makeDurableDirectory, removeTemporaries } from "../../lib/durable.ts";
 import { parseId, type MigrationId } from "../../lib/ids.ts";
 import type { Subscription } from "../../libvirt/contract.ts";
@@ -65,12 +63,6 @@ export class MigrationRunner {
       libvirt.onLink(wakeAll),
     ];
     this.changed();
-  }
-
-  /** How the next guest that leaves would be handed over, as those before it were. */
-  get switchover(): Switchover {
-    const { pauses } = this.#context;
-    return { limitMs: aimAfter(pauses), fixedMs: usualBeyond(pauses) ?? switchover.fixedMs };
   }
 
   /** What is wanted may have changed. Workers keep their hands off from when this returns. */

@@ -8,10 +8,9 @@
 import { performance } from "node:perf_hooks";
 import type { LinkFacts } from "../../api/agent-preflight.ts";
 import type { WantedMigration } from "../../api/agent.ts";
-import { aimAfter, usualBeyond, type GuestClass } from "../../core/migration/aim.ts";
+import type { GuestClass } from "../../core/migration/aim.ts";
 import type { Fate, SourceState } from "../../core/migration/halves.ts";
 import { mayFetch } from "../../core/migration/policy.ts";
-import { switchover } from "../../core/migration/prediction.ts";
 import {
   decideSource,
   isUp,
@@ -297,11 +296,11 @@ export class SourceHalf implements Half {
     const { context } = this.#m;
     const { id, instanceId } = this.#wanted;
     const { policy, ceilingMs } = this.#wanted.half;
-    const { known } = this.#m.pauses;
     const spec = context.wanted(instanceId)?.doc.spec;
     // Of one that is not known here any more the attempt fails.
-    const of = spec === undefined ? null : classOfGuest(spec, this.#wanted.half.disks);
-    const aimMs = Math.min(aimAfter(known, of), ceilingMs);
+    const of = spec === undefined ? null : classOfGuest(spec);
+    const { limitMs, fixedMs } = this.#m.pauses.switchover(of);
+    const aimMs = Math.min(limitMs, ceilingMs);
     const plan = { policy, ceilingMs, aimMs };
     this.#aim = of === null ? null : { of, aimMs };
     this.#story.begin(plan);
@@ -314,7 +313,7 @@ export class SourceHalf implements Half {
       transport: this.#m.transport,
       domain,
       probe: (port, signal) => this.#probe(port, signal),
-      fixedMs: usualBeyond(known, of) ?? switchover.fixedMs,
+      fixedMs,
       facts: () => sourceFacts(context, instanceId),
       disks: targetsOf(this.#wanted.half.disks),
       readyToLeave: () => this.#network.readySwitch(instanceId, this.#gone),
