@@ -121,6 +121,7 @@ export const storyLineSchema = z.discriminatedUnion("is", [
     remainingBytes: amount,
     dirtyBytesPerSecond: amount,
     bytesPerSecond: amount,
+    stands: z.int().min(2).optional(),
   }),
   z.strictObject({ is: z.literal("lever"), at, lever, why: message }),
   z.strictObject({ is: z.literal("step"), at, step: z.enum(storySteps) }),

@@ -114,8 +114,8 @@ it(
     expect(pulled[0]).toEqual({ pull: "throttle", percent: expect.toBeOneOf([20, 40]) });
     const limits = pulled.flatMap((lever) => (lever.pull === "pause" ? [lever.limitMs] : []));
     expect(Math.max(0, ...limits)).toBeLessThanOrEqual(10_000);
-    // What was decided then is what is decided from the story alone.
-    for (const { then, now } of replay(story)) expect(now?.lever ?? null).toEqual(then?.lever ?? null);
+    // What was decided then is what is decided from the story alone, unless that is of so many looks that not all are kept.
+    for (const { then, now } of replay(story) ?? []) expect(now?.lever ?? null).toEqual(then?.lever ?? null);
     const shown = await lab.cli("migration", "show", id);
     process.stdout.write(shown);
     expect(shown).toMatch(/slowed by [24]0 %[^]*paused[^]*it runs at the target/);

@@ -1,5 +1,6 @@
 /** A move of a running guest while VStation dies at each of its points, and what others may know and do of one. Hosts are simulated. */
 import { describe, expect, it } from "vitest";
+import type { StoryLine } from "../../src/core/migration/story.ts";
 import { isFailure } from "../../src/lib/errors.ts";
 import type { InstanceId, MigrationId } from "../../src/lib/ids.ts";
 import type { SimHost } from "../../src/sim/host.ts";
@@ -78,6 +79,33 @@ describe("a policy", () => {
       { is: "began", ...how, aimMs: 30 },
       { is: "left", pauseMs: 0 },
     ]);
+  });
+
+  it("has a story of which what was told last is kept, also where that is in fewer lines", async () => {
+    await vstation.start();
+    const { id, target } = await subject();
+    for (const host of vstation.hosts) host.halves.auto = false;
+    const { migrationId: move } = await vstation.native.call("instanceMigrate", { params: { id }, request: {} });
+    const source = vstation.hosts.find((host) => host !== target);
+    await until("the source knows of it", () => source?.halves.wanted.has(move));
+    const told = async () => (await vstation.native.call("migrationStory", { params: { id: move } })).lines;
+    const look = (at: number, stands?: number): StoryLine => ({
+      ...{ is: "look", at, pass: 1, passMs: 0, totalBytes: 4, remainingBytes: 3 },
+      ...{ dirtyBytesPerSecond: 2, bytesPerSecond: 1, ...(stands === undefined ? {} : { stands }) },
+    });
+    const longer = [look(1), look(2), look(3), look(4)];
+    const later = [look(2, 3), look(4), look(5)];
+    source?.halves.say(move, { is: "copying", progress: null }, longer);
+    await until("it is told", async () => (await told()).length === 4);
+    source?.halves.say(move, { is: "copying", progress: null }, later);
+    await until("it is told anew", async () => (await told()).length === 3);
+    source?.halves.say(move, { is: "handing" }, longer);
+    const params = { id: move };
+    await until(
+      "one came late",
+      async () => (await vstation.native.call("migrationGet", { params })).phase === "handing",
+    );
+    expect(await told()).toEqual(later);
   });
 
   it("is refused where it cannot be, and a ceiling where there is none", async () => {

@@ -70,6 +70,46 @@ it("has an end, and room for it", async () => {
   expect((await readFile(file, "utf8")).trim().split("\n")).toHaveLength(story.lines.length);
 });
 
+it("is kept to its end however long it is, here and on the disk, and goes on after a death", async () => {
+  const story = new Story(file, log);
+  story.begin({ policy: "throttle", aimMs: 30, ceilingMs: 300 });
+  for (let at = 1; at <= 20_000; at++) {
+    story.add({ ...look, at });
+    if (at === 5_000) story.add({ is: "lever", at, lever: { pull: "throttle", percent: 10 }, why: "too fast" });
+    if (at % 100 === 0) await story.write();
+  }
+  const looks = story.lines.filter((line) => line.is === "look");
+  expect(looks.reduce((sum, { stands = 1 }) => sum + stands, 0)).toBe(20_000);
+  expect(looks.slice(-300).map(({ at }) => at)).toEqual(Array.from({ length: 300 }, (_, n) => 19_701 + n));
+  const kept = (await readFile(file, "utf8")).trim().split("\n");
+  expect(kept.map((line) => JSON.parse(line) as unknown)).toEqual(story.lines);
+  const after = new Story(file, log);
+  await after.read();
+  expect(after.lines).toEqual(story.lines);
+  expect(after.notable).toBe(1);
+  after.end(stayed);
+  await after.write();
+  expect((await readFile(file, "utf8")).trim().split("\n")).toHaveLength(kept.length + 1);
+});
+
+it("makes room for what happens after many looks", () => {
+  const story = new Story(file, log);
+  for (let at = 1; at <= 940; at++) story.add({ ...look, at });
+  for (let at = 1; at <= 100; at++) story.step(at % 2 === 1 ? "broken" : "rejoined");
+  story.end(stayed);
+  expect(story.notable).toBe(100);
+  expect(story.lines.at(-1)).toMatchObject(stayed);
+  expect(story.lines.length).toBeLessThanOrEqual(storyLinesMax);
+});
+
+it("ends no earlier than what was told of it before, whatever the clock says since", () => {
+  const story = new Story(file, log);
+  const ahead = Date.now() + 3_600_000;
+  story.add({ ...look, at: ahead });
+  story.end(stayed);
+  expect(story.lines.at(-1)?.at).toBe(ahead);
+});
+
 it("is no reason for anything where it cannot be written", async () => {
   const story = new Story(join(directory, "not-there", "story"), log);
   await story.read();

@@ -254,7 +254,9 @@ it("keeps each policy's promise whatever is seen, and says the same again from t
         if (lever.pull === "throttle") ({ percent } = lever);
         if (lever.pull === "give_up") break;
       }
-      for (const { then, now } of replay(lines)) expect(now).toEqual(then);
+      const answers = replay(lines) ?? [];
+      expect(answers).toHaveLength(lines.filter(({ is }) => is === "look").length);
+      for (const { then, now } of answers) expect(now).toEqual(then);
     }),
   );
 });
