@@ -2,6 +2,8 @@
  * What to do next, by the code of a refusal or of how an operation ended: for the codes for which there is something better to say than the
  * message alone.
  */
+
+/** After the words that another policy is a way out. */
 const policies =
   ": `./vstation instance migrate --help` says what each does; in a drain it is that of `./vstation host drain HOST --policy POLICY`";
 
