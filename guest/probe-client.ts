@@ -161,8 +161,8 @@ export class ProbeClient {
     return await this.ask("dirty stop", dirty);
   }
 
-  async dirtyStatus(): Promise<DirtyStatus> {
-    return await this.ask("dirty status", dirty);
+  async dirtyStatus(deadline?: number): Promise<DirtyStatus> {
+    return await this.ask("dirty status", dirty, deadline);
   }
 
   /** Breaks one word of a page, so that a test can see its checksum fail. */

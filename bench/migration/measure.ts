@@ -52,6 +52,8 @@ export async function measure(
   monitors.clear();
   await beats.next(firstBeatMs);
   const before = load === null ? null : await probe.dirtyStatus();
+  const enough = new AbortController();
+  const writes = load === null || load.rateMiBps === 0 ? null : sharesWritten(probe, load.rateMiBps, enough.signal);
   const began = beatClock();
   let why: string | null = null;
   try {
@@ -73,6 +75,8 @@ export async function measure(
     why ??= formatError(error);
   }
   const until = beatClock();
+  enough.abort();
+  const written = (await writes) ?? [];
   const heard = monitors.of(guest);
   const report = await beats.report({ from: began, to: until, binMs });
   try {
@@ -105,6 +109,7 @@ export async function measure(
     coldMs: pause === undefined || firstBeat === undefined ? null : firstBeat - pause.resume,
     totalMs: ended - began,
     throughputP5: throughput(report, began, kind === "control" ? undefined : report.longest[0]),
+    writesP5: written.length === 0 ? null : quantile(written, 0.05),
     writtenMiBps: before === null || after === null || load?.rateMiBps === 0 ? null : rate(before, after),
   };
   return { row, began, report };
@@ -121,6 +126,23 @@ function throughput(
     return silent ? [] : [(beats * beatMs) / binMs];
   });
   return shares.length === 0 ? null : quantile(shares, 0.05);
+}
+
+/** Of what the guest is to write, how much it did between two looks at its counter; none where it does not answer to the end. */
+async function sharesWritten(probe: ProbeClient, rateMiBps: number, enough: AbortSignal): Promise<number[]> {
+  const shares: number[] = [];
+  try {
+    let before = await probe.dirtyStatus(probeMs);
+    while (!enough.aborted) {
+      await sleep(binMs, enough);
+      const now = await probe.dirtyStatus(probeMs);
+      shares.push(rate(before, now) / rateMiBps);
+      before = now;
+    }
+  } catch {
+    return enough.aborted ? shares : [];
+  }
+  return shares;
 }
 
 function rate(before: DirtyStatus, after: DirtyStatus): number {

@@ -69,7 +69,7 @@ function tableOf({ name }: MigrationClass, { movers: by, cold }: ClassSummary): 
   return rows;
 }
 
-function sentencesOf({ name, about }: MigrationClass, summary: ClassSummary): string[] {
+function sentencesOf({ name, about, load }: MigrationClass, summary: ClassSummary): string[] {
   const { ours } = summary.movers;
   const tried = movers
     .filter((mover) => summary.movers[mover].n > 0)
@@ -77,7 +77,7 @@ function sentencesOf({ name, about }: MigrationClass, summary: ClassSummary): st
     .join(", ");
   const brownout = summary.brownoutVoid
     ? `brownout void: the control's own p5 is ${summary.controlP5?.toFixed(3) ?? "unknown"}`
-    : `beats per 0.1 s, p5: ${ours.throughputP5?.toFixed(3)} moved, ${summary.controlP5?.toFixed(3)} left alone`;
+    : `of the ${load === null || load.rateMiBps === 0 ? "beats" : "pages"} due per 0.1 s outside the pause, p5: ${ours.throughputP5?.toFixed(3)} moved, ${summary.controlP5?.toFixed(3)} left alone`;
   const bound = ours.n === 0 ? "" : `; with 95 % confidence fewer than ${percent(ours.failureBound)} of ours fail`;
   const wrote = ours.writtenMiBps === undefined ? "" : `; wrote ${ours.writtenMiBps.toFixed(0)} MiB/s while moved`;
   const pauses = movers.flatMap((mover) => {

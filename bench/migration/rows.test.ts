@@ -5,7 +5,15 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { Rows, type MigrationRow } from "./rows.ts";
 
-const figures = { pauseMs: 12.5, gapMs: 60, coldMs: 40, totalMs: 2_000, throughputP5: null, writtenMiBps: 144 };
+const figures = {
+  pauseMs: 12.5,
+  gapMs: 60,
+  coldMs: 40,
+  totalMs: 2_000,
+  throughputP5: null,
+  writesP5: null,
+  writtenMiBps: 144,
+};
 const row: MigrationRow = {
   ...figures,
   class: "busy",

@@ -38,6 +38,8 @@ const rowSchema = z.object({
   totalMs: ms.nullable(),
   /** Of the beats due in a tenth of a second, how many came: the 5th percentile, outside the silence. */
   throughputP5: ms.nullable(),
+  /** The same of the pages that it was to write, by its own counter and clock, which stands still in the pause. */
+  writesP5: ms.nullable().default(null),
   /** By the guest's own counter, while it was moved. */
   writtenMiBps: ms.nullable(),
 });

@@ -4,7 +4,15 @@ import type { Kind, MigrationRow } from "./rows.ts";
 import { failureBound, summarizeClass, together } from "./summary.ts";
 
 function rowOf(kind: Kind, round: number, figures: Partial<MigrationRow> = {}): MigrationRow {
-  const none = { pauseMs: null, gapMs: null, coldMs: null, totalMs: null, throughputP5: null, writtenMiBps: null };
+  const none = {
+    pauseMs: null,
+    gapMs: null,
+    coldMs: null,
+    totalMs: null,
+    throughputP5: null,
+    writesP5: null,
+    writtenMiBps: null,
+  };
   return {
     class: "busy",
     kind,
@@ -61,6 +69,14 @@ describe("a class of the migration bench", () => {
     const moved = rowOf("ours", 0, { throughputP5: 0.9 });
     const beside = (throughputP5: number) => summaryOf([moved, rowOf("control", 0, { throughputP5 })]).brownoutVoid;
     expect([beside(0.96), beside(0.98), summaryOf([moved]).brownoutVoid]).toEqual([true, false, true]);
+  });
+
+  test("takes a guest that writes by its pages, not by its beats", () => {
+    const { movers, controlP5 } = summaryOf([
+      ...[0.9, 0.7, 0.8].map((writesP5, round) => rowOf("ours", round, { throughputP5: 0.5, writesP5 })),
+      rowOf("control", 0, { throughputP5: 0.6, writesP5: 0.98 }),
+    ]);
+    expect([movers.ours.throughputP5, controlP5]).toEqual([0.8, 0.98]);
   });
 });
 

@@ -16,7 +16,7 @@ export interface MoverSummary {
   readonly gap: Summary | undefined;
   readonly netGap: Summary | undefined;
   readonly totalMs: Summary | undefined;
-  /** Its own, over the rows; and whether the control was steady enough to be compared with. */
+  /** Of what it was to do per tenth of a second: of pages, where it writes some, else of beats. */
   readonly throughputP5: number | undefined;
   readonly writtenMiBps: number | undefined;
   /** With 95 % confidence no more than this share of its moves fails. */
@@ -97,7 +97,7 @@ function pairs(ours: readonly MigrationRow[], theirs: readonly MigrationRow[]): 
   });
 }
 
-type Figure = "pauseMs" | "gapMs" | "coldMs" | "totalMs" | "throughputP5" | "writtenMiBps";
+type Figure = "pauseMs" | "gapMs" | "coldMs" | "totalMs" | "throughputP5" | "writesP5" | "writtenMiBps";
 
 /** Of those that went well: what a failure looks like from outside is no pause. */
 function known(rows: readonly MigrationRow[], figure: Figure): number[] {
@@ -108,9 +108,10 @@ function summary(values: readonly number[]): Summary | undefined {
   return values.length === 0 ? undefined : summarize(values);
 }
 
-/** The 5th percentile of the rows' own: the bins of one move are too few for one of their own that is steady. */
+/** The median of the rows' own 5th percentiles: the bins of one move are too few for one of their own that is steady. */
 function steadiness(rows: readonly MigrationRow[]): number | undefined {
-  const shares = known(rows, "throughputP5");
+  const written = known(rows, "writesP5");
+  const shares = written.length === 0 ? known(rows, "throughputP5") : written;
   return shares.length === 0 ? undefined : quantile(shares, 0.5);
 }
 
