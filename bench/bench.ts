@@ -37,6 +37,8 @@ export interface Report {
   readonly rows: readonly Row[];
   /** Sentences that a reader of the table needs. */
   readonly remarks: readonly string[];
+  /** Guests that were lost while they were measured, in a bench that may lose some: with one the bench has failed. */
+  readonly vmLost?: number;
 }
 
 export interface Bench {

@@ -2,7 +2,7 @@
  * `npm run bench -- NAME [--quick] [--json]`: runs one benchmark and prints its report.
  *
  * The rival and the floor run in the same call as what they are compared with. With `--json` the last line is one JSON object
- * {bench, machine, params, results, baseline, ratio, noise}. Progress goes to standard error.
+ * {bench, machine, params, results, baseline, ratio, noise}. Progress goes to standard error. A guest that was lost makes the exit status 1.
  */
 import { parseArgs } from "node:util";
 import { onInterrupt } from "../lab/interrupt.ts";
@@ -62,7 +62,7 @@ async function main(): Promise<number> {
   });
   process.stdout.write(`${asTable(bench, machine, report)}\n`);
   if (values.json) process.stdout.write(`${asJson(bench, machine, report)}\n`);
-  return 0;
+  return (report.vmLost ?? 0) > 0 ? 1 : 0;
 }
 
 try {

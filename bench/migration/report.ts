@@ -40,6 +40,7 @@ export function report(options: BenchOptions, rounds: number, wished: readonly M
       ]),
     ),
     rows: done.flatMap(({ of, summary }) => tableOf(of, summary)),
+    vmLost: all.lost,
     remarks: [
       ...done.flatMap(({ of, summary }) => sentencesOf(of, summary)),
       ...(all.n === 0 ? [] : [togetherSentence(all)]),
