@@ -12,6 +12,8 @@ export interface BenchOptions {
   readonly class: string | undefined;
   /** Of what is compared this alone takes a turn, in a bench that goes in turns. */
   readonly only: string | undefined;
+  /** The guests' virtual processors have a core of their own, in a bench that can see to it. */
+  readonly pin: boolean;
   readonly signal: AbortSignal;
   /** Progress, for people: standard error. */
   say(line: string): void;

@@ -12,12 +12,12 @@ import { delivery } from "./delivery/delivery.ts";
 import { machine as machineBench } from "./machine/machine.ts";
 import { classNames } from "./migration/classes.ts";
 import { migration } from "./migration/migration.ts";
-import { kinds } from "./migration/rows.ts";
+import { kinds, pinnedKinds } from "./migration/rows.ts";
 import { asJson, asTable, machineOf } from "./report.ts";
 
 const benches: readonly Bench[] = [delivery, machineBench, migration];
 
-const usage = `usage: npm run bench -- NAME [--quick] [--json] [--home DIR] [--n N] [--class C] [--only K]
+const usage = `usage: npm run bench -- NAME [--quick] [--json] [--home DIR] [--n N] [--class C] [--only K] [--pin]
 
 ${benches.map(({ name, about }) => `  ${name.padEnd(12)} ${about}`).join("\n")}
 
@@ -27,6 +27,7 @@ ${benches.map(({ name, about }) => `  ${name.padEnd(12)} ${about}`).join("\n")}
 --n        so many rounds; migration goes on where an earlier run of as many was ended
 --class    one class only (migration: ${classNames.join(", ")})
 --only     one of what is compared only (migration: ${kinds.join(", ")}), for a long run of it
+--pin      the guests' virtual processors have a core of their own, for brownout (migration: ${pinnedKinds.join(" and ")} alone take turns)
 `;
 
 async function main(): Promise<number> {
@@ -39,6 +40,7 @@ async function main(): Promise<number> {
       n: { type: "string" },
       class: { type: "string" },
       only: { type: "string" },
+      pin: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
   });
@@ -57,6 +59,7 @@ async function main(): Promise<number> {
     rounds,
     class: values.class,
     only: values.only,
+    pin: values.pin,
     signal: stop.signal,
     say: (line) => process.stderr.write(`${line}\n`),
   });

@@ -1,6 +1,6 @@
 /**
  * What the bench measures on: a lab of two hosts, the link between them shaped, and in it two guests of the same machine, image and size: an
- * instance of VStation, and one that virsh moves. The observer is this machine, which is neither host.
+ * instance of VStation, and one that virsh moves (not with pins: it would be in the way). The observer is this machine, which is neither host.
  */
 import { BeatListener } from "../../guest/beat-listener.ts";
 import { ProbeClient } from "../../guest/probe-client.ts";
@@ -8,6 +8,7 @@ import type { MigrationPolicy } from "../../src/core/migration/policy.ts";
 import type { StoryLineWire } from "../../src/api/native/migrations.ts";
 import type { InstanceId, MigrationId } from "../../src/lib/ids.ts";
 import { until } from "../../test/until.ts";
+import type { BenchOptions } from "../bench.ts";
 import { LabSession, type LabHost } from "../lab-session.ts";
 import { hostOf, imageId } from "../delivery/guest.ts";
 import { linkMiBps, type MigrationClass } from "./classes.ts";
@@ -15,6 +16,7 @@ import { layLan, type Lan } from "./lan.ts";
 import { shape, unshape } from "./link.ts";
 import type { Subject } from "./measure.ts";
 import { Monitors } from "./monitors.ts";
+import { Pins } from "./pins.ts";
 import { Rival, rivalName, type VirshMove } from "./rival.ts";
 
 const patienceMs = 120_000;
@@ -24,16 +26,21 @@ export class Field {
   readonly lab: LabSession;
   readonly monitors: Monitors;
   readonly lan: Lan;
+  readonly pins: Pins | undefined;
   readonly #endings: (() => unknown)[];
 
-  private constructor(lab: LabSession, lan: Lan, monitors: Monitors, endings: (() => unknown)[]) {
+  private constructor(
+    { lab, lan, monitors, pins }: Pick<Field, "lab" | "lan" | "monitors" | "pins">,
+    endings: (() => unknown)[],
+  ) {
     this.lab = lab;
     this.lan = lan;
     this.monitors = monitors;
+    this.pins = pins;
     this.#endings = endings;
   }
 
-  static async layOut(home: string | undefined): Promise<Field> {
+  static async layOut({ home, pin }: Pick<BenchOptions, "home" | "pin">): Promise<Field> {
     const endings: (() => unknown)[] = [];
     try {
       const lab = await LabSession.begin({ home, hosts: 2 });
@@ -47,7 +54,9 @@ export class Field {
       endings.push(() => lan.end());
       const monitors = Monitors.open(lab.hosts);
       endings.push(() => monitors.close());
-      return new Field(lab, lan, monitors, endings);
+      const pins = pin ? await Pins.begin(lab) : undefined;
+      endings.push(() => pins?.end());
+      return new Field({ lab, lan, monitors, pins }, endings);
     } catch (error) {
       await endAll(endings);
       throw error;
@@ -66,43 +75,38 @@ export class Field {
 /** The two guests of a class. */
 export class Guests {
   readonly ours: Subject;
-  readonly theirs: Subject;
+  readonly #theirs: Theirs | undefined;
   readonly #field: Field;
   readonly #id: InstanceId;
-  readonly #rival: Rival;
   readonly #policy: MigrationPolicy;
   readonly #endings: (() => unknown)[];
 
-  private constructor(
-    { field, id, rival, probe, ourBeats, theirBeats }: Parts,
-    policy: MigrationPolicy,
-    endings: (() => unknown)[],
-  ) {
+  private constructor({ field, id, ours, theirs }: Parts, policy: MigrationPolicy, endings: (() => unknown)[]) {
     this.#field = field;
     this.#policy = policy;
     this.#id = id;
-    this.#rival = rival;
+    this.ours = ours;
+    this.#theirs = theirs;
     this.#endings = endings;
-    const copies = (guest: string) => () =>
-      field.lab.hosts.flatMap((host) => host.qemus()).filter((each) => each.guest === guest).length;
-    this.ours = { guest: id, probe, beats: ourBeats, address: field.lab.address, copies: copies(id) };
-    this.theirs = {
-      guest: rivalName,
-      probe: rival.probe,
-      beats: theirBeats,
-      address: field.lan.address,
-      copies: copies(rivalName),
-    };
   }
 
   static async start(field: Field, of: MigrationClass): Promise<Guests> {
     const endings: (() => unknown)[] = [];
     try {
-      return new Guests(await startBoth(field, of, endings), of.policy, endings);
+      return new Guests(await startGuests(field, of, endings), of.policy, endings);
     } catch (error) {
       await endAll(endings);
       throw error;
     }
+  }
+
+  get theirs(): Subject {
+    return this.#rivalry.subject;
+  }
+
+  get #rivalry(): Theirs {
+    if (this.#theirs === undefined) throw new Error("virsh has no guest here");
+    return this.#theirs;
   }
 
   /** Ours to the other host, as an operator asks for it; returns with its operation. */
@@ -115,13 +119,14 @@ export class Guests {
   }
 
   async moveTheirs(how: VirshMove): Promise<void> {
-    const to = this.#field.lab.hosts.find((host) => host !== this.#rival.at);
+    const { rival } = this.#rivalry;
+    const to = this.#field.lab.hosts.find((host) => host !== rival.at);
     if (to === undefined) throw new Error("there is one host only");
-    await this.#rival.move(how, to);
+    await rival.move(how, to);
   }
 
   async renewTheirs(): Promise<void> {
-    await this.#rival.renew();
+    await this.#rivalry.rival.renew();
   }
 
   /** The newest move of ours that has ended, by the story that VStation keeps of it. */
@@ -134,14 +139,15 @@ export class Guests {
     return { id: newest.id, lines };
   }
 
-  /** Nothing of the last move is under way, whoever made it. */
+  /** Nothing of the last move is under way, whoever made it; and what is pinned has its place. */
   async rest(): Promise<void> {
     const { cloud } = this.#field.lab;
     await until("both hosts have let go", async () => {
       const query = { instanceId: [this.#id], open: "true" as const };
       return (await cloud.native.call("migrationList", { query })).migrations.length === 0;
     });
-    await this.#rival.look();
+    await this.#theirs?.rival.look();
+    await this.#field.pins?.settle();
   }
 
   async end(): Promise<void> {
@@ -152,18 +158,21 @@ export class Guests {
 interface Parts {
   readonly field: Field;
   readonly id: InstanceId;
-  readonly rival: Rival;
-  readonly probe: ProbeClient;
-  readonly ourBeats: BeatListener;
-  readonly theirBeats: BeatListener;
+  readonly ours: Subject;
+  readonly theirs: Theirs | undefined;
 }
 
-async function startBoth(
+interface Theirs {
+  readonly rival: Rival;
+  readonly subject: Subject;
+}
+
+async function startGuests(
   field: Field,
   { instanceType, name }: MigrationClass,
   endings: (() => unknown)[],
 ): Promise<Parts> {
-  const { lab, lan } = field;
+  const { lab } = field;
   const { cloud } = lab;
   const wish = { imageId, instanceType, systemDiskType: "CLOUD_PREMIUM" as const, name: `bench-${name}` };
   const { instanceIds } = await cloud.native.call("instanceRun", { request: wish });
@@ -177,13 +186,34 @@ async function startBoth(
   const instance = await cloud.instance(id);
   const probe = await until("our guest answers", () => ProbeClient.connect(instance.ip), patienceMs);
   endings.push(() => probe.close());
-  const rival = await Rival.start(lab, lan, id, await hostOf(lab, instance));
+  const theirs =
+    field.pins === undefined ? await startTheirs(field, id, await hostOf(lab, instance), endings) : undefined;
+  const ours = await subjectOf(lab, { guest: id, probe, address: lab.address }, endings);
+  return { field, id, ours, theirs };
+}
+
+async function startTheirs(
+  { lab, lan }: Field,
+  like: InstanceId,
+  at: LabHost,
+  endings: (() => unknown)[],
+): Promise<Theirs> {
+  const rival = await Rival.start(lab, lan, like, at);
   endings.push(() => rival.end());
-  const ourBeats = await BeatListener.open({ host: lab.address });
-  endings.push(() => ourBeats.close());
-  const theirBeats = await BeatListener.open({ host: lan.address });
-  endings.push(() => theirBeats.close());
-  return { field, id, rival, probe, ourBeats, theirBeats };
+  const { probe } = rival;
+  return { rival, subject: await subjectOf(lab, { guest: rivalName, probe, address: lan.address }, endings) };
+}
+
+async function subjectOf(
+  lab: LabSession,
+  of: Pick<Subject, "guest" | "probe" | "address">,
+  endings: (() => unknown)[],
+): Promise<Subject> {
+  const beats = await BeatListener.open({ host: of.address });
+  endings.push(() => beats.close());
+  const copies = (): number =>
+    lab.hosts.flatMap((host) => host.qemus()).filter(({ guest }) => guest === of.guest).length;
+  return { ...of, beats, copies };
 }
 
 function pairOf(lab: LabSession): [LabHost, LabHost] {

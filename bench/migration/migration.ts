@@ -3,7 +3,7 @@
  *
  * In each round of a class everybody has one turn, in an order that changes: ours, virsh as it comes (stock), virsh as an expert uses it (tuned), a
  * restore of the same state into a fresh QEMU (cold: what the emulator itself takes until the guest speaks again), and as long a time in
- * which nothing is done (control).
+ * which nothing is done (control). With pins ours and control alone take turns, for brownout: what a guest does outside the silence.
  */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -16,7 +16,7 @@ import { Field, type Guests } from "./field.ts";
 import { measure, type Measured } from "./measure.ts";
 import { pictureOf } from "./picture.ts";
 import { report } from "./report.ts";
-import { kinds, Rows, type Kind, type MigrationRow } from "./rows.ts";
+import { kinds, pinnedKinds, Rows, type Kind, type MigrationRow } from "./rows.ts";
 
 const results = join(import.meta.dirname, "../results");
 const fullRounds = 30;
@@ -33,11 +33,13 @@ export const migration: Bench = {
       throw new Error(`there is no class ${options.class}: ${classes.map(({ name }) => name).join(", ")}`);
     if (options.only !== undefined && !kinds.some((kind) => kind === options.only))
       throw new Error(`nothing is compared that is called ${options.only}: ${kinds.join(", ")}`);
+    if (options.pin && options.only !== undefined && !pinnedKinds.some((kind) => kind === options.only))
+      throw new Error(`--pin goes with ${pinnedKinds.join(" and ")} alone`);
     const rounds = options.rounds ?? (options.quick ? 1 : fullRounds);
     const goOn = options.rounds !== undefined && !options.quick;
     const part = options.only === undefined ? "" : `-${options.only}`;
-    const rows = Rows.open(join(results, `migration${part}${goOn ? `-${rounds}` : ""}.jsonl`), goOn);
-    const field = await Field.layOut(options.home);
+    const rows = Rows.open(join(results, `${stemOf(options)}${part}${goOn ? `-${rounds}` : ""}.jsonl`), goOn);
+    const field = await Field.layOut(options);
     try {
       for (const of of wished.filter(({ missing }) => missing === null)) {
         await run({ field, of, rounds, rows, options });
@@ -48,6 +50,11 @@ export const migration: Bench = {
     return report(options, rounds, wished, rows);
   },
 };
+
+/** Of the files of a run: with pins the figures are others. */
+function stemOf({ pin }: BenchOptions): string {
+  return pin ? "migration-pinned" : "migration";
+}
 
 function isWished(name: string, options: BenchOptions): boolean {
   return options.class === undefined ? !options.quick || name === "idle" || name === "busy" : name === options.class;
@@ -67,8 +74,9 @@ async function run({ field, of, rounds, rows, options }: Run): Promise<void> {
     const order = round % 2 === 0 ? rotated : rotated.toReversed();
     const left = order.filter((kind) => !rows.of(of.name, kind).some((row) => row.round === round));
     if (options.only !== undefined) return left.filter((kind) => kind === options.only);
+    const compared = options.pin ? left.filter((kind) => pinnedKinds.includes(kind)) : left;
     // A control of a second or two says nothing.
-    return options.quick ? left.filter((kind) => kind !== "control") : left;
+    return options.quick ? compared.filter((kind) => kind !== "control") : compared;
   };
   if (Array.from({ length: rounds }, (_, round) => todo(round)).flat().length === 0) return;
   let guests = await field.guests(of);
@@ -108,19 +116,19 @@ async function turn({ field, of, rows, guests, kind, round, options }: Turn): Pr
   };
   const about = { subject, monitors: field.monitors, class: of, kind, round };
   const measured = await measure({ ...about, settleMs: options.quick ? quickSettleMs : settleMs }, act[kind]);
-  if (kind === "ours" && measured.row.ok) await draw(guests, of, measured);
+  if (kind === "ours" && measured.row.ok) await draw(guests, of, measured, stemOf(options));
   return measured.row;
 }
 
 /** The newest move of a class, beside the rows: as a picture, and what that was drawn from. */
-async function draw(guests: Guests, of: MigrationClass, measured: Measured): Promise<void> {
+async function draw(guests: Guests, of: MigrationClass, measured: Measured, stem: string): Promise<void> {
   await guests.rest();
   const story = await guests.storyOfOurs();
   if (story === undefined) return;
   const picture = pictureOf({ of, measured, ...story });
-  writeFileSync(join(results, `migration-${of.name}.json`), `${JSON.stringify(picture)}\n`);
+  writeFileSync(join(results, `${stem}-${of.name}.json`), `${JSON.stringify(picture)}\n`);
   const svg = drawMigration(picture);
-  if (svg !== null) writeFileSync(join(results, `migration-${of.name}.svg`), svg);
+  if (svg !== null) writeFileSync(join(results, `${stem}-${of.name}.svg`), svg);
 }
 
 /** As long as a move of ours takes. */

@@ -14,6 +14,7 @@ const options: BenchOptions = {
   rounds: 1,
   class: "busy",
   only: undefined,
+  pin: true,
   signal: new AbortController().signal,
   say: () => undefined,
 };
@@ -36,19 +37,23 @@ const row: MigrationRow = {
   writtenMiBps: 144,
 };
 
-test("says what the guest did meanwhile, and which guests were lost", () => {
+test("a pinned run says that it is one, what the guest did meanwhile, and which guests were lost", () => {
   const dir = mkdtempSync(join(tmpdir(), "vstation-report-"));
   try {
     const rows = Rows.open(join(dir, "rows.jsonl"), false);
     const wished = classes.filter(({ name }) => name === "busy");
     rows.add(row);
     rows.add({ ...row, kind: "control", writesP5: 0.98 });
-    const { results, remarks, vmLost } = report(options, 1, wished, rows);
+    const { params, results, remarks, vmLost } = report(options, 1, wished, rows);
+    expect(params).toMatchObject({ pinned: true });
     expect(results).toMatchObject({ classes: { busy: { brownout: { p5: 0.9, control_p5: 0.98, void: false } } } });
     expect(remarks).toContain("busy: of the pages due per 0.1 s outside the pause, p5: 0.900 moved, 0.980 left alone");
+    expect(remarks.filter((remark) => remark.startsWith("--pin: "))).toHaveLength(1);
     expect(vmLost).toBe(0);
     rows.add({ ...row, round: 1, ok: false, lost: true });
-    expect(report(options, 2, wished, rows).vmLost).toBe(1);
+    const unpinned = report({ ...options, pin: false }, 2, wished, rows);
+    expect(unpinned).toMatchObject({ params: { pinned: false }, vmLost: 1 });
+    expect(unpinned.remarks.filter((remark) => remark.startsWith("--pin: "))).toEqual([]);
   } finally {
     rmSync(dir, { recursive: true });
   }

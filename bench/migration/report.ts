@@ -16,6 +16,7 @@ export function report(options: BenchOptions, rounds: number, wished: readonly M
   return {
     params: {
       quick: options.quick,
+      pinned: options.pin,
       rounds,
       hosts: 2,
       link_mib_per_s: linkMiBps,
@@ -50,6 +51,11 @@ export function report(options: BenchOptions, rounds: number, wished: readonly M
       "cold: RESUME to the first beat of the same state restored from memory into a fresh QEMU; net gap: each gap less cold's median",
       "the ratio is ours over tuned, medians of the gap, in the class where it is worst",
       "stock is `virsh migrate --live`; tuned has a limit of 10 ms, two connections and auto-converge; both over both hosts' libvirt sockets",
+      ...(options.pin
+        ? [
+            "--pin: the guest's virtual processors ran on one core, everything else of the lab and of the bench on the others, for brownout's sake; pauses and gaps are not comparable with those of a run without it",
+          ]
+        : []),
       ...(options.quick ? ["--quick: one round of two classes, no control; run it without for figures to quote"] : []),
     ],
   };

@@ -10,6 +10,8 @@ import { classNames, type ClassName } from "./classes.ts";
 /** Ours and its rivals; what the emulator alone costs; nothing at all for as long as a move takes. */
 export const kinds = ["ours", "stock", "tuned", "cold", "control"] as const;
 export type Kind = (typeof kinds)[number];
+/** With pins: nobody's figures are compared with virsh's there, whose guest would be in the way. */
+export const pinnedKinds: readonly Kind[] = ["ours", "control"];
 export const movers = ["ours", "stock", "tuned"] as const;
 export type Mover = (typeof movers)[number];
 
