@@ -12,7 +12,7 @@
  */
 import * as z from "zod";
 import { cpuBaselineSchema, machineSchema, plainPromise } from "../core/machine.ts";
-import { migrationTransports } from "../core/migration/halves.ts";
+import { migrationTransports, mostConnections } from "../core/migration/halves.ts";
 import { hostNameSchema } from "../core/names.ts";
 import { idSchema } from "../lib/ids.ts";
 import { seenMigrationSchema, wantedSourceSchema, wantedTargetSchema } from "./agent-migration.ts";
@@ -176,6 +176,8 @@ export const toComputeSchema = z.discriminatedUnion("type", [
     cpuBaseline: cpuBaselineSchema.default("host"),
     /** How the zone's guests go from host to host. */
     migrationTransport: z.enum(migrationTransports).default("tls"),
+    /** Over so many connections a guest's memory goes; one when left out. */
+    migrationConnections: z.int().min(1).max(mostConnections).optional(),
     /** Guests that start under KVM from now on have a dirty ring. */
     dirtyRing: z.boolean().optional(),
     /** Where this host is, as its guests are told. */

@@ -98,6 +98,11 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   const metadata = new Metadata((vpc, address) =>
     subjectAt(vpc, address, { subnets: network.subnets, guests: fleet.guests(), place: store.place }),
   );
+  // There once everything here is known; what is said before that is said with it.
+  let link: Link | undefined;
+  const tell = (): void => {
+    void link?.report().catch((error: unknown) => log.error({ err: error }, "could not report the host's state"));
+  };
   const outbox: Outbox = new Outbox({
     generation: () => store.generation,
     isWhole: () => fleet.isKnown,
@@ -189,6 +194,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
   });
   // Until VStation has said otherwise.
   let migrationTransport: MigrationTransport = "tls";
+  let migrationConnections = 1;
   const pauses = new Pauses(paths.pauses, log);
   const migrations = new MigrationRunner({
     context,
@@ -198,6 +204,7 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       if (migrationTransport === "tls") await qemuCertificate.check();
       return migrationTransport;
     },
+    connections: () => migrationConnections,
     underlayAddress: config.network.underlayAddress,
     silenceMs: config.migration.silenceSeconds * 1_000,
     pauses,
@@ -273,10 +280,6 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
     }, peersSettleMs);
   };
 
-  let link: Link | undefined;
-  const tell = (): void => {
-    void link?.report().catch((error: unknown) => log.error({ err: error }, "could not report the host's state"));
-  };
   // Readiness names libvirt: who places instances shall not wait for the next drift check to learn that it is back, or away.
   const libvirtLink = libvirt.onLink((state) => {
     if (state === "connected" || state === "lost") tell();
@@ -319,11 +322,18 @@ export async function startAgent(config: ComputeConfig, log: Log): Promise<Agent
       ask: (ask, reply) => desk.answer(ask, reply),
       consoleInput: (session, data) => desk.consoles.input(session, data),
       consoleClose: (session) => desk.consoles.close(session),
-      welcomed: ({ cpuBaseline, place, migrationTransport: transport, dirtyRing }) => {
+      welcomed: ({
+        cpuBaseline,
+        place,
+        migrationTransport: transport,
+        migrationConnections: connections,
+        dirtyRing,
+      }) => {
         void keepPlace(store, place, log);
         const isNew = JSON.stringify(cpuBaseline) !== JSON.stringify(zoneBaseline) || transport !== migrationTransport;
         zoneBaseline = cpuBaseline;
         migrationTransport = transport;
+        migrationConnections = connections ?? 1;
         zoneDirtyRing = dirtyRing === true;
         if (isNew) tell();
         // What its operator reads as the end of the joining is not to call a libvirtd missing that begins.

@@ -1,7 +1,7 @@
 /** What one VStation process is told at its start (`--config FILE`). */
 import * as z from "zod";
 import { cpuBaselineSchema } from "../core/machine.ts";
-import { migrationTransports } from "../core/migration/halves.ts";
+import { migrationTransports, mostConnections } from "../core/migration/halves.ts";
 import { idSchema } from "../lib/ids.ts";
 
 const placeName = z.string().regex(/^[a-z0-9-]{1,32}$/, "from 1 to 32 lower-case letters, digits and hyphens");
@@ -89,6 +89,8 @@ export const vstationConfigSchema = z.strictObject({
   migration: z
     .strictObject({
       transport: z.enum(migrationTransports).default("tls"),
+      /** Over so many connections at once a guest's memory goes, but for one that may go by post-copy: QEMU has that over one alone. */
+      connections: z.int().min(1).max(mostConnections).default(1),
       /** Guests that start under KVM from now on have KVM keep a ring of changed pages for each of their processors; see compute/migration/brake.ts. */
       dirtyRing: z.boolean().default(false),
       /** How many may be on their way at once; see core/migration/queue.ts. */

@@ -123,6 +123,27 @@ test("a guest that powers itself off in the copy has ended, and is not at the ta
   await bed.expectNotAt(bed.there, guest);
 });
 
+test("a guest that boots anew in the copy arrives with that boot", async () => {
+  const guest = await bed.boot(bed.here);
+  const former = guest.bootId;
+  const shell = await bed.shellOf(guest);
+  const slow = bed.slowly();
+  const move = bed.move(guest, bed.there);
+  try {
+    await inTheCopy(move);
+    void shell.run("reboot").catch(() => undefined);
+    await bed.booted(guest, 2);
+    expect(move.end).toBe(null);
+  } finally {
+    slow.end();
+  }
+  expect(guest.bootId).not.toBe(former);
+  await move.untilOver();
+  expect(move.end).toEqual({ as: "SUCCEEDED" });
+  await bed.expectWhole(guest);
+  await bed.expectNotAt(bed.here, guest);
+});
+
 test("a guest that begins to write in the copy is slowed as far as its policy goes, and moves once it is quiet", async () => {
   const guest = await bed.boot(bed.here);
   const shell = await bed.shellOf(guest);

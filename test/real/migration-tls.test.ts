@@ -6,6 +6,7 @@ import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { defaultCeilingMs } from "../../src/core/migration/policy.ts";
 import { until } from "../until.ts";
 import { dyingAt, inTheCopy, type MovingBed, movingBedForAll, patience } from "./support/moving-bed.ts";
 
@@ -37,10 +38,43 @@ test("the copy goes by TLS to a host of that very name, or in plain text where t
   await zoneSays("tls");
 });
 
+test("a guest's memory goes over as many connections as the zone says, and by post-copy over one", async () => {
+  for (const { session } of bed.places) session.migrationConnections = 4;
+  await zoneSays("tls");
+  for (const [policy, channels] of [
+    ["throttle", 4],
+    ["postcopy", null],
+  ] as const) {
+    const guest = await bed.boot(here());
+    const slow = bed.slowly();
+    try {
+      const move = bed.move(guest, there(), { policy, ceilingMs: defaultCeilingMs });
+      await inTheCopy(move);
+      const ask = (what: string) =>
+        here().host.sh(`virsh -q qemu-monitor-command ${guest.wanted.id} '{"execute":"query-migrate-${what}"}'`);
+      const { return: has } = JSON.parse(ask("capabilities")) as { return: { capability: string; state: boolean }[] };
+      expect(has.find(({ capability }) => capability === "multifd")?.state).toBe(channels !== null);
+      if (channels !== null)
+        expect(JSON.parse(ask("parameters"))).toMatchObject({ return: { "multifd-channels": channels } });
+      slow.end();
+      await move.untilOver();
+      expect(move.end).toEqual({ as: "SUCCEEDED" });
+    } finally {
+      slow.end();
+    }
+    await bed.expectWhole(guest);
+    await bed.expectNotAt(here(), guest);
+  }
+  for (const { session } of bed.places) session.migrationConnections = 1;
+  await zoneSays("tls");
+});
+
 /** As VStation does when it is started with another configuration. */
 async function zoneSays(transport: "tls" | "plain"): Promise<void> {
   for (const { session } of bed.places) session.migrationTransport = transport;
+  const { hellos } = here().session;
   bed.vstation.disconnect();
+  await until("the host to be back", () => here().session.hellos > hellos, patience);
   const told = transport === "tls" ? "ok" : "warning";
   for (const { session } of bed.places) {
     await until(`${transport} to be told`, () => session.check("migration") === told, patience);

@@ -46,6 +46,7 @@ export interface LinkOptions {
   readonly welcomed: (welcome: {
     cpuBaseline: CpuBaseline;
     migrationTransport: MigrationTransport;
+    migrationConnections?: number | undefined;
     dirtyRing?: boolean | undefined;
     place: Place;
   }) => void;

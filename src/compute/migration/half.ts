@@ -22,6 +22,8 @@ export interface MigrationContext {
   readonly identity: () => Identity | undefined;
   /** How the zone's guests go over. Throws `MigrationNotTrusted` where this host's QEMU has not what that takes. */
   readonly transport: () => Promise<MigrationTransport>;
+  /** Over so many a guest's memory leaves. */
+  readonly connections: () => number;
   readonly underlayAddress: string;
   /** After so much of it the other host is lost. */
   readonly silenceMs: number;

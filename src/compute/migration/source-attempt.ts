@@ -40,6 +40,7 @@ export interface SourceAttemptOptions {
   readonly silenceMs: number;
   readonly targetHostId: HostId;
   readonly transport: () => Promise<MigrationTransport>;
+  readonly connections: () => number;
   readonly domain: DomainRef | null;
   /** Tries the link to a port of the target's. */
   readonly probe: (port: number, signal: AbortSignal) => Promise<LinkFacts>;
@@ -83,15 +84,18 @@ export function phases(
   transport: MigrationTransport,
   disks: readonly string[] = [],
   params: MigrationOptions["params"] = {},
-  how: { readonly rested?: boolean; readonly postcopy?: boolean } = {},
+  how: { readonly rested?: boolean; readonly postcopy?: boolean; readonly connections?: number } = {},
 ): MigrationOptions {
   const flags: MigrationFlag[] = ["live", "undefine-source", "change-protection", "abort-on-error", "unsafe"];
   if (transport === "tls") flags.push("tls");
   if (how.rested === true) flags.push("auto-converge");
   if (how.postcopy === true) flags.push("postcopy");
-  if (disks.length === 0) return { flags, params };
+  const { connections = 1 } = how;
+  if (connections > 1) flags.push("parallel");
+  const over = connections > 1 ? { ...params, parallelConnections: connections } : params;
+  if (disks.length === 0) return { flags, params: over };
   flags.push("non-shared-inc");
-  return { flags, params: { ...params, disks } };
+  return { flags, params: { ...over, disks } };
 }
 
 /** To a confirm that takes a copy back libvirt asks for nothing of how it was to be made. */
@@ -208,17 +212,20 @@ export class SourceAttempt {
     void link.over.then((why) => this.#endCopy(why));
     const ring = guest.dirtyRing === true ? { dirtyRing: true } : {};
     const { xml } = await link.ask({ is: "describe", postcopy, ...ring }, askMs);
+    const connections = postcopy ? 1 : this.#options.connections();
     const named = transport === "tls" ? { tlsDestination: targetHostId } : {};
     const options = phases(
       transport,
       this.#options.disks,
       { destinationXml: xml, ...named },
-      { rested: braked && guest.dirtyRing !== true, postcopy },
+      { rested: braked && guest.dirtyRing !== true, postcopy, connections },
     );
     const begun = await half.migrateBegin(domain, options);
     crashPoint("migration.source.begun");
     const one = postcopy ? withoutPreempt : (cookie: Uint8Array): Uint8Array => cookie;
-    const prepared = await link.ask({ is: "prepare", cookie: encoded(one(begun.cookie)), transport, postcopy }, askMs);
+    const many = connections > 1 ? { connections } : {};
+    const asked = { is: "prepare", cookie: encoded(one(begun.cookie)), transport, postcopy, ...many } as const;
+    const prepared = await link.ask(asked, askMs);
     crashPoint("migration.source.prepared");
     story.step("prepared");
     const prediction = await foretold;

@@ -311,6 +311,7 @@ export class SourceHalf implements Half {
       silenceMs: this.#m.silenceMs,
       targetHostId: this.#wanted.half.targetHostId,
       transport: this.#m.transport,
+      connections: this.#m.connections,
       domain,
       probe: (port, signal) => this.#probe(port, signal),
       fixedMs,

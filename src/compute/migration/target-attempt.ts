@@ -78,6 +78,7 @@ export class TargetAttempt {
   #state: State = { is: "preparing", step: "image" };
   #xml = "";
   #transport: MigrationTransport = "tls";
+  #connections = 1;
   readonly #disks: readonly string[];
   #listener: PeerListener | null = null;
   #half: MigrationHalf | null = null;
@@ -256,6 +257,7 @@ export class TargetAttempt {
     }
     this.#caller = caller;
     this.#postcopy = ask.postcopy;
+    this.#connections = ask.connections ?? 1;
     const work = this.#prepareInLibvirt(ask);
     this.#preparing = work.then(
       () => undefined,
@@ -446,7 +448,10 @@ export class TargetAttempt {
   #phases(): MigrationOptions {
     const { underlayAddress } = this.#options;
     const params = { uri: `tcp://${underlayAddress}`, listenAddress: underlayAddress };
-    return phases(this.#transport, this.#disks, params, { postcopy: this.#postcopy });
+    return phases(this.#transport, this.#disks, params, {
+      postcopy: this.#postcopy,
+      connections: this.#connections,
+    });
   }
 }
 

@@ -13,7 +13,7 @@
  */
 import * as z from "zod";
 import { sourceFactsSchema } from "../../api/agent-preflight.ts";
-import { fates, migrationReasons, migrationTransports } from "../../core/migration/halves.ts";
+import { fates, migrationReasons, migrationTransports, mostConnections } from "../../core/migration/halves.ts";
 import { Failure, isFailure } from "../../lib/errors.ts";
 import { idSchema } from "../../lib/ids.ts";
 import { connectionSchema } from "../network/connections.ts";
@@ -27,7 +27,14 @@ const xml = z.string().max(524_288);
 export const askSchema = z.discriminatedUnion("is", [
   z.strictObject({ is: z.literal("check"), facts: sourceFactsSchema, postcopy: z.boolean() }),
   z.strictObject({ is: z.literal("describe"), postcopy: z.boolean(), dirtyRing: z.boolean().optional() }),
-  z.strictObject({ is: z.literal("prepare"), cookie, transport: z.enum(migrationTransports), postcopy: z.boolean() }),
+  z.strictObject({
+    is: z.literal("prepare"),
+    cookie,
+    transport: z.enum(migrationTransports),
+    postcopy: z.boolean(),
+    /** Left out: one. */
+    connections: z.int().min(2).max(mostConnections).optional(),
+  }),
   z.strictObject({ is: z.literal("commit") }),
   z.strictObject({ is: z.literal("finish"), cookie }),
   z.strictObject({ is: z.literal("rest") }),

@@ -67,6 +67,7 @@ export class AgentListener {
       zone: config.zone,
       cpuBaseline: config.cpuBaseline,
       migrationTransport: config.migration.transport,
+      migrationConnections: config.migration.connections,
       dirtyRing: config.migration.dirtyRing,
       log,
       seen,

@@ -38,6 +38,7 @@ export interface SessionContext {
   zone: string;
   cpuBaseline: CpuBaseline;
   migrationTransport: MigrationTransport;
+  migrationConnections: number;
   dirtyRing: boolean;
   log: Log;
   seen: SeenWriter;
@@ -214,7 +215,8 @@ export class HostSession {
 
   async #greet(hello: Hello): Promise<void> {
     const { bootId, underlayAddress, inventory, readiness, overcommit } = hello;
-    const { store, region, zone, heartbeatMs, cpuBaseline, migrationTransport, dirtyRing } = this.#context;
+    const { store, region, zone, heartbeatMs, cpuBaseline, migrationTransport, migrationConnections, dirtyRing } =
+      this.#context;
     const row = await store.transaction((tx) =>
       hostHello(tx, zone, this.hostId, { session: this.id, bootId, underlayAddress, inventory, readiness, overcommit }),
     );
@@ -224,8 +226,12 @@ export class HostSession {
     crashPoint("agents.hello.committed");
     this.#greeted = true;
     const place = { region, zone };
-    // A host of an earlier release knows of no ring.
-    const told = { heartbeatMs, cpuBaseline, migrationTransport, ...(dirtyRing ? { dirtyRing } : {}), place };
+    // A host of an earlier release knows of no ring, and of one connection.
+    const since = {
+      ...(dirtyRing ? { dirtyRing } : {}),
+      ...(migrationConnections > 1 ? { migrationConnections } : {}),
+    };
+    const told = { heartbeatMs, cpuBaseline, migrationTransport, ...since, place };
     this.#send({ type: "welcome", protocol: agentProtocol, hostId: this.hostId, ...told });
     // A host that has seen a later generation than we ever made knows another database's truth: it gets everything anew.
     this.#wantedSent = hello.wantedGeneration <= row.wanted_generation ? hello.wantedGeneration : 0;

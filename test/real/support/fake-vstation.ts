@@ -63,6 +63,7 @@ export class FakeHostSession {
   peers: Peer[] = [];
   cpuBaseline: CpuBaseline = "host";
   migrationTransport: MigrationTransport = "tls";
+  migrationConnections = 1;
   #asks = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
   #nextAsk = 1;
 
@@ -194,6 +195,7 @@ export class FakeHostSession {
           heartbeatMs: 3000,
           cpuBaseline: this.cpuBaseline,
           migrationTransport: this.migrationTransport,
+          migrationConnections: this.migrationConnections,
           place: { region: "test", zone: "test-1" },
         });
         if (message.wantedGeneration < this.generation) this.sendWhole();

@@ -104,16 +104,23 @@ export class MovingBed {
     const wanted = tinyInstance({ systemDisk, ...changes });
     at.session.want(wanted);
     await at.session.untilPhase(wanted.id, "running", patience);
-    const log = `${at.host.stateDir}/instances/${wanted.id}/console-1.log`;
-    await until("the guest to have booted", () => readFileSync(log, "latin1").includes("tiny: ready"), patience);
     const guest = { wanted, at, bootId: "" };
-    const shell = await this.shellOf(guest);
-    guest.bootId = await bootIdIn(shell);
-    await shell.run(`probe dirty start ${filledMiB} 1 && probe dirty stop`);
+    await this.booted(guest, 1);
     this.#guests.push(guest);
     this.tellPeers();
     this.outside.knows(this.peers());
     return guest;
+  }
+
+  /** Waits until it has, for this time, where its first one began; from now on it is told by this boot. */
+  async booted(guest: MovingGuest, times: number): Promise<void> {
+    const { at, wanted } = guest;
+    const log = `${at.host.stateDir}/instances/${wanted.id}/console-1.log`;
+    const boots = (): number => readFileSync(log, "latin1").split("tiny: ready").length - 1;
+    await until("the guest to have booted", () => boots() >= times, patience);
+    const shell = await this.shellOf(guest);
+    guest.bootId = await bootIdIn(shell);
+    await shell.run(`probe dirty start ${filledMiB} 1 && probe dirty stop`);
   }
 
   /** After a test that failed: one failure is one, and not that of all that come after it. */
