@@ -1,6 +1,6 @@
 # A machine of its own out of namespaces, for tests of installing: a root that begins as a copy of this machine's (an overlay), nothing
-# of the lab in it, one cable, and systemd. Nothing is shared with VStation but that link. PID 1 of its pid namespace; reads MACHINE_*;
-# file descriptor 4 is the machine's network namespace. Commands are run in it by nsenter into this process.
+# of the lab in it, one cable, a cgroup (cgroup.ts), and systemd. Nothing is shared with VStation but that link. PID 1 of its pid
+# namespace; reads MACHINE_*; file descriptor 4 is the machine's network namespace. Commands are run in it by nsenter into this process.
 set -eu
 top=$MACHINE_DIR
 outside() { nsenter --net=/proc/self/fd/4 "$@"; }

@@ -2,11 +2,12 @@
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { edgeFlood } from "../../../lab/edge.ts";
 import { hostPlanOf, type Plan } from "../../../lab/plan.ts";
 import { initOf, signal } from "../../../lab/processes.ts";
 import { until } from "../../until.ts";
+import { makeCgroup, removeCgroup } from "./cgroup.ts";
 
 const root = join(import.meta.dirname, "../../..");
 
@@ -33,12 +34,14 @@ export class Machine {
   readonly name: string;
   readonly address: string;
   readonly #dir: string;
+  readonly #cgroup: string | undefined;
   readonly #handle: ChildProcess;
 
-  private constructor(name: string, address: string, dir: string, handle: ChildProcess) {
+  private constructor(name: string, address: string, dir: string, cgroup: string | undefined, handle: ChildProcess) {
     this.name = name;
     this.address = address;
     this.#dir = dir;
+    this.#cgroup = cgroup;
     this.#handle = handle;
   }
 
@@ -47,6 +50,7 @@ export class Machine {
     const { address, port, mac } = hostPlanOf(lab.plan, index);
     // Not below what is hidden from it.
     const dir = mkdtempSync("/var/tmp/vstation-machine-");
+    const cgroup = makeCgroup(basename(dir));
     const log = openSync(join(dir, "log"), "a");
     const boot = join(import.meta.dirname, "machine.sh");
     const handle = spawn(
@@ -54,7 +58,7 @@ export class Machine {
       [
         ...[
           "-c",
-          'exec 4</proc/self/ns/net; exec "$@"',
+          'exec 4</proc/self/ns/net; [ -z "$MACHINE_CGROUP" ] || echo $$ > "$MACHINE_CGROUP/cgroup.procs"; exec "$@"',
           "sh",
           "unshare",
           "--net",
@@ -70,6 +74,7 @@ export class Machine {
         env: {
           PATH: process.env["PATH"],
           MACHINE_DIR: dir,
+          MACHINE_CGROUP: cgroup ?? "",
           MACHINE_NAME: name,
           MACHINE_ADDRESS: address,
           MACHINE_PORT: port,
@@ -81,7 +86,7 @@ export class Machine {
       },
     );
     closeSync(log);
-    const machine = new Machine(name, address, dir, handle);
+    const machine = new Machine(name, address, dir, cgroup, handle);
     await until("the machine to be up", () => {
       if (handle.exitCode !== null) throw new Error(readFileSync(join(dir, "log"), "utf8"));
       return existsSync(join(dir, "up"));
@@ -125,6 +130,7 @@ export class Machine {
       await gone;
     }
     rmSync(this.#dir, { recursive: true, force: true, maxRetries: 5 });
+    if (this.#cgroup !== undefined) await removeCgroup(this.#cgroup);
   }
 
   /** PID 1 by its number out here; undefined when it is off. */
