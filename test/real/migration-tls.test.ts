@@ -53,9 +53,9 @@ test("a guest's memory goes over as many connections as the zone says, and by po
       const ask = (what: string) =>
         here().host.sh(`virsh -q qemu-monitor-command ${guest.wanted.id} '{"execute":"query-migrate-${what}"}'`);
       const { return: has } = JSON.parse(ask("capabilities")) as { return: { capability: string; state: boolean }[] };
-      expect(has.find(({ capability }) => capability === "multifd")?.state).toBe(channels !== null);
-      if (channels !== null)
-        expect(JSON.parse(ask("parameters"))).toMatchObject({ return: { "multifd-channels": channels } });
+      const { return: params } = JSON.parse(ask("parameters")) as { return: Record<string, unknown> };
+      const isMany = has.find(({ capability }) => capability === "multifd")?.state === true;
+      expect(isMany ? params["multifd-channels"] : null).toBe(channels);
       slow.end();
       await move.untilOver();
       expect(move.end).toEqual({ as: "SUCCEEDED" });
