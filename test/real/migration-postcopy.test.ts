@@ -136,17 +136,26 @@ function toSend({ host }: Place): number {
   return Number(/"remaining":(\d+)/.exec(told)?.[1]);
 }
 
+/** What the source's system has of the guest and the target's has not: of the fullest connection between the two. */
+function onItsWay(from: Place, to: Place): number {
+  const told = from.host.sh(`ss -Htn state established dst ${to.host.address}`);
+  return Math.max(0, ...told.split("\n").map((line) => Number(line.trim().split(/\s+/u)[1] ?? 0)));
+}
+
 /** QEMU has nothing left to send, and the system has: on a cable so slow that what is buffered takes it some sixteen seconds. */
-async function untilOnItsWay(from: Place): Promise<void> {
+async function untilOnItsWay(from: Place, to: Place): Promise<void> {
   bed.slowly("16mbit");
   await until("QEMU to have little left", () => toSend(from) < 4_000_000, patience);
   bed.slowly("1mbit");
-  await until("QEMU to have sent the last of it", () => toSend(from) === 0, patience);
+  await until("QEMU to have nothing left", () => toSend(from) === 0, patience);
+  // It may be about to write yet, and is let once a third of what the system takes has gone.
+  const most = onItsWay(from, to);
+  await until("QEMU to have sent the last of it", () => onItsWay(from, to) < most / 2, patience);
 }
 
 test("a way that is cut with the last of it only takes longer, and the source's QEMU lets nothing run again", async () => {
   const { end } = await moved(async (move, from, to) => {
-    await untilOnItsWay(from);
+    await untilOnItsWay(from, to);
     from.host.sh(`ip route add blackhole ${to.host.address}`);
     // Longer than the two Computes wait for each other, and a way that stands still is left.
     await sleep(15_000);
@@ -268,7 +277,7 @@ test.each([
 test("a guest that QEMU lets go on at the source after the switch is ended there at once", async () => {
   const { move, from, to, shaped } = await halved();
   try {
-    await untilOnItsWay(from);
+    await untilOnItsWay(from, to);
     from.host.sh(`ip route add blackhole ${to.host.address}`);
     // To QEMU it is as when TCP gives the way up.
     from.host.sh(`virsh qemu-monitor-command ${guest.wanted.id} '{"execute":"migrate-pause"}'`);
