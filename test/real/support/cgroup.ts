@@ -2,7 +2,7 @@
  * A cgroup of a machine's own (machine.ts). Two systemd in one would have the same names for their services: one removes an empty group
  * that the other has just made for a program that is not in it yet, and each finds processes that it cannot see.
  */
-import { mkdirSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { until } from "../../until.ts";
 
@@ -22,10 +22,10 @@ export function makeCgroup(name: string): string | undefined {
   return path;
 }
 
-/** Removes it with what the machine has made in it, once the kernel is done with the last process there, just after its end. */
+/** Removes it, if it is there yet, with what the machine has made in it, once the kernel is done with the last process there, just after its end. */
 export async function removeCgroup(path: string): Promise<void> {
   await until(`nothing runs in ${path}`, () => {
-    removeFrom(path);
+    if (existsSync(path)) removeFrom(path);
     return true;
   });
 }
