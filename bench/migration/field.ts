@@ -223,6 +223,7 @@ function pairOf(lab: LabSession): [LabHost, LabHost] {
   return [one, two];
 }
 
-async function endAll(endings: readonly (() => unknown)[]): Promise<void> {
-  for (const ending of endings.toReversed()) await ending();
+/** What was begun last first, and each once, whoever asks again. */
+async function endAll(endings: (() => unknown)[]): Promise<void> {
+  for (let ending = endings.pop(); ending !== undefined; ending = endings.pop()) await ending();
 }

@@ -23,23 +23,27 @@ export const advice: Readonly<Record<string, string>> = {
   MigrationQueued: "`./vstation migration cancel INSTANCE` calls that one off",
   MigrationPolicyUnavailable: `another --policy${policies}`,
   MigrationCopyFailed:
-    "`./vstation host show HOST --check` looks anew at its host and at the target; another target (`--to`)",
+    "`./vstation host show HOST --check` looks anew at its host and at the target; another target (`./vstation instance migrate INSTANCE --to HOST`)",
   MigrationCpuDiffers:
-    "another target (`--to`); or a `cpuBaseline` for the zone that all hosts have, which counts from its next start",
-  MigrationDiskDiffers: "mount the zone's folder at the target, or another target (`--to`)",
-  MigrationDiskMissing: "mount the zone's folder at the target, or another target (`--to`)",
+    "another target (`./vstation instance migrate INSTANCE --to HOST`); or a `cpuBaseline` for the zone that all hosts have, which counts from its next start",
+  MigrationDiskDiffers:
+    "mount the zone's folder at the target, or another target (`./vstation instance migrate INSTANCE --to HOST`)",
+  MigrationDiskMissing:
+    "mount the zone's folder at the target, or another target (`./vstation instance migrate INSTANCE --to HOST`)",
   MigrationGuestBlocked: "detach what is named, or stop and start the instance",
   MigrationInterrupted: "what began anew is back within seconds: move it again",
   MigrationLinkLost:
     "`./vstation host list` shows which of the two is out of reach; it can be moved again as soon as they have each other",
   MigrationMachineDiffers:
-    "another target (`--to`); or bring both hosts to one release, and stop and start the instance",
-  MigrationMemoryMissing: "another target (`--to`); `./vstation host show HOST` tells what the target has",
+    "another target (`./vstation instance migrate INSTANCE --to HOST`); or bring both hosts to one release, and stop and start the instance",
+  MigrationMemoryMissing:
+    "another target (`./vstation instance migrate INSTANCE --to HOST`); `./vstation host show HOST` tells what the target has",
   MigrationNotInTime: `when it has less to do, or another --policy${policies}`,
   MigrationNotTrusted:
     "`./vstation host show HOST` tells of its certificate; `./vstation host add NAME --again` gives a lost one anew",
-  MigrationStateLocal: "stop it to take it elsewhere: what is named lies on its host",
-  MigrationTargetRefused: "another target (`--to`); `./vstation host show HOST --check` looks anew at this one",
+  MigrationStateLocal: "it can be stopped, not moved: what is named lies on its host",
+  MigrationTargetRefused:
+    "another target (`./vstation instance migrate INSTANCE --to HOST`); `./vstation host show HOST --check` looks anew at this one",
   MigrationTooLate:
     "`./vstation migration show INSTANCE` tells where it goes on; once it runs there it may be moved again",
   HostCordoned:

@@ -65,6 +65,11 @@ describe("room", () => {
     await isForgotten(target, move);
     expect(await used()).toEqual([16_384, 0]);
     await expectRoom(true);
+    // Nor does it hold up who empties the target.
+    const params = { id: target.id };
+    await vstation.native.call("hostDrain", { params, request: {} });
+    expect((await vstation.native.call("hostGet", { params })).drain?.left).toEqual([]);
+    await vstation.native.call("hostRemove", { params, query: {} });
     await source.connect();
     source.halves.say(move, stayed);
     await becomes(move, { phase: "ended", state: "FAILED", moved: false });

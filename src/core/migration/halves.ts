@@ -30,11 +30,11 @@ export interface Progress {
 }
 
 /** How memory and disks go over: `tls` by the certificates of the hosts' QEMUs, or in plain text. */
-/** For one guest's memory. More than sixteen fill no link better: a hundred Gbit/s take eight to sixteen. */
-export const mostConnections = 16;
-
 export const migrationTransports = ["tls", "plain"] as const;
 export type MigrationTransport = (typeof migrationTransports)[number];
+
+/** For one guest's memory. More than sixteen fill no link better: a hundred Gbit/s take eight to sixteen. */
+export const mostConnections = 16;
 
 /** Why a migration came to nothing; names are stable. */
 export const migrationReasons = [

@@ -251,6 +251,11 @@ describe("a migration", () => {
     expect(over).toMatchObject({ end: { as: "FAILED", code: "MigrationLinkLost" }, move: false, over: false });
     expect(isOverFor({ ...given, over: false })).toEqual({ source: false, target: false });
     expect(isOverFor({ ...given, ended: true, over: false })).toEqual({ source: false, target: true });
+    const refused = { ...given, target: { ...dropped, reason: "disk_missing", message: "no disk" } } as const;
+    expect(reconcileMigration(refused, 31_000).end).toMatchObject({ code: "MigrationDiskMissing", message: "no disk" });
+    const calledOff = { ...refused, wish: "cancel", target: { ...dropped, reason: "cancelled" } } as const;
+    expect(reconcileMigration(calledOff, 31_000).end).toMatchObject({ code: "MigrationCancelled" });
+    expect(reconcileMigration(calledOff, 60_000).end).toMatchObject({ code: "MigrationNotInTime" });
     // It is back, and is heard as ever.
     expect(reconcileMigration({ ...given, sourceLink: "connected" }, 40_000)).toMatchObject({ end: null });
     const stayed = { is: "stayed", reason: "link_lost", message: "" } as const;

@@ -59,32 +59,38 @@ export function reconcileMigration(m: Migration, now: number): MigrationDecision
     return { ...nothing, move: true, end: m.ended ? null : { as: "SUCCEEDED" } };
   }
   if (m.source?.is === "stayed") {
-    const { reason, message } = m.source;
-    const { message: more, reason: theirs } = m.target?.is === "dropped" ? m.target : { message: null, reason: null };
-    // Where the target gave up first, it knows why; one that was left alone with it only knows that.
-    const knows = reason === "target_refused" && theirs !== null && theirs !== "link_lost";
-    // The target may hear of it first, and end the copy in the source's hand.
-    const calledOff = m.wish === "cancel" && (reason === "copy_failed" || reason === "target_refused");
-    const why = knows ? (more ?? message) : message;
-    const text = calledOff ? `it was called off; what ended it: ${why}` : why;
-    const code = operationCodeOf[calledOff ? "cancelled" : knows ? theirs : reason];
-    const late = (calledOff || reason === "cancelled") && now >= m.deadline;
-    return {
-      ...nothing,
-      cancel: m.wish === "go",
-      end: m.ended ? null : late ? tooLate : { as: "FAILED", code, message: text },
-      over: m.target?.is === "dropped",
-    };
+    const end = m.ended ? null : failureOf(m, m.source, now);
+    return { ...nothing, cancel: m.wish === "go", end, over: m.target?.is === "dropped" };
   }
   // The target never runs it any more, so the instance is where it was; its host may be lost for good.
   if (m.target?.is === "dropped" && !m.ended && m.sourceLink === "unreachable") {
     const patientUntil = m.sourceSeenAt + lostSourceMs;
-    return now < patientUntil ? { ...nothing, dueAt: patientUntil } : { ...nothing, end: lostSource };
+    if (now < patientUntil) return { ...nothing, dueAt: patientUntil };
+    const reason = m.target.reason === "link_lost" ? "link_lost" : "target_refused";
+    const message = "its host is out of reach; the target has nothing of it";
+    return { ...nothing, end: failureOf(m, { reason, message }, now) };
   }
   // The guest is in two halves: whatever is wanted, it becomes whole first.
   if (m.wish === "cancel" || isHalved(m)) return nothing;
   if (now >= m.deadline && m.source?.is !== "handing") return { ...nothing, cancel: true };
   return { ...nothing, dueAt: m.deadline };
+}
+
+/** Why it came to nothing, by the source's word and the target's. */
+function failureOf(
+  m: Migration,
+  { reason, message }: { readonly reason: MigrationReason; readonly message: string },
+  now: number,
+): NonNullable<MigrationDecision["end"]> {
+  const { message: more, reason: theirs } = m.target?.is === "dropped" ? m.target : { message: null, reason: null };
+  // Where the target gave up first, it knows why; one that was left alone with it only knows that.
+  const knows = reason === "target_refused" && theirs !== null && theirs !== "link_lost";
+  // The target may hear of it first, and end the copy in the source's hand.
+  const calledOff = m.wish === "cancel" && (reason === "copy_failed" || reason === "target_refused");
+  if ((calledOff || reason === "cancelled") && now >= m.deadline) return tooLate;
+  const why = knows ? (more ?? message) : message;
+  const text = calledOff ? `it was called off; what ended it: ${why}` : why;
+  return { as: "FAILED", code: operationCodeOf[calledOff ? "cancelled" : knows ? theirs : reason], message: text };
 }
 
 /** By post-copy: it runs at the target, and some of its memory is at the source. */
@@ -97,12 +103,6 @@ const tooLate = {
   as: "FAILED",
   code: "MigrationNotInTime" satisfies OperationFailureCode,
   message: "it had not come to its end by its deadline",
-} as const;
-
-const lostSource = {
-  as: "FAILED",
-  code: "MigrationLinkLost" satisfies OperationFailureCode,
-  message: "its host is out of reach; the target has nothing of it",
 } as const;
 
 /** The code with which the operation ends. */

@@ -9,7 +9,7 @@ import type { Reader, Tx } from "./database.ts";
 import type { HalvesReport } from "./guest-migration-halves.ts";
 import { toJson } from "./json.ts";
 
-/** Of hosts that are the source of what they speak of; their rows are locked. One whose last line is older was told before, and takes no other's place. */
+/** Of hosts that are the source of what they speak of; their rows are locked. One whose last line is older was told before, and takes no other's place; nor does the mere end of one whose lines that host has lost. */
 export async function storiesSave(tx: Tx, reports: readonly HalvesReport[]): Promise<void> {
   const told = reports.flatMap(({ hostId, migrations }) =>
     migrations.flatMap(({ id, half }) =>
@@ -22,7 +22,8 @@ export async function storiesSave(tx: Tx, reports: readonly HalvesReport[]): Pro
     select m.id, v.lines from jsonb_to_recordset(${toJson(told)}::jsonb) as v(id text, host_id text, lines jsonb)
       join migration m on m.id = v.id and m.source_host = v.host_id
     on conflict (migration_id) do update set lines = excluded.lines
-      where (excluded.lines -> -1 ->> 'at')::float8 >= (kept.lines -> -1 ->> 'at')::float8`.execute(tx.db);
+      where (excluded.lines -> -1 ->> 'at')::float8 >= (kept.lines -> -1 ->> 'at')::float8
+        and jsonb_array_length(excluded.lines) >= least(jsonb_array_length(kept.lines), 2)`.execute(tx.db);
 }
 
 export async function storyOf(db: Reader, id: MigrationId): Promise<readonly StoryLine[]> {

@@ -178,9 +178,9 @@ export async function drainRead(db: Reader, hostIds: readonly HostId[]): Promise
         from instance where host_id = h.id and deleted_at is null
       union select i.id, i.power, null from migration m join instance i on i.id = m.instance_id
         where i.host_id is distinct from h.id and m.ended_at is null
-          and (m.source_host = h.id or (m.target_host = h.id and not m.moved))) i on true
+          and (m.source_host = h.id or (m.target_host = h.id and not m.moved and not m.target_over))) i on true
     left join migration m on m.instance_id = i.id and m.ended_at is null
-      and (m.source_host = h.id or (m.target_host = h.id and not m.moved))
+      and (m.source_host = h.id or (m.target_host = h.id and not m.moved and not m.target_over))
     left join lateral (
       select * from migration_request r where r.instance_id = i.id and r.source_host = h.id
         and (r.ended_at is null or r.created_at >= h.drain_began)

@@ -263,8 +263,8 @@ export async function hostRemove(tx: Tx, hostId: HostId, unreachableToo: boolean
     union all select id from disk where host_id = ${hostId} and deleted_at is null
     union all select id from snapshot where host_id = ${hostId} and deleted_at is null
     union all select id from host_job where host_id = ${hostId} and ended_at is null
-    union all select id from migration where ${hostId} in (source_host, target_host) and ended_at is null
-      and not (id = any(${host.connected ? [] : endedByIt}))
+    union all select id from migration where (source_host = ${hostId} or (target_host = ${hostId} and (moved or not target_over)))
+      and ended_at is null and not (id = any(${host.connected ? [] : endedByIt}))
     order by id`.execute(tx.db);
   if (placed.rows.length > 0) return { outcome: "occupied", ids: placed.rows.map(({ id }) => id) };
   if (!host.connected && !unreachableToo) return { outcome: "unreachable" };
