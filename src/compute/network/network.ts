@@ -17,6 +17,7 @@ import { Failure } from "../../lib/errors.ts";
 import type { InstanceId, SubnetId, VpcId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { backoff } from "../../lib/retry.ts";
+import { Rounds } from "../../lib/rounds.ts";
 import { run } from "../process.ts";
 import type { RouterPlace } from "../metadata/metadata.ts";
 import type { DomainNic } from "../vm/domain-xml/nics.ts";
@@ -38,7 +39,6 @@ import { ReadySwitch } from "./switch.ts";
 import { guestNics, planNetwork, type NetworkPlan } from "./plan.ts";
 import { readNamespaces } from "./router.ts";
 import { Router } from "./routers.ts";
-import { Rounds } from "./rounds.ts";
 import { Slots } from "./slots.ts";
 
 export interface NetworkOptions {

@@ -11,12 +11,12 @@ import { formatError } from "../../lib/errors.ts";
 import type { InstanceId, SubnetId } from "../../lib/ids.ts";
 import type { Log } from "../../lib/log.ts";
 import { sleep } from "../../lib/retry.ts";
+import { Rounds } from "../../lib/rounds.ts";
 import { isCommitUnknown, logRetry, violatedConstraint, type Store } from "../store/database.ts";
 import { hostRead } from "../store/hosts.ts";
 import { addressesInUse, meanwhileLoad, placedLoad } from "../store/placement-load.ts";
 import { isFenced } from "../store/zone.ts";
 import { AddressBook } from "./addresses.ts";
-import { Coalesced } from "./coalesced.ts";
 import type { Lease } from "./lease.ts";
 import { digestOf, Projection } from "./projection.ts";
 import { Serial } from "./serial.ts";
@@ -35,7 +35,7 @@ const readyMs = 5_000;
 export class ProjectionKeeper {
   readonly #options: ProjectionKeeperOptions;
   readonly #turns = new Serial();
-  readonly #hostReads = new Coalesced(() => this.#readHosts());
+  readonly #hostReads = new Rounds(() => this.#readHosts());
   #lease: Lease | undefined;
   #projection: Projection | undefined;
   /** What has changed while the projection was being rebuilt; applied to the new one too. */
@@ -99,7 +99,7 @@ export class ProjectionKeeper {
 
   /** Reads what hosts offer, after they have changed. Who waits from now on for this to be ready waits for that too. */
   refreshHosts(): Promise<void> {
-    return this.#hostReads.run();
+    return this.#hostReads.request();
   }
 
   async #readHosts(): Promise<void> {

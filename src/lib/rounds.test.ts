@@ -1,11 +1,11 @@
 /** Whoever asks gets a run that began no earlier than that, and no more runs are made than it takes. */
 import { expect, it } from "vitest";
-import { Coalesced } from "./coalesced.ts";
+import { Rounds } from "./rounds.ts";
 
 /** Work whose runs end when the test says so. */
 function work() {
   const runs: PromiseWithResolvers<void>[] = [];
-  const all = new Coalesced(() => {
+  const all = new Rounds(() => {
     const run = Promise.withResolvers<void>();
     runs.push(run);
     return run.promise;
@@ -16,7 +16,7 @@ function work() {
 it("is done at once, and has nothing left when it is over", async () => {
   const { all, runs } = work();
   expect(all.last).toBeNull();
-  const done = all.run();
+  const done = all.request();
   expect(runs).toHaveLength(1);
   runs[0]?.resolve();
   await done;
@@ -25,12 +25,12 @@ it("is done at once, and has nothing left when it is over", async () => {
 
 it("is done once more, and only once, for all who ask while it is under way", async () => {
   const { all, runs } = work();
-  const first = all.run();
+  const first = all.request();
   let over = false;
-  const more = [all.run(), all.run()].map((one) => one.then(() => (over = true)));
+  const more = [all.request(), all.request()].map((one) => one.then(() => (over = true)));
   const { last } = all;
   // Asked when the one under way has just ended: what is about to begin is new enough.
-  const late = runs[0]?.promise.then(() => undefined).then(() => all.run());
+  const late = runs[0]?.promise.then(() => undefined).then(() => all.request());
   runs[0]?.resolve();
   await first;
   expect(over).toBe(false);
@@ -43,14 +43,14 @@ it("is done once more, and only once, for all who ask while it is under way", as
 
 it("goes on after one that failed, which only those hear of who asked for it", async () => {
   const { all, runs } = work();
-  const first = all.run();
-  const second = all.run();
+  const first = all.request();
+  const second = all.request();
   runs[0]?.reject(new Error("away"));
   await expect(first).rejects.toThrow("away");
   await expect.poll(() => runs.length).toBe(2);
   runs[1]?.resolve();
   await second;
-  const third = all.run();
+  const third = all.request();
   runs[2]?.resolve();
   await third;
 });
