@@ -134,8 +134,8 @@ it("asks by a policy, and tells the story of what it did", async () => {
     "            FORETOLD  CAME
     changes     81 MiB/s  90 MiB/s
     is sent     62 MiB/s  60 MiB/s
-    copied in   19.1 s    33.9 s
-    paused for  46 ms     392 ms"
+    copied in   18.1 s    33.9 s
+    paused for  515 ms    392 ms"
   `);
   expect(told).toMatchInlineSnapshot(`
     "story from 2026-01-02T03:04:05.000Z on

@@ -1,5 +1,6 @@
 /** What was foretold of a move, beside what came. */
 import { expect, test } from "vitest";
+import { forecast } from "./forecast.ts";
 import { compareForetold } from "./foretold.ts";
 import { predict } from "./prediction.ts";
 import type { StoryLine } from "./story.ts";
@@ -34,6 +35,21 @@ test("the copy counts from its memory's first byte to the pause; of what was see
   expect(linkBytesPerSecond).toEqual({ foretold: 100 * mib, came: 80 * mib });
   expect(copyMs).toEqual({ foretold: prediction.copyMs, came: 5_000 });
   expect(pauseMs).toEqual({ foretold: prediction.pauseMs, came: 44 });
+});
+
+test("a guest that writes too fast is foretold by the policy of its move", () => {
+  const fast = predict({ ...prediction, curve: { bytesPerSecond: 90 * mib, workingSetBytes: 32 * mib } })!;
+  expect(fast.verdict.is).toBe("brake");
+  const of = (policy: "gentle" | "finish") =>
+    compareForetold([
+      { is: "began", at: 0, policy, aimMs: 30, ceilingMs: 5_000 },
+      { is: "foretold", at: 1, prediction: fast },
+    ])!;
+  expect(of("gentle").pauseMs.foretold).toBe(fast.pauseMs);
+  const finish = forecast(fast, { policy: "finish", ceilingMs: 5_000 })!;
+  expect(finish.verdict.is).toBe("pause");
+  expect(of("finish")).toMatchObject({ copyMs: { foretold: finish.copyMs }, pauseMs: { foretold: finish.pauseMs } });
+  expect(finish.pauseMs).toBeGreaterThan(2 * fast.pauseMs);
 });
 
 test("what did not come, or was never looked at, is not made up", () => {

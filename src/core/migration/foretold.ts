@@ -1,4 +1,5 @@
 /** What was foretold of a move beside what came of it, from its story alone. Pure; nothing decides by it. */
+import { forecast } from "./forecast.ts";
 import type { Look } from "./policy.ts";
 import { caution, dirtied, type Prediction } from "./prediction.ts";
 import type { StoryLine } from "./story.ts";
@@ -13,6 +14,7 @@ export interface Comparison {
   /** Different bytes of its memory that the guest changes within a second. */
   readonly dirtyBytesPerSecond: Beside;
   readonly linkBytesPerSecond: Beside;
+  /** This and the pause: by the move's policy. */
   readonly copyMs: Beside;
   readonly pauseMs: Beside;
 }
@@ -22,6 +24,8 @@ export function compareForetold(lines: readonly StoryLine[]): Comparison | null 
   const foretold = lines.findLast((line) => line.is === "foretold");
   if (foretold === undefined) return null;
   const { prediction } = foretold;
+  const began = lines.find((line) => line.is === "began");
+  const planned = (began === undefined ? null : forecast(prediction, began)) ?? prediction;
   const looks = lines.filter((line) => line.is === "look");
   const paused = lines.find((line) => line.is === "step" && line.step === "paused");
   const left = lines.find((line) => line.is === "left");
@@ -32,8 +36,8 @@ export function compareForetold(lines: readonly StoryLine[]): Comparison | null 
       foretold: prediction.linkBytesPerSecond,
       came: usual(looks.map(({ bytesPerSecond }) => bytesPerSecond)),
     },
-    copyMs: { foretold: prediction.copyMs, came: paused === undefined ? null : paused.at - copyFrom },
-    pauseMs: { foretold: prediction.pauseMs, came: left?.pauseMs ?? null },
+    copyMs: { foretold: planned.copyMs, came: paused === undefined ? null : paused.at - copyFrom },
+    pauseMs: { foretold: planned.pauseMs, came: left?.pauseMs ?? null },
   };
 }
 
